@@ -1,0 +1,30 @@
+"""edgecnn: make a trained CNN small and fast enough for a phone or a board, and prove it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: Public name → the module that has it; imported on first use, so that `import edgecnn` is light.
+_PUBLIC = {
+    "Accuracy": "edgecnn.measurement",
+    "Artifact": "edgecnn.artifact",
+    "EdgecnnError": "edgecnn.errors",
+    "Graph": "edgecnn.formats",
+    "Normalization": "edgecnn.normalization",
+    "read_graph": "edgecnn.formats",
+}
+
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'edgecnn' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

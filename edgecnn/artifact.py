@@ -1,0 +1,127 @@
+"""`Artifact`: one exported file on disk, what goes in and comes out, and how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgecnn.files import sha256_of, write_whole
+from edgecnn.formats import Graph, TensorSpec, read_graph
+from edgecnn.normalization import Normalization
+
+METADATA_KEY = "edgecnn"  # of the one JSON text that edgecnn keeps inside every file it writes
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One `.tflite` or `.onnx` file; open one with `Artifact.open`."""
+
+    path: Path
+    graph: Graph
+
+    @classmethod
+    def open(cls, path: Path | str) -> Artifact:
+        """Read the file at *path*.
+
+        Raises:
+            EdgecnnError: no such file, or its content is broken.
+        """
+        return cls(Path(path), read_graph(path))
+
+    @property
+    def format(self) -> str:
+        """`tflite` or `onnx`."""
+        return self.graph.format
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What goes in."""
+        return self.graph.input_specs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What comes out."""
+        return self.graph.output_specs
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file."""
+        return self.graph.size_bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hexadecimal sha256 of the file."""
+        return sha256_of(self.path)
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """What edgecnn wrote into the file (labels, normalization, layout, ...); empty for a file others made."""
+        return json.loads(self.graph.metadata[METADATA_KEY]) if METADATA_KEY in self.graph.metadata else {}
+
+    @property
+    def precision(self) -> str:
+        """`fp32`, `fp16`, `w8`, `w8a8`: as its maker wrote, else as its tensors show."""
+        return str(self.metadata.get("precision") or precision_of(self.graph))
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """How pixels become its input; None where the file does not say."""
+        stored = self.metadata.get("normalization")
+        return None if stored is None else Normalization(tuple(stored["mean"]), tuple(stored["std"]))
+
+    @property
+    def layout(self) -> str:
+        """`NHWC` or `NCHW`: as its maker wrote, else the custom of the format."""
+        return str(self.metadata.get("layout") or ("NHWC" if self.format == "tflite" else "NCHW"))
+
+    @property
+    def history_path(self) -> Path:
+        """The JSON file beside the artifact."""
+        return self.path.with_name(self.path.name + ".json")
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The steps that made the file, oldest first; empty where no history lies beside it."""
+        if not self.history_path.is_file():
+            return []
+        return list(json.loads(self.history_path.read_text(encoding="utf-8"))["history"])
+
+    def write_history(self, history: list[dict[str, Any]], result: Mapping[str, Any]) -> None:
+        """Write the steps and the verification *result* beside the file."""
+        document = {
+            "schema_version": 1,
+            "file": self.path.name,
+            "sha256": self.sha256,
+            "metadata": dict(self.metadata),
+            "history": history,
+            "result": dict(result),
+        }
+        write_whole(self.history_path, json.dumps(document, indent=2) + "\n")
+
+
+def precision_of(graph: Graph) -> str:
+    """Return the precision that the tensors show.
+
+    `w8a8`: integer weights and integer activations; `w8`: integer weights alone; `fp16`: half-precision weights.
+    """
+    weights: dict[str, int] = {}
+    for operator in graph.operators:
+        for index in operator.inputs:
+            tensor = graph.tensors[index]
+            if index >= 0 and tensor.constant and len(tensor.shape) >= 2:
+                weights[tensor.dtype] = weights.get(tensor.dtype, 0) + tensor.size_bytes
+    if not weights:
+        return "fp32"
+    heaviest = max(weights, key=weights.__getitem__)
+    if heaviest == "float16":
+        return "fp16"
+    if heaviest not in ("int8", "uint8", "int4", "int2"):
+        return "fp32"
+    bits = "4" if heaviest == "int4" else "2" if heaviest == "int2" else "8"
+    activations = {graph.tensors[index].dtype for op in graph.operators for index in op.outputs}
+    integer_activations = bool(activations & {"int8", "uint8"})
+    return f"w{bits}a8" if integer_activations else f"w{bits}"

@@ -1,0 +1,117 @@
+"""The command line: parse, one call, print."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import edgecnn
+from edgecnn.errors import EdgecnnError, unknown_name
+
+#: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
+COMMANDS = {
+    "bench": "Measure latency, memory and accuracy of exported files.",
+    "compare": "Compare two files, or a file with its network, on the same samples.",
+    "completion": "Print the shell completion script for bash, zsh or fish.",
+    "compress": "Prune filters of a network and fine-tune it.",
+    "demo": "Train, compress, export, measure and check a small network, end to end.",
+    "devices": "List the device catalogue, or show one profile with its sources.",
+    "export": "Export a network to ONNX and TFLite, float and int8, verified.",
+    "fit": "Check whether a file fits a device's memory.",
+}
+
+INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use, so that `edgecnn --help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"edgecnn.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(  # noqa: D102
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise unknown_name("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edgecnn.__version__, prog_name="edgecnn")
+def cli() -> None:
+    """Make a trained CNN small and fast enough for a phone or a board, and prove it.
+
+    \b
+    Example:
+      edgecnn export edgecnn:resnet20 --weights resnet20.safetensors --data cifar10 --recipe board -o out/
+      edgecnn bench out/resnet20.w8a8.tflite --data cifar10
+      edgecnn fit out/resnet20.w8a8.tflite --device stm32h7a3
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every failure is one line on standard error and its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "_EDGECNN_COMPLETE" in os.environ:
+        cli.main(given, prog_name="edgecnn")  # click prints the completions and exits
+    # Read here rather than by click, which may fail before it has parsed it.
+    debug = "--debug" in given
+    try:
+        code = cli.main(given, prog_name="edgecnn", standalone_mode=False)
+    except KeyboardInterrupt:
+        fail("interrupted; files that were there before are whole", INTERRUPTED, debug)
+    except click.Abort:
+        fail("interrupted; files that were there before are whole", INTERRUPTED, debug)
+    except EdgecnnError as error:
+        fail(str(error), error.exit_code, debug)
+    except click.ClickException as error:
+        fail(error.format_message(), 2, debug)
+    except BrokenPipeError:
+        # The reader of our output went away, `edgecnn devices | head` say: no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        fail(_os_message(error), 2, debug)
+    except MemoryError:
+        fail("this machine has not enough memory for that", 2, debug)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        fail(f"unexpected {type(error).__name__}: {text} (--debug shows where)", 2, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(message: str, code: int, debug: bool) -> None:
+    """Print *message* as one line on standard error (the traceback before it where *debug*) and exit with *code*."""
+    if debug:
+        traceback.print_exc()
+    print(f"edgecnn: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _os_message(error: OSError) -> str:
+    where = f" at '{error.filename}'" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the device{where}; nothing was half-written"
+    return f"{(error.strerror or str(error)).lower()}{where}"
+
+
+__all__: list[Any] = ["cli", "main"]

@@ -1,0 +1,35 @@
+"""Read exported files without a runtime and without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, TensorSpec
+from edgecnn.tables import Table
+
+#: Suffix of the file → the function that reads it.
+READERS = Table(
+    "file format",
+    {"tflite": "edgecnn.formats.tflite:read_tflite", "onnx": "edgecnn.formats.onnx:read_onnx"},
+)
+
+
+def read_graph(path: Path | str) -> Graph:
+    """Return what the exported file at *path* says.
+
+    Raises:
+        EdgecnnError: no such file, not an exported file by its suffix, or its content is broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EdgecnnError(f"no file at '{path}'")
+    suffix = path.suffix.removeprefix(".")
+    if suffix not in READERS.names():
+        raise EdgecnnError(f"{path}: not an exported file; edgecnn reads .tflite and .onnx")
+    graph = READERS.load(suffix)(path)
+    assert isinstance(graph, Graph)
+    return graph
+
+
+__all__ = ["Graph", "Operator", "QuantParams", "READERS", "Tensor", "TensorSpec", "read_graph"]

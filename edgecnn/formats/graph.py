@@ -1,0 +1,128 @@
+"""What a `.tflite` or `.onnx` file says, as plain data: tensors, operators in execution order, inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class QuantParams:
+    """real = scale * (stored - zero_point); one entry for `per_tensor`, one a channel of *axis* for `per_channel`."""
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+    def dequantize(self, stored: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Return the real values of a `per_tensor` array, same shape."""
+        return ((stored.astype(np.float32) - self.zero_point[0]) * np.float32(self.scale[0])).astype(np.float32)
+
+    def quantize(self, real: npt.NDArray[np.floating], dtype: str) -> npt.NDArray[np.integer]:
+        """Return *real* rounded to the nearest step (half to even) and clipped to *dtype*, same shape."""
+        limits = np.iinfo(dtype)
+        stored = np.rint(real / np.float32(self.scale[0])) + self.zero_point[0]
+        return np.clip(stored, limits.min, limits.max).astype(dtype)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: name, shape with the batch first, numpy dtype name (`int4` too), quantization if any."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quant: QuantParams | None = None
+
+
+@dataclass(frozen=True)
+class Tensor(TensorSpec):
+    """One tensor of a graph."""
+
+    constant: bool = False  # its data is in the file (weights)
+    variable: bool = False  # it keeps its value between two runs
+    size_bytes: int = 0  # of its data at run time; for a constant, of its data in the file
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: its kind as the format names it (`CONV_2D`, `Conv`), and indices into `Graph.tensors`."""
+
+    kind: str
+    inputs: tuple[int, ...]  # -1: an optional input that is left out
+    outputs: tuple[int, ...]
+    macs: int = 0  # multiply-adds of one run, batch of the file; 0 where the operator has none
+    options: Mapping[str, int] = field(default_factory=dict)  # stride_h, dilation_w, depth_multiplier, ...
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole file; a batch dimension left open counts as 1."""
+
+    format: str  # "tflite" or "onnx"
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    size_bytes: int
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def input_specs(self) -> tuple[Tensor, ...]:
+        """The input tensors, in order."""
+        return tuple(self.tensors[index] for index in self.inputs)
+
+    @property
+    def output_specs(self) -> tuple[Tensor, ...]:
+        """The output tensors, in order."""
+        return tuple(self.tensors[index] for index in self.outputs)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one run."""
+        return sum(operator.macs for operator in self.operators)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all constant tensors, as stored in the file."""
+        return sum(tensor.size_bytes for tensor in self.tensors if tensor.constant)
+
+    @property
+    def params(self) -> int:
+        """Elements of the constant tensors that operators read, other than index and shape tensors (int64)."""
+        used = {index for operator in self.operators for index in operator.inputs if index >= 0}
+        return sum(
+            prod(self.tensors[index].shape)
+            for index in used
+            if self.tensors[index].constant and self.tensors[index].dtype != "int64"
+        )
+
+    @cached_property
+    def lifetimes(self) -> tuple[tuple[int, int] | None, ...]:
+        """For each tensor the first and last operator index that needs its memory; None: never (constants, unused).
+
+        An input lives from the first operator on, an output until the last one.
+        """
+        first: dict[int, int] = {index: 0 for index in self.inputs}
+        last: dict[int, int] = {}
+        for step, operator in enumerate(self.operators):
+            for index in operator.outputs:
+                first.setdefault(index, step)
+                last[index] = max(last.get(index, step), step)
+            for index in operator.inputs:
+                if index >= 0:
+                    last[index] = step
+        for index in self.outputs:
+            last[index] = max(len(self.operators) - 1, 0)
+        return tuple(
+            None
+            if tensor.constant or index not in first
+            else (first[index], max(first[index], last.get(index, first[index])))
+            for index, tensor in enumerate(self.tensors)
+        )

@@ -1,0 +1,15 @@
+"""How long work reports how far it is, without knowing who listens."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called as `progress("calibrating", 64, 256)`: the step, what is done of it, and its total (None: unknown)."""
+
+    def __call__(self, step: str, done: int = 0, total: int | None = None) -> None: ...  # noqa: D102
+
+
+def silent(step: str, done: int = 0, total: int | None = None) -> None:
+    """Report to nobody."""

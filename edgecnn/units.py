@@ -1,0 +1,71 @@
+"""The one place where raw quantities (bytes, nanoseconds, counts) become text, and text becomes them."""
+
+from __future__ import annotations
+
+import re
+
+from edgecnn.errors import EdgecnnError
+
+_BYTE_UNITS = {
+    "b": 1,
+    "": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+}
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes *text* says: `64KiB` → 65536, `1.5MB` → 1500000, `512` → 512.
+
+    Raises:
+        EdgecnnError: the text is not a size.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].lower() not in _BYTE_UNITS:
+        raise EdgecnnError(f"'{text}' is not a size; write it like 64KiB, 1.5MB or 65536")
+    return round(float(match[1]) * _BYTE_UNITS[match[2].lower()])
+
+
+def format_bytes(size: float | None) -> str:
+    """Return *size* bytes in binary units: `49152` → `48.0 KiB`; None → `-`."""
+    if size is None:
+        return "-"
+    if abs(size) < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if abs(size) < 1024 or unit == "GiB":
+            break
+    return f"{size:.1f} {unit}" if abs(size) < 100 else f"{size:.0f} {unit}"
+
+
+def format_ns(duration_ns: float | None) -> str:
+    """Return a duration given in nanoseconds with three significant digits: `1234567` → `1.23 ms`."""
+    if duration_ns is None:
+        return "-"
+    for unit, factor in (("ns", 1.0), ("µs", 1e3), ("ms", 1e6)):
+        if abs(duration_ns) < 999.5 * factor:
+            return f"{duration_ns / factor:.3g} {unit}"
+    return f"{duration_ns / 1e9:.4g} s"
+
+
+def format_count(count: float | None) -> str:
+    """Return a count in thousands: `41234567` → `41.2 M`; None → `-`."""
+    if count is None:
+        return "-"
+    if abs(count) < 1000:
+        return f"{count:.0f}"
+    for unit in ("k", "M", "G"):
+        count /= 1000
+        if abs(count) < 1000 or unit == "G":
+            break
+    return f"{count:.3g} {unit}"
+
+
+def format_share(share: float | None) -> str:
+    """Return a fraction as percent with two decimals: `0.8699` → `86.99 %`; None → `-`."""
+    return "-" if share is None else f"{100 * share:.2f} %"
