@@ -1,0 +1,78 @@
+"""Data sets by name: `digits`, `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `folder:DIR`, `npz:FILE`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization
+from edgecnn.samples import Samples
+from edgecnn.tables import Table
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with its splits; the calibration samples are taken from *training*, never from *evaluation*."""
+
+    name: str
+    training: Samples
+    evaluation: Samples
+    normalization: Normalization | None  # None: the samples are what the network wants already
+    labels: tuple[str, ...] | None  # class names; None where the samples bear no labels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample, (C, H, W)."""
+        return self.training.shape
+
+    def calibration(self, count: int) -> Samples:
+        """Return *count* training samples, the same ones each time."""
+        return self.training.take(count, seed=1)
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Where to look for a data set, and how large its images are wanted (None: as they are)."""
+
+    argument: str = ""  # what stands behind the colon
+    data_dir: Path | None = None
+    download: bool = False
+    side: tuple[int, int] | None = None  # (H, W) in pixels
+
+
+DATASETS = Table(
+    "data set",
+    {
+        "digits": "edgecnn.datasets.digits:open_digits",
+        "mnist": "edgecnn.datasets.mnist:open_mnist",
+        "fashion-mnist": "edgecnn.datasets.mnist:open_fashion_mnist",
+        "cifar10": "edgecnn.datasets.cifar:open_cifar10",
+        "cifar100": "edgecnn.datasets.cifar:open_cifar100",
+        "folder": "edgecnn.datasets.folder:open_folder",
+        "npz": "edgecnn.datasets.npz:open_npz",
+    },
+)
+
+
+def open_dataset(
+    name: str,
+    data_dir: Path | str | None = None,
+    *,
+    download: bool = False,
+    side: tuple[int, int] | None = None,
+) -> Dataset:
+    """Return the data set *name*, found under *data_dir* or `$EDGECNN_DATA`.
+
+    Raises:
+        EdgecnnError: unknown name, or the data are not there; the message says where it looked and how to get them.
+    """
+    kind, colon, argument = name.partition(":")
+    if colon and kind not in ("folder", "npz"):
+        raise EdgecnnError(f"data set '{name}': only folder:DIR and npz:FILE take something behind a colon")
+    opener = DATASETS.load(kind)
+    if kind in ("folder", "npz") and not argument:
+        raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{'DIR' if kind == 'folder' else 'FILE'}")
+    dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side))
+    assert isinstance(dataset, Dataset)
+    return dataset

@@ -1,0 +1,88 @@
+"""`folder:DIR`: images in one folder a class, as torchvision's ImageFolder reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.datasets import DataRequest, Dataset
+from edgecnn.errors import EdgecnnError, require
+from edgecnn.normalization import Normalization
+from edgecnn.samples import Samples
+
+EVALUATION_SHARE = 0.2
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+
+
+class ImageFiles:
+    """Images decoded when asked for: RGB, the shorter side scaled to 8/7 of *side*, then the centre cut out."""
+
+    def __init__(self, paths: Sequence[Path], side: tuple[int, int]) -> None:
+        self.paths = paths
+        self.side = side
+        self._pillow = require("PIL.Image", "torch")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, indices: Any) -> npt.NDArray[np.uint8]:
+        """Return uint8 [n, 3, H, W]."""
+        chosen = np.atleast_1d(np.arange(len(self.paths))[indices])
+        return np.stack([self._decode(self.paths[index]) for index in chosen])
+
+    def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
+        height, width = self.side
+        try:
+            with self._pillow.open(path) as opened:
+                image = opened.convert("RGB")
+        except (OSError, ValueError) as error:
+            raise EdgecnnError(f"{path}: not a readable image ({error}); remove or replace it") from None
+        # The evaluation transform of torchvision's ImageNet weights: 256 for the shorter side, 224 cut out of it.
+        scale = max(height / image.height, width / image.width) * 8 / 7
+        size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        image = image.resize(size, self._pillow.Resampling.BILINEAR)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        cut = image.crop((left, top, left + width, top + height))
+        return np.asarray(cut, np.uint8).transpose(2, 0, 1)
+
+
+def open_folder(request: DataRequest) -> Dataset:
+    """Return the images of DIR/CLASS/*, split 80 to 20, or of DIR/train and DIR/val (or test) where those exist.
+
+    Raises:
+        EdgecnnError: no such folder, no images in it, or different classes in the two parts.
+    """
+    root = Path(request.argument)
+    if not root.is_dir():
+        raise EdgecnnError(f"no folder at '{root}' (for --data folder:DIR)")
+    side = request.side or (224, 224)
+    train = root / "train"
+    held_out = next((root / name for name in ("val", "test", "validation") if (root / name).is_dir()), None)
+    if train.is_dir() and held_out is not None:
+        classes, training = _read(train, side)
+        other, evaluation = _read(held_out, side)
+        if classes != other:
+            raise EdgecnnError(f"{root}: {train.name} and {held_out.name} have different classes; they must be the same")
+    else:
+        classes, everything = _read(root, side)
+        training, evaluation = everything.split(EVALUATION_SHARE)
+    if not len(evaluation):
+        raise EdgecnnError(f"{root}: too few images to hold some back for evaluation; give at least 5 a class")
+    return Dataset(root.name, training, evaluation, Normalization.parse("imagenet"), classes)
+
+
+def _read(root: Path, side: tuple[int, int]) -> tuple[tuple[str, ...], Samples]:
+    classes = tuple(sorted(folder.name for folder in root.iterdir() if folder.is_dir()))
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+        paths += found
+        labels += [label] * len(found)
+    if not paths:
+        raise EdgecnnError(f"{root}: no images; put them into one folder a class, {root / 'cat' / '1.jpg'} say")
+    return classes, Samples.of(ImageFiles(paths, side), np.asarray(labels))

@@ -1,0 +1,74 @@
+"""`npz:FILE`: the user's own arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.datasets import DataRequest, Dataset
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization
+from edgecnn.samples import Samples
+
+EVALUATION_SHARE = 0.2
+
+
+def open_npz(request: DataRequest) -> Dataset:
+    """Return the arrays `x` [n, C, H, W] and `y` [n] of an npz file, split 80 to 20; or `x_train`, `x_test`, ….
+
+    uint8 images are pixels; other numbers are taken as what the network wants already. Images with the channels last
+    are turned. `y` may be missing: the samples then calibrate and compare, but give no accuracy. `labels` may name
+    the classes.
+
+    Raises:
+        EdgecnnError: no such file, not an npz file, no such arrays, or lengths that differ.
+    """
+    path = Path(request.argument)
+    if not path.is_file():
+        raise EdgecnnError(f"no file at '{path}' (for --data npz:FILE)")
+    try:
+        # allow_pickle stays off: an npz with objects in it is refused.
+        with np.load(path, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, OSError) as error:
+        raise EdgecnnError(f"{path}: not a readable npz file ({error}); write it with numpy.savez(x=…, y=…)") from None
+    if "x_train" in arrays:
+        training = _samples(path, arrays, "x_train", "y_train")
+        evaluation = _samples(path, arrays, "x_test", "y_test")
+    else:
+        training, evaluation = _samples(path, arrays, "x", "y").split(EVALUATION_SHARE)
+    if not len(training) or not len(evaluation):
+        raise EdgecnnError(f"{path}: too few samples to split into training and evaluation; give at least 10")
+    classes = _class_names(arrays, training, evaluation)
+    normalization = Normalization() if training.images[:1].dtype == np.uint8 else None
+    return Dataset(path.stem, training, evaluation, normalization, classes)
+
+
+def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
+    if x_name not in arrays:
+        raise EdgecnnError(f"{path}: no array '{x_name}' in it; it has: {', '.join(sorted(arrays)) or 'nothing'}")
+    x, y = arrays[x_name], arrays.get(y_name)
+    if x.ndim < 2 or not (np.issubdtype(x.dtype, np.floating) or x.dtype == np.uint8):
+        raise EdgecnnError(f"{path}: '{x_name}' must be uint8 or float [n, C, H, W], found {x.dtype} {list(x.shape)}")
+    if x.dtype != np.uint8:
+        x = x.astype(np.float32, copy=False)
+        if not np.isfinite(x).all():
+            raise EdgecnnError(f"{path}: '{x_name}' holds values that are not finite")
+    if x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    if y is not None and (y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or y.min(initial=0) < 0):
+        raise EdgecnnError(f"{path}: '{y_name}' must hold one class number a sample, found {y.dtype} {list(y.shape)}")
+    return Samples.of(x, y)
+
+
+def _class_names(arrays: dict[str, npt.NDArray[Any]], *splits: Samples) -> tuple[str, ...] | None:
+    if any(split.labels is None for split in splits):
+        return None
+    if "labels" in arrays:
+        return tuple(str(label) for label in arrays["labels"])
+    count = 1 + max(int(split.labels.max()) for split in splits if split.labels is not None)
+    return tuple(f"class {index}" for index in range(count))

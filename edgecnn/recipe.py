@@ -1,0 +1,76 @@
+"""`Recipe`: what to export for whom, and what each file must reach to be called good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.shipped import find_shipped, read_toml, shipped_files
+
+#: Format → the precisions it can be written in.
+PRECISIONS: Mapping[str, tuple[str, ...]] = {"onnx": ("fp32", "w8", "w8a8"), "tflite": ("fp32", "fp16", "w8", "w8a8")}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the ranges of activations are found for `w8a8`."""
+
+    samples: int = 256
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file of one precision must reach against the original network, on the same samples; None: no limit."""
+
+    max_accuracy_drop: float | None = None  # as a fraction: 0.01 is one point
+    min_sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An export recipe; the fields are the keys of its TOML file, `name` is the file's."""
+
+    name: str
+    title: str
+    files: Mapping[str, tuple[str, ...]]  # format → precisions
+    input_dtype: str = "float32"  # of w8a8 files: "float32" or "int8"
+    output_dtype: str = "float32"
+    calibration: Calibration = Calibration()
+    evaluation_samples: int = 1000
+    limits: Mapping[str, Limits] = field(default_factory=dict)  # precision → limits
+    bundle: tuple[str, ...] = ()  # "labels": labels.txt; "c_array": the TFLite file as a C source file
+
+    def __post_init__(self) -> None:
+        for format_name, precisions in self.files.items():
+            if format_name not in PRECISIONS:
+                raise unknown_name(f"format in recipe {self.name}:", format_name, PRECISIONS)
+            for precision in precisions:
+                if precision not in PRECISIONS[format_name]:
+                    raise unknown_name(f"{format_name} precision", precision, PRECISIONS[format_name])
+        for precision in self.limits:
+            if not any(precision in known for known in PRECISIONS.values()):
+                raise unknown_name(f"precision in recipe {self.name}: limits", precision, PRECISIONS["tflite"])
+        for dtype in (self.input_dtype, self.output_dtype):
+            if dtype not in ("float32", "int8"):
+                raise unknown_name(f"dtype in recipe {self.name}:", dtype, ("float32", "int8"))
+        for part in self.bundle:
+            if part not in ("labels", "c_array"):
+                raise unknown_name(f"bundle part in recipe {self.name}:", part, ("labels", "c_array"))
+        if self.calibration.samples < 1 or self.evaluation_samples < 1:
+            raise EdgecnnError(f"recipe {self.name}: calibration and evaluation need at least one sample")
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return the recipe `board`, or the one in a TOML file.
+
+    Raises:
+        EdgecnnError: unknown recipe, or a broken file.
+    """
+    path = find_shipped("export", name, "recipe")
+    return read_toml(path, Recipe, name=path.stem)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all known recipes, sorted."""
+    return sorted(shipped_files("export"))

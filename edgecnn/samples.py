@@ -1,0 +1,80 @@
+"""`Samples`: a re-iterable source of numpy batches; its role is the name of the argument it is given as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Images(Protocol):
+    """Anything that gives samples by index: a numpy array, or files decoded when asked for."""
+
+    def __len__(self) -> int: ...  # noqa: D105
+
+    def __getitem__(self, indices: Any) -> npt.NDArray[Any]:
+        """Return the samples of an index array, [n, C, H, W]: uint8 pixels, or float32 as the network wants them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`x` [n, C, H, W], uint8 pixels or ready float32; `y` [n] class numbers, None where there are no labels."""
+
+    x: npt.NDArray[Any]
+    y: npt.NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some of *images*, in the order of *indices*; iterating gives `Batch`es and can be done again and again."""
+
+    images: Images
+    labels: npt.NDArray[np.int64] | None
+    indices: npt.NDArray[np.int64]
+    batch_size: int = 64
+
+    @classmethod
+    def of(cls, images: Images, labels: npt.NDArray[Any] | None = None) -> Samples:
+        """Return all of *images*, in their order."""
+        return cls(images, None if labels is None else labels.astype(np.int64), np.arange(len(images)))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.indices), self.batch_size):
+            chosen = self.indices[start : start + self.batch_size]
+            yield Batch(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample, without the batch: (C, H, W)."""
+        return tuple(self.images[self.indices[:1]].shape[1:])
+
+    def batched(self, batch_size: int) -> Samples:
+        """Return the same samples in batches of another size."""
+        return replace(self, batch_size=batch_size)
+
+    def shuffled(self, seed: int) -> Samples:
+        """Return the same samples in an order that *seed* decides."""
+        return replace(self, indices=np.random.default_rng(seed).permutation(self.indices))
+
+    def take(self, count: int | None, seed: int = 0) -> Samples:
+        """Return *count* of them (all where None or fewer are there), drawn without order, so without a class bias."""
+        if count is None or count >= len(self):
+            return self
+        return replace(self, indices=np.sort(self.shuffled(seed).indices[:count]))
+
+    def split(self, share: float, seed: int = 0) -> tuple[Samples, Samples]:
+        """Return two parts, the second holding *share* of each class (of all, where there are no labels)."""
+        rng = np.random.default_rng(seed)
+        groups = [self.indices]
+        if self.labels is not None:
+            groups = [self.indices[self.labels[self.indices] == label] for label in np.unique(self.labels[self.indices])]
+        second = np.concatenate([rng.permutation(group)[: round(share * len(group))] for group in groups])
+        first = np.setdiff1d(self.indices, second)
+        return replace(self, indices=first), replace(self, indices=np.sort(second))
