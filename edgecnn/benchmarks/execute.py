@@ -1,0 +1,140 @@
+"""Run an exported file in a worker: whatever breaks there becomes one line here."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from edgecnn.artifact import Artifact
+from edgecnn.errors import EdgecnnError
+from edgecnn.runtimes import runtime_class, runtime_for, worker_program
+from edgecnn.runtimes.frames import Message, read_message, write_message
+from edgecnn.targets import Process, Target, open_target
+
+Pack = Sequence[npt.NDArray[Any]]
+
+#: How long one answer may take before the worker is given up.
+PATIENCE_S = 600.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker at its job; *file*, *runtime* and *target* name it in errors."""
+
+    process: Process
+    file: str
+    runtime: str
+    target: str
+
+    def send(self, message: Mapping[str, Any], arrays: Pack = ()) -> None:
+        """Send *message* and *arrays*; that a worker is gone shows in the next `receive`."""
+        with contextlib.suppress(BrokenPipeError):
+            write_message(self.process.stdin, message, arrays)
+
+    def receive(self, patience_s: float = PATIENCE_S) -> Message:
+        """Return the worker's next answer.
+
+        Raises:
+            EdgecnnError: it failed, died, is silent for *patience_s*, or says what is not ours.
+        """
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self.process.kill()
+
+        watchdog = threading.Timer(patience_s, give_up)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            message = read_message(self.process.stdout)
+        except ValueError as error:
+            raise EdgecnnError(f"{self.file}: {self.runtime}'s worker cannot be understood: {error}") from None
+        finally:
+            watchdog.cancel()
+        if late.is_set():
+            raise EdgecnnError(f"{self.file}: {self.runtime} did not answer within {patience_s:.0f} s; it was stopped")
+        if message is None:
+            how = self.process.ending()
+            raise EdgecnnError(f"{self.file} crashed {self.runtime} ({how}); the file may be broken: export it again")
+        if "error" in message[0]:
+            raise self._failure(message[0]["error"], str(message[0]["text"]))
+        return message
+
+    def _failure(self, step: str, text: str) -> EdgecnnError:
+        text = " ".join(text.split())[:400]
+        if step == "missing":
+            where = "" if self.target == "local" else f" on {self.target}"
+            install = runtime_class(self.runtime).install
+            return EdgecnnError(f"{self.runtime} is not installed{where} ({text}): {install}")
+        return EdgecnnError(f"{self.file}: {self.runtime} cannot {step} it: {text}")
+
+
+@contextlib.contextmanager
+def started_worker(
+    artifact: Artifact, job: Mapping[str, Any], *, runtime: str | None, threads: int, target: Target | None
+) -> Iterator[Worker]:
+    """Start a worker on *target* (None: this machine), give it its *job*, and end it with the `with`.
+
+    Raises:
+        EdgecnnError: no such runtime, or not one for this file.
+    """
+    name = runtime_for(artifact.format, runtime)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(open_target()) if target is None else target
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-")))
+        program = folder / f"worker-{name}.pyz"
+        program.write_bytes(worker_program(name))
+        process = stack.enter_context(place.run(place.push(program)))
+        worker = Worker(process, str(artifact.path), name, place.name)
+        given = {"session": runtime_class(name).__name__, "model": place.push(artifact.path), "threads": threads}
+        worker.send({**given, **job})
+        yield worker
+
+
+def run_file(
+    artifact: Artifact,
+    packs: Iterable[Pack],
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    target: Target | None = None,
+) -> Iterator[list[npt.NDArray[Any]]]:
+    """Yield the outputs of each pack of samples, all from one worker, so that memory does not grow with their number.
+
+    A pack is one array `[n, ...]` an input, in the file's own order, dtype and layout; the outputs of a pack are one
+    array `[n, ...]` an output, in the file's own dtype. Close the iterator where it is not read to its end.
+
+    Raises:
+        EdgecnnError: a pack does not suit the file, the runtime is missing, or it fails or dies on the file.
+    """
+    job = {
+        "kind": "run",
+        "inputs": [spec.name for spec in artifact.inputs],
+        "outputs": [spec.name for spec in artifact.outputs],
+    }
+    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as worker:
+        worker.receive()
+        for pack in packs:
+            _check(artifact, pack)
+            worker.send({}, pack)
+            yield worker.receive()[1]
+
+
+def _check(artifact: Artifact, pack: Pack) -> None:
+    given = [(array.dtype.name, tuple(array.shape[1:])) for array in pack]
+    taken = [(spec.dtype, tuple(spec.shape[1:])) for spec in artifact.inputs]
+    if given == taken:
+        return
+
+    def text(kinds: list[tuple[str, tuple[int, ...]]]) -> str:
+        return ", ".join(f"{dtype} [n, {', '.join(map(str, shape))}]" for dtype, shape in kinds)
+
+    raise EdgecnnError(f"{artifact.path} takes {text(taken)} but was given {text(given)}")

@@ -1,0 +1,117 @@
+"""LiteRT, and the older `tflite_runtime` where only that is installed.
+
+Goes to boards inside the worker: Python 3.9 or later, standard library, numpy and the runtime alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = list[npt.NDArray[Any]]
+Details = list[dict[str, Any]]  # of each input or output: name, shape, dtype
+
+
+class LiteRT:
+    """The runtime, imported; the newest interface that is there is used, as a user of it would."""
+
+    formats = ("tflite",)
+    install = "pip install 'edgecnn[litert]'"
+
+    def __init__(self) -> None:
+        """Import the runtime.
+
+        Raises:
+            ImportError: neither `ai_edge_litert` nor `tflite_runtime` is there.
+        """
+        package = "ai_edge_litert" if importlib.util.find_spec("ai_edge_litert") else "tflite_runtime"
+        self.interface = "Interpreter"
+        try:
+            self._module = importlib.import_module(package + ".compiled_model")
+            self.interface = "CompiledModel"
+        except ImportError:
+            self._module = importlib.import_module(package + ".interpreter")
+        self.version = importlib.metadata.version(package.replace("_", "-"))
+
+    def open(self, path: str, threads: int) -> Any:
+        """Load the file at *path* for *threads* threads and return its session."""
+        session = _Compiled if self.interface == "CompiledModel" else _Interpreted
+        return session(self._module, path, threads)
+
+
+class _Compiled:
+    """A file loaded through `CompiledModel`; inputs and outputs in the order of its first signature."""
+
+    def __init__(self, litert: Any, path: str, threads: int) -> None:
+        options = litert.Options(
+            hardware_accelerators=litert.HardwareAccelerator.CPU, cpu_options=litert.CpuOptions(num_threads=threads)
+        )
+        self._model = litert.CompiledModel.from_file(path, options=options)
+        signature, names = next(iter(self._model.get_signature_list().items()))
+        inputs = self._model.get_input_tensor_details(signature)
+        outputs = self._model.get_output_tensor_details(signature)
+        self.inputs: Details = [inputs[name] for name in names["inputs"]]
+        self.outputs: Details = [outputs[name] for name in names["outputs"]]
+        self._input_buffers = self._model.create_input_buffers(0)
+        self._output_buffers = self._model.create_output_buffers(0)
+
+    def write(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Copy *arrays* into the inputs."""
+        for index, array in enumerate(arrays):
+            self._input_buffers[index].write(array)
+
+    def invoke(self) -> None:
+        """Run once on what the inputs hold: this is what is timed."""
+        self._model.run_by_index(0, self._input_buffers, self._output_buffers)
+
+    def read(self) -> Arrays:
+        """Return copies of the outputs."""
+        arrays = []
+        for index, buffer in enumerate(self._output_buffers):
+            shape, dtype = self.outputs[index]["shape"], np.dtype(self.outputs[index]["dtype"])
+            arrays.append(buffer.read(int(np.prod(shape)), dtype).reshape(shape))
+        return arrays
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model.close()
+
+
+class _Interpreted:
+    """A file loaded through `Interpreter`; inputs and outputs in the order of the graph."""
+
+    def __init__(self, module: Any, path: str, threads: int) -> None:
+        self._interpreter = module.Interpreter(model_path=path, num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._input_details = self._interpreter.get_input_details()
+        self._output_details = self._interpreter.get_output_details()
+        self.inputs: Details = [_plain(detail) for detail in self._input_details]
+        self.outputs: Details = [_plain(detail) for detail in self._output_details]
+
+    def write(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Copy *arrays* into the inputs."""
+        for index, array in enumerate(arrays):
+            self._interpreter.set_tensor(self._input_details[index]["index"], array)
+
+    def invoke(self) -> None:
+        """Run once on what the inputs hold: this is what is timed."""
+        self._interpreter.invoke()
+
+    def read(self) -> Arrays:
+        """Return copies of the outputs."""
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._output_details]
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._interpreter
+
+
+def _plain(detail: Any) -> dict[str, Any]:
+    shape = [int(size) for size in detail["shape"]]
+    return {"name": detail["name"], "shape": shape, "dtype": np.dtype(detail["dtype"]).name}

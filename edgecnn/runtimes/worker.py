@@ -1,0 +1,169 @@
+"""The worker: runs or times one file with one runtime, in a process of its own, wherever a target starts it.
+
+It reads its job, then the samples, from standard input and answers on standard output, in the frames of `frames`.
+Goes to boards as one zip file (`runtimes.worker_program`): Python 3.9 or later, standard library, numpy, one runtime.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import sys
+import time
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.runtimes.conditions import read_conditions, resident_bytes
+from edgecnn.runtimes.frames import read_message, write_message
+
+Arrays = list[npt.NDArray[Any]]
+
+
+def main() -> None:
+    """Do the one job that standard input brings; a failure is answered as `{"error": kind, "text": what}`."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a native library prints must not end up among the answers
+    questions = sys.stdin.buffer
+    message = read_message(questions)
+    if message is None:
+        return
+    job = message[0]
+    step = "import"
+    try:
+        rss = {"python": resident_bytes()}
+        start_ns = time.perf_counter_ns()
+        runtime = getattr(importlib.import_module("session"), job["session"])()
+        import_ns = time.perf_counter_ns() - start_ns
+        rss["import"] = resident_bytes()
+        step = "load"
+        start_ns = time.perf_counter_ns()
+        session = runtime.open(job["model"], job["threads"])
+        load_ns = time.perf_counter_ns() - start_ns
+        rss["load"] = resident_bytes()
+        opened = {
+            "version": runtime.version,
+            "interface": runtime.interface,
+            "import_ns": import_ns,
+            "load_ns": load_ns,
+        }
+        step = "run"
+        if job["kind"] == "time":
+            write_message(answers, {**opened, **time_session(session, job), "rss": rss, "rss_peak": _peak()})
+        else:
+            write_message(answers, opened)
+            answer_packs(session, job, questions, answers)
+        session.close()
+    except ImportError as error:
+        write_message(answers, {"error": "missing" if step == "import" else step, "text": str(error)})
+    except Exception as error:
+        write_message(answers, {"error": step, "text": str(error) or type(error).__name__})
+
+
+def _peak() -> int | None:
+    return resident_bytes("VmHWM")
+
+
+def answer_packs(session: Any, job: dict[str, Any], questions: BinaryIO, answers: BinaryIO) -> None:
+    """Answer each pack of samples with the outputs of each, until there are no more."""
+    ins = _order(session.inputs, job["inputs"])
+    outs = _order(session.outputs, job["outputs"])
+    while True:
+        message = read_message(questions)
+        if message is None:
+            return
+        outputs = run_pack(session, [message[1][ins.index(index)] for index in range(len(ins))])
+        write_message(answers, {}, [outputs[index] for index in outs])
+
+
+def _order(details: list[dict[str, Any]], names: list[str]) -> list[int]:
+    """Return for each of the file's *names* its index among *details*; as they come where the runtime names others."""
+    known = [detail["name"] for detail in details]
+    return [known.index(name) for name in names] if sorted(known) == sorted(names) else list(range(len(known)))
+
+
+def run_pack(session: Any, pack: Arrays) -> Arrays:
+    """Run the n samples of *pack*, one array `[n, ...]` an input, and return one array `[n, ...]` an output.
+
+    A file with a batch of B takes B samples at a time; the last ones are filled up with copies of the last sample.
+    """
+    batch = session.inputs[0]["shape"][0] if session.inputs[0]["shape"] else 1
+    count = len(pack[0])
+    rows: list[Arrays] = []
+    for start in range(0, count, batch):
+        chunk = [array[start : start + batch] for array in pack]
+        missing = batch - len(chunk[0])
+        if missing:
+            chunk = [np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for array in chunk]
+        session.write(chunk)
+        session.invoke()
+        rows.append(session.read())
+    return [_joined([row[index] for row in rows], batch)[:count] for index in range(len(rows[0]))]
+
+
+def _joined(parts: Arrays, batch: int) -> npt.NDArray[Any]:
+    with_batch = parts[0].ndim > 0 and parts[0].shape[0] == batch
+    return np.concatenate(parts) if with_batch else np.stack(parts)
+
+
+def time_session(session: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Return the first call, the warm-up and the values, in nanoseconds a call.
+
+    Each value is the mean of `loops` calls that together last at least `min_value_ns`, so that the clock and the loop
+    do not count (pyperf). Values are taken until there are `min_values` of them and `min_time_ns` has passed (TFLite's
+    benchmark tool), at most for `max_time_ns`.
+    """
+    session.write([_noise(detail) for detail in session.inputs])
+    parent = os.getppid()
+    before = read_conditions()
+    start_ns = time.perf_counter_ns()
+    session.invoke()
+    first_ns = time.perf_counter_ns() - start_ns
+    finite = all(bool(np.isfinite(array).all()) for array in session.read() if array.dtype.kind == "f")
+    gc.disable()
+    warmup: list[int] = []
+    warm_until_ns = time.perf_counter_ns() + job["warmup_ns"]
+    while not warmup or time.perf_counter_ns() < warm_until_ns:
+        warmup.append(_time_calls(session, 1))
+    usual_ns = max(1, sorted(warmup)[len(warmup) // 2])
+    loops = max(1, -(-job["min_value_ns"] // usual_ns))
+    values: list[int] = []
+    start_ns = time.perf_counter_ns()
+    elapsed_ns = 0
+    while elapsed_ns < job["max_time_ns"] and (elapsed_ns < job["min_time_ns"] or len(values) < job["min_values"]):
+        values.append(_time_calls(session, loops) // loops)
+        elapsed_ns = time.perf_counter_ns() - start_ns
+        if os.getppid() != parent:
+            sys.exit("the program that asked for the measurement is gone")
+    gc.enable()
+    return {
+        "first_ns": first_ns,
+        "warmup": len(warmup),
+        "loops": loops,
+        "values_ns": values,
+        "finite": finite,
+        "before": before,
+        "after": read_conditions(),
+    }
+
+
+def _time_calls(session: Any, loops: int) -> int:
+    invoke = session.invoke
+    start_ns = time.perf_counter_ns()
+    for _ in range(loops):
+        invoke()
+    return time.perf_counter_ns() - start_ns
+
+
+def _noise(detail: dict[str, Any]) -> npt.NDArray[Any]:
+    """Return an input that is the same each time: floats in [-1, 1), small integers over their range, else zeros."""
+    dtype = np.dtype(detail["dtype"])
+    random = np.random.default_rng(0)
+    if dtype.kind == "f":
+        return np.asarray(random.uniform(-1, 1, detail["shape"]), dtype)
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.asarray(random.integers(limits.min, limits.max, detail["shape"], dtype, endpoint=True))
+    return np.zeros(detail["shape"], dtype)  # indices and the like: 0 is always within bounds
