@@ -1,0 +1,104 @@
+"""Turn a network into ONNX and TFLite files, and float files into quantized ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgecnn.artifact import METADATA_KEY, Artifact
+from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.normalization import Normalization
+from edgecnn.progress import Progress, silent
+from edgecnn.recipe import PRECISIONS, Recipe
+from edgecnn.samples import Samples
+from edgecnn.tables import Table
+
+__all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "quantize"]
+
+_QUANTIZERS = Table(
+    "format to quantize",
+    {"onnx": "edgecnn.export.quantize_onnx:quantize_onnx", "tflite": "edgecnn.export.quantize_tflite:quantize_tflite"},
+)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What travels in every file as metadata; the writers add precision, layout and quantization."""
+
+    model: str
+    normalization: Normalization | None = None
+    labels: tuple[str, ...] | None = None
+    weights_sha256: str | None = None
+    calibration: str | None = None  # the data set that the ranges come from
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self, **written: Any) -> dict[str, Any]:
+        """Return the metadata document, with what the writer knows in *written*."""
+        import edgecnn
+
+        norm = self.normalization
+        return {
+            "edgecnn_version": edgecnn.__version__,
+            "model": self.model,
+            "normalization": None if norm is None else {"mean": list(norm.mean), "std": list(norm.std)},
+            "labels": None if self.labels is None else list(self.labels),
+            "weights_sha256": self.weights_sha256,
+            "calibration": self.calibration,
+            **self.more,
+            **written,
+        }
+
+
+@dataclass(frozen=True)
+class CalibrationInputs:
+    """Calibration samples as the network wants them: float32 [1, C, H, W] one by one, streamed, never all in memory."""
+
+    samples: Samples
+    normalization: Normalization | None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return sample *index*, float32 [1, C, H, W]."""
+        x = self.samples.images[self.samples.indices[index : index + 1]]
+        if x.dtype == "uint8":
+            return (self.normalization or Normalization()).apply(x)
+        return x.astype("float32", copy=False)
+
+
+def quantize(
+    artifact: Artifact,
+    path: Path,
+    precision: str,
+    *,
+    recipe: Recipe,
+    calibration: CalibrationInputs | None = None,
+    facts: FileFacts,
+    progress: Progress = silent,
+) -> Artifact:
+    """Write the float file *artifact* at another *precision* to *path*.
+
+    Args:
+        artifact: an fp32 file that `to_onnx` or `to_tflite` wrote.
+        path: the file to write, whole or not at all.
+        precision: `fp16`, `w8` (dynamic), `w8a8` (static; needs *calibration*), as the format allows.
+        recipe: gives the dtype of input and output of a w8a8 file.
+        calibration: samples that the activations' ranges come from.
+        facts: metadata for the file.
+        progress: told how far the calibration is.
+
+    Raises:
+        EdgecnnError: a precision the format cannot be written in, or no calibration samples for `w8a8`.
+    """
+    if precision not in PRECISIONS[artifact.format]:
+        raise unknown_name(f"{artifact.format} precision", precision, PRECISIONS[artifact.format])
+    if precision == "w8a8" and not (calibration and len(calibration)):
+        raise EdgecnnError("w8a8 needs calibration samples: give --data, or --input to calibrate on noise")
+    if artifact.precision != "fp32":
+        raise EdgecnnError(f"{artifact.path} is {artifact.precision} already; quantize the fp32 file")
+    quantizer = _QUANTIZERS.load(artifact.format)
+    quantizer(artifact, path, precision, recipe=recipe, calibration=calibration, facts=facts, progress=progress)
+    return Artifact.open(path)

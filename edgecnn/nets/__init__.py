@@ -1,0 +1,18 @@
+"""Networks by name: our own, torchvision's, the user's, and those that files describe."""
+
+from __future__ import annotations
+
+from edgecnn.tables import Table
+
+#: `edgecnn:NAME` → a factory `(classes: int, channels: int) -> torch.nn.Module`.
+NETS = Table(
+    "network",
+    {
+        "digits-cnn": "edgecnn.nets.digits_cnn:digits_cnn",
+        "resnet20": "edgecnn.nets.resnet:resnet20",
+        "resnet32": "edgecnn.nets.resnet:resnet32",
+        "resnet44": "edgecnn.nets.resnet:resnet44",
+        "resnet56": "edgecnn.nets.resnet:resnet56",
+        "resnet110": "edgecnn.nets.resnet:resnet110",
+    },
+)

@@ -1,0 +1,186 @@
+"""`Checkpoint`: one `.safetensors` file with the weights and how to rebuild the module that bears them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.errors import EdgecnnError, require
+from edgecnn.files import written_whole
+from edgecnn.normalization import Normalization
+from edgecnn.tables import load_attribute
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SCHEMA_VERSION = 1
+_KEY = "edgecnn"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How to rebuild a module; the weights lie beside it in the same file. No pickle, ever.
+
+    Rebuilding is driven by shapes: the factory builds the original network, removed layers become identities, and
+    every layer takes the size of its stored weights.
+    """
+
+    factory: str  # "package.module:attribute"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()  # names of layers that compression took out
+    input_shape: tuple[int, ...] | None = None  # (C, H, W)
+    normalization: Normalization | None = None
+    labels: tuple[str, ...] | None = None
+    accuracy: Mapping[str, float | int] | None = None  # {top1, n, low, high}, as `Accuracy.to_json` gives it
+    data: str | None = None  # the data set that the accuracy was taken on
+    history: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first
+
+    def save(self, path: Path, module: nn.Module) -> None:
+        """Write the weights of *module* and this description to *path*, whole or not at all."""
+        save_file = require("safetensors.torch", "torch").save_file
+        document = dataclasses.asdict(self) | {"schema_version": SCHEMA_VERSION}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+        with written_whole(path) as partial:
+            save_file(state, str(partial), metadata={_KEY: json.dumps(document)})
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint | None:
+        """Return the description in a `.safetensors` file; None where it holds weights alone.
+
+        Raises:
+            EdgecnnError: the file is broken, or a newer edgecnn wrote it.
+        """
+        with _opened(path) as file:
+            text = (file.metadata() or {}).get(_KEY)
+        if text is None:
+            return None
+        document = json.loads(text)
+        version = document.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise EdgecnnError(f"{path}: written with schema {version}, this edgecnn reads {SCHEMA_VERSION}; update it")
+        normalization = document["normalization"]
+        document["normalization"] = normalization and Normalization(
+            tuple(normalization["mean"]), tuple(normalization["std"])
+        )
+        for name in ("removed", "input_shape", "labels", "history"):
+            document[name] = None if document[name] is None else tuple(document[name])
+        return cls(**document)
+
+    def rebuild(self, path: Path) -> nn.Module:
+        """Return the module with the weights of *path*, in evaluation mode.
+
+        Raises:
+            EdgecnnError: the factory is not there, or the weights do not fit what it builds.
+        """
+        module = call_factory(self.factory, self.arguments)
+        nn = require("torch.nn", "torch")
+        for name in self.removed:
+            parent, _, child = name.rpartition(".")
+            setattr(module.get_submodule(parent), child, nn.Identity())
+        weights = read_weights(path)
+        resize_to(module, weights)
+        load_weights(module, weights, str(path))
+        return module.eval()
+
+
+def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the module that `package.module:attribute` builds; the folder one stands in counts as importable.
+
+    Raises:
+        EdgecnnError: no such factory, it failed, or it gave no module.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+        importlib.invalidate_caches()
+    try:
+        module = load_attribute(factory)(**arguments)
+    except EdgecnnError:
+        raise
+    except ModuleNotFoundError as error:
+        raise EdgecnnError(
+            f"'{factory}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
+        ) from None
+    except Exception as error:
+        # The user's own code ran: whatever it raises is told, not passed on as ours.
+        raise EdgecnnError(f"'{factory}' failed: {type(error).__name__}: {error}") from error
+    if not isinstance(module, require("torch.nn", "torch").Module):
+        raise EdgecnnError(f"'{factory}' gave a {type(module).__name__}, not a torch.nn.Module")
+    return module  # type: ignore[no-any-return]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.safetensors` file by name.
+
+    Raises:
+        EdgecnnError: the file is broken.
+    """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, no dict)
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Copy *weights* into *module*, all of them and all of its own.
+
+    Raises:
+        EdgecnnError: names or shapes differ; the message gives the first three.
+    """
+    own = module.state_dict()
+    # Batch norm's counter of training steps: newer than many weight files, and without meaning once trained.
+    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    extra = [name for name in weights if name not in own]
+    wrong = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if missing or extra or wrong:
+        parts = [
+            *(f"{len(missing)} missing: {', '.join(missing[:3])}" for _ in missing[:1]),
+            *(f"{len(extra)} unknown: {', '.join(extra[:3])}" for _ in extra[:1]),
+            *(
+                f"{len(wrong)} of another shape: "
+                + ", ".join(f"{n} {list(weights[n].shape)} for {list(own[n].shape)}" for n in wrong[:3])
+                for _ in wrong[:1]
+            ),
+        ]
+        raise EdgecnnError(f"weights in {where} do not match the network: {'; '.join(parts)}")
+    module.load_state_dict(dict(weights), strict=False)
+
+
+def resize_to(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give every layer of *module* the size of its tensors in *weights*; new tensors are left uninitialised."""
+    torch = require("torch", "torch")
+    for prefix, layer in module.named_modules():
+        for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+            stored = weights.get(f"{prefix}.{name}" if prefix else name)
+            if stored is None or stored.shape == tensor.shape:
+                continue
+            empty = torch.empty(stored.shape, dtype=tensor.dtype)
+            is_parameter = name in layer._parameters
+            setattr(layer, name, torch.nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty)
+            if name == "weight":
+                _adopt_sizes(layer, stored.shape)
+
+
+def _adopt_sizes(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    """Set the attributes that a layer keeps beside its weight, which say the same once more."""
+    if hasattr(layer, "num_features"):
+        layer.num_features = shape[0]
+    elif hasattr(layer, "in_features"):
+        layer.out_features, layer.in_features = shape
+    elif hasattr(layer, "in_channels"):
+        if layer.groups == layer.in_channels:  # depthwise stays depthwise
+            layer.groups = shape[0] // max(1, layer.out_channels // layer.in_channels)  # type: ignore[operator]
+        layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups  # type: ignore[operator]
+
+
+def _opened(path: Path) -> Any:
+    safetensors = require("safetensors", "torch")
+    if not path.is_file():
+        raise EdgecnnError(f"no file at '{path}'")
+    try:
+        return safetensors.safe_open(str(path), framework="pt")
+    except (safetensors.SafetensorError, OSError) as error:
+        raise EdgecnnError(f"{path}: not a whole safetensors file ({error})") from None

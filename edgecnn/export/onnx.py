@@ -1,0 +1,69 @@
+"""Write a network as ONNX."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.artifact import METADATA_KEY, Artifact
+from edgecnn.errors import EdgecnnError, require
+from edgecnn.export import FileFacts
+from edgecnn.export.quiet import quiet
+from edgecnn.files import written_whole
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
+
+
+def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts) -> Artifact:
+    """Write *module* to *path* as ONNX in fp32: input `input` [1, C, H, W], simplified, checked by onnx's own checker.
+
+    Args:
+        module: a network with one input, in evaluation mode.
+        path: the file to write, whole or not at all.
+        input_shape: (C, H, W).
+        facts: metadata for the file.
+
+    Raises:
+        EdgecnnError: the exporter, the simplifier or the checker refused the network; the message is theirs.
+    """
+    torch = require("torch", "torch")
+    onnx = require("onnx", "torch")
+    onnxsim = require("onnxsim", "torch")
+    with quiet("ONNX export"):
+        example = (torch.zeros(1, *input_shape),)
+        program = torch.onnx.export(module, example, dynamo=True, verbose=False, input_names=["input"])
+        buffer = io.BytesIO()
+        program.save(buffer)
+        model, simplified = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
+    if not simplified:
+        raise EdgecnnError("ONNX export: onnxsim changed what the network computes; please report the network")
+    save_onnx(model, path, facts.to_json(precision="fp32", layout="NCHW", tools=versions(TOOLS)))
+    return Artifact.open(path)
+
+
+def save_onnx(model: Any, path: Path, metadata: dict[str, Any]) -> None:
+    """Write an onnx `ModelProto` with edgecnn's *metadata*, after onnx's own checker has passed it.
+
+    Raises:
+        EdgecnnError: the checker found it broken.
+    """
+    onnx = require("onnx", "torch")
+    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata))
+    with quiet("ONNX check"):
+        onnx.checker.check_model(model, full_check=True)
+    with written_whole(path) as partial:
+        partial.write_bytes(model.SerializeToString())
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the installed version of each package."""
+    return {package: version(package) for package in packages}

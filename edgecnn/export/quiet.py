@@ -1,0 +1,47 @@
+"""Keep what converters print, natively too, away from the user, unless something fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edgecnn.errors import EdgecnnError
+
+
+@contextmanager
+def quiet(what: str) -> Iterator[None]:
+    """Send standard output and error to a file while *what* is done; name its first error line should that fail.
+
+    The converters print from C++, so the file descriptors themselves are turned, not `sys.stdout`.
+
+    Raises:
+        EdgecnnError: in place of any exception of the converter, with its message as one line.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    level = logging.root.manager.disable
+    try:
+        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            yield
+    except (EdgecnnError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise EdgecnnError(f"{what} failed: {type(error).__name__}: {' '.join(lines[:2])[:300]}") from error
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        logging.disable(level)
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)

@@ -1,0 +1,72 @@
+"""Write a network as TFLite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.artifact import METADATA_KEY, Artifact
+from edgecnn.errors import require
+from edgecnn.export import FileFacts
+from edgecnn.export.onnx import versions
+from edgecnn.export.quiet import quiet
+from edgecnn.files import write_whole
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TOOLS = ("torch", "litert-torch", "litert-converter")
+
+
+def to_tflite(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts) -> Artifact:
+    """Write *module* to *path* as TFLite in fp32: input [1, H, W, C], batch norm folded, no transposes at the ends.
+
+    Args:
+        module: a network with one input, in evaluation mode.
+        path: the file to write, whole or not at all.
+        input_shape: (C, H, W).
+        facts: metadata for the file.
+
+    Raises:
+        EdgecnnError: the converter refused the network; the message is its own.
+    """
+    torch = require("torch", "torch")
+    with quiet("TFLite export"):
+        litert_torch = require("litert_torch", "torch")
+        example = torch.zeros(1, *input_shape)
+        images = example.ndim == 4
+        if images:
+            spatial = [index for index, shape in enumerate(_output_shapes(module, example)) if len(shape) == 4]
+            module = litert_torch.to_channel_last_io(module, args=[0], outputs=spatial).eval()
+            example = example.permute(0, 2, 3, 1).contiguous()
+        content = litert_torch.convert(module, (example,)).model_content()
+    layout = "NHWC" if images else "NC"
+    save_tflite(content, path, facts.to_json(precision="fp32", layout=layout, tools=versions(TOOLS)))
+    return Artifact.open(path)
+
+
+def _output_shapes(module: nn.Module, example: Any) -> list[tuple[int, ...]]:
+    torch = require("torch", "torch")
+    with torch.no_grad():
+        outputs = module(example)
+    flat, _ = torch.utils._pytree.tree_flatten(outputs)
+    return [tuple(output.shape) for output in flat]
+
+
+def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
+    """Write a TFLite flatbuffer with edgecnn's *metadata* in its own metadata table, whole or not at all."""
+    schema = require("ai_edge_litert.schema_py_generated", "torch")
+    flatbuffers = require("flatbuffers", "torch")
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    buffer = schema.BufferT()
+    buffer.data = json.dumps(metadata).encode()
+    entry = schema.MetadataT()
+    entry.name = METADATA_KEY
+    entry.buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    kept = [old for old in model.metadata or [] if old.name != METADATA_KEY.encode()]
+    model.metadata = [*kept, entry]
+    builder = flatbuffers.Builder(len(content) + 65536)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    write_whole(path, bytes(builder.Output()))

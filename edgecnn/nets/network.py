@@ -1,0 +1,189 @@
+"""`Network`: a torch module with all that travels with it, and `build`, which finds one by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from edgecnn.checkpoint import Checkpoint, call_factory, load_weights, read_weights
+from edgecnn.errors import EdgecnnError, require, unknown_name
+from edgecnn.nets import NETS
+from edgecnn.nets.program import read_program
+from edgecnn.nets.weights import read_weight_file
+from edgecnn.normalization import Normalization
+
+MODEL_FORMS = "edgecnn:NAME, torchvision:NAME, package.module:factory, or a .safetensors, .pt2 or .onnx file"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module in evaluation mode, with what is known about it."""
+
+    name: str  # for file names
+    module: nn.Module
+    checkpoint: Checkpoint | None = None  # how to rebuild it; None for an exported program
+    input_shape: tuple[int, ...] | None = None  # (C, H, W)
+    normalization: Normalization | None = None
+    labels: tuple[str, ...] | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    def outputs(self, x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """Return the outputs for normalised inputs [n, C, H, W], each [n, ...].
+
+        Raises:
+            EdgecnnError: the network does not take this shape, or gives something other than tensors.
+        """
+        try:
+            with torch.no_grad():
+                result = self.module(torch.from_numpy(x))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise EdgecnnError(f"network {self.name} does not take inputs of shape {list(x.shape)}: {first}") from error
+        return [tensor.float().numpy() for tensor in _tensors(result, self.name)]
+
+    def weights_sha256(self) -> str:
+        """Return a sha256 over the names, shapes and bytes of all weights, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _tensors(result: Any, name: str) -> list[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        return [result]
+    if isinstance(result, Mapping):
+        return [tensor for value in result.values() for tensor in _tensors(value, name)]
+    if isinstance(result, (tuple, list)):
+        return [tensor for value in result for tensor in _tensors(value, name)]
+    raise EdgecnnError(f"network {name} gives a {type(result).__name__}; edgecnn needs tensors")
+
+
+def build(
+    model: str,
+    *,
+    weights: str | Path | None = None,
+    classes: int | None = None,
+    channels: int | None = None,
+) -> Network:
+    """Return the network *model* names.
+
+    Args:
+        model: one of `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, a `.safetensors` checkpoint, a `.pt2`.
+        weights: a `.safetensors`, `.pt` or `.pth` file; for torchvision also `DEFAULT`.
+        classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide.
+        channels: how many channels the images have, for networks of ours.
+
+    Raises:
+        EdgecnnError: unknown network, weights that do not fit, a pickle that would need code to run.
+    """
+    path = Path(model)
+    if path.suffix in (".pt", ".pth"):
+        raise EdgecnnError(
+            f"{model}: weights alone do not say which network they belong to; "
+            f"name it: package.module:factory --weights {model}"
+        )
+    if path.suffix in (".safetensors", ".pt2"):
+        if weights is not None:
+            raise EdgecnnError(f"{model} holds its own weights; leave --weights out")
+        return _from_checkpoint(path) if path.suffix == ".safetensors" else _from_program(path)
+    kind, colon, name = model.partition(":")
+    if not colon or not name:
+        raise EdgecnnError(f"'{model}' is no network and no file; MODEL is one of {MODEL_FORMS}")
+    if kind == "edgecnn":
+        arguments = {"classes": classes, "channels": channels}
+        given = {key: value for key, value in arguments.items() if value is not None}
+        NETS.load(name)  # an unknown name is told with the known ones
+        return _from_factory(name, NETS.rows[name] if name in NETS.rows else model, given, weights)
+    if kind == "torchvision":
+        return _from_torchvision(name, weights, classes)
+    return _from_factory(name, model, {}, weights)
+
+
+def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: str | Path | None) -> Network:
+    module = call_factory(factory, arguments).eval()
+    warnings: tuple[str, ...] = ()
+    if weights is not None:
+        stored = read_weight_file(Path(weights))
+        load_weights(module, stored, str(weights))
+    elif name in NETS.names() or not any(True for _ in module.parameters()):
+        warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",)
+    checkpoint = Checkpoint(factory, arguments)
+    stem = Path(weights).stem if weights is not None and factory in NETS.rows.values() else name
+    return _described(Network(stem, module, checkpoint, warnings=warnings))
+
+
+def _from_torchvision(name: str, weights: str | Path | None, classes: int | None) -> Network:
+    models = require("torchvision.models", "torch")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise unknown_name("torchvision network", name, known)
+    arguments: dict[str, Any] = {}
+    if weights != "DEFAULT" and classes is not None:
+        arguments["num_classes"] = classes
+    enum = models.get_model_weights(name).DEFAULT
+    preset = enum.transforms()
+    if weights == "DEFAULT":
+        try:
+            module = models.get_model(name, weights=enum).eval()
+        except (OSError, RuntimeError) as error:
+            raise EdgecnnError(f"torchvision's weights for {name} could not be downloaded: {error}") from None
+        warnings: tuple[str, ...] = ()
+    else:
+        # Some factories (googlenet, inception) warn unless told how to initialise; the weights come from elsewhere.
+        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        module = models.get_model(name, weights=None, **arguments, **extra).eval()
+        warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",) if not weights else ()
+        if weights is not None:
+            load_weights(module, read_weight_file(Path(weights)), str(weights))
+    side = preset.crop_size[0]
+    labels = tuple(enum.meta["categories"]) if weights == "DEFAULT" else None
+    return Network(
+        name,
+        module,
+        Checkpoint(f"torchvision.models:{name}", arguments),
+        (3, side, side),
+        Normalization(tuple(preset.mean), tuple(preset.std)),
+        labels,
+        warnings,
+    )
+
+
+def _from_checkpoint(path: Path) -> Network:
+    checkpoint = Checkpoint.read(path)
+    if checkpoint is None:
+        first = ", ".join(list(read_weights(path))[:3])
+        raise EdgecnnError(
+            f"{path} holds weights alone ({first}, …), not an edgecnn checkpoint; "
+            f"name the network: package.module:factory --weights {path}"
+        )
+    module = checkpoint.rebuild(path)
+    return Network(
+        path.stem, module, checkpoint, checkpoint.input_shape, checkpoint.normalization, checkpoint.labels
+    )
+
+
+def _from_program(path: Path) -> Network:
+    module, input_shape = read_program(path)
+    return Network(path.stem, module, None, input_shape)
+
+
+def _described(network: Network) -> Network:
+    """Add what the module itself says: its `input_shape` and `normalization` attributes, where it has them."""
+    shape = getattr(network.module, "input_shape", None)
+    normalization = getattr(network.module, "normalization", None)
+    return dataclasses.replace(
+        network,
+        input_shape=tuple(shape) if shape is not None else None,
+        normalization=normalization if isinstance(normalization, Normalization) else None,
+    )
