@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def quantize_tflite(
         quantizer = module.Quantizer(artifact.path.read_bytes(), _recipe(precision, recipe))
         ranges = None
         if precision == "w8a8" and calibration is not None:
+            signature, input_name = _signature(artifact)
             for start in range(0, len(calibration), CHUNK):
                 progress("calibrating TFLite", start, len(calibration))
-                chunk = _Chunk(calibration, start, artifact)
-                ranges = quantizer.calibrate({chunk.signature: chunk}, ranges, num_threads=2)
+                chunk = _Chunk(calibration, start, input_name, artifact.layout)
+                ranges = quantizer.calibrate({signature: chunk}, ranges, num_threads=2)
             progress("calibrating TFLite", len(calibration), len(calibration))
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     metadata = facts.to_json(
@@ -53,24 +55,28 @@ def quantize_tflite(
     save_tflite(bytes(result.quantized_model), path, metadata)
 
 
+@dataclass(frozen=True)
 class _Chunk:
     """A few calibration samples by input name; the quantizer iterates twice, once only to count them."""
 
-    def __init__(self, calibration: CalibrationInputs, start: int, artifact: Artifact) -> None:
-        self.calibration = calibration
-        self.indices = range(start, min(start + CHUNK, len(calibration)))
-        schema = require("ai_edge_litert.schema_py_generated", "torch")
-        model = schema.Model.GetRootAs(artifact.path.read_bytes())
-        self.signature = model.SignatureDefs(0).SignatureKey().decode()
-        self.input_name = model.SignatureDefs(0).Inputs(0).Name().decode()
-        self.layout = artifact.layout
+    calibration: CalibrationInputs
+    start: int
+    input_name: str
+    layout: str
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for index in self.indices:
+        for index in range(self.start, min(self.start + CHUNK, len(self.calibration))):
             x = self.calibration[index]
             if self.layout == "NHWC":
                 x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
             yield {self.input_name: x}
+
+
+def _signature(artifact: Artifact) -> tuple[str, str]:
+    """Return the key of the file's signature and the name its one input has there."""
+    schema = require("ai_edge_litert.schema_py_generated", "torch")
+    signature = schema.Model.GetRootAs(artifact.path.read_bytes()).SignatureDefs(0)
+    return signature.SignatureKey().decode(), signature.Inputs(0).Name().decode()
 
 
 def _recipe(precision: str, recipe: Recipe) -> Any:

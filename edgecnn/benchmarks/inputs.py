@@ -1,0 +1,121 @@
+"""Between samples and a file's tensors: normalise, lay out, quantize; and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.artifact import Artifact
+from edgecnn.errors import EdgecnnError
+from edgecnn.formats import TensorSpec
+from edgecnn.normalization import Normalization
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """How samples become the one input of a file, and what had to be assumed for it."""
+
+    spec: TensorSpec
+    normalization: Normalization | None  # None: the samples are what the network wants already
+    channels_last: bool
+    assumptions: tuple[str, ...] = ()
+
+    def prepare(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return samples [n, C, H, W], uint8 pixels or ready float32, as the file takes them: its layout and dtype."""
+        real = (self.normalization or Normalization()).apply(x) if x.dtype == np.uint8 else x
+        if self.channels_last:
+            real = np.ascontiguousarray(real.transpose(0, 2, 3, 1))
+        if self.spec.quant is not None and self.spec.dtype != "float32":
+            return self.spec.quant.quantize(real, self.spec.dtype)
+        return real.astype(self.spec.dtype, copy=False)
+
+
+def plan_input(
+    artifact: Artifact,
+    shape: tuple[int, ...],
+    is_pixels: bool,
+    *,
+    normalization: Normalization | None = None,
+    of_data: Normalization | None = None,
+) -> InputPlan:
+    """Return how samples of *shape* (C, H, W) become the input of *artifact*.
+
+    The normalization is the one given, else the one in the file's metadata, else what the range of a quantized input
+    says, else the data set's own; the last two are told as assumptions.
+
+    Raises:
+        EdgecnnError: more than one input, another shape, an integer input without scale, or a normalization that
+            cannot be told.
+    """
+    if len(artifact.inputs) != 1:
+        raise EdgecnnError(f"{artifact.path} takes {len(artifact.inputs)} inputs; edgecnn feeds files with one")
+    spec = artifact.inputs[0]
+    channels_last = _is_channels_last(artifact, spec, shape)
+    if spec.dtype not in ("float32", "float16") and spec.quant is None:
+        raise EdgecnnError(f"{artifact.path}: input {spec.name} is {spec.dtype} without scale and zero point")
+    assumptions: tuple[str, ...] = ()
+    if not is_pixels:
+        normalization = None
+    elif normalization is None:
+        normalization = artifact.normalization
+    if is_pixels and normalization is None:
+        normalization, assumptions = _assume(artifact, spec, of_data)
+    return InputPlan(spec, normalization, channels_last, assumptions)
+
+
+def _is_channels_last(artifact: Artifact, spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    wanted = tuple(spec.shape[1:])
+    first, last = shape, (*shape[1:], shape[0])
+    fits = {"NCHW": wanted == first, "NHWC": len(shape) == 3 and wanted == last}
+    if not any(fits.values()):
+        raise EdgecnnError(
+            f"{artifact.path} takes inputs of shape {list(spec.shape)}, "
+            f"the data gives {[1, *shape]} (batch, channels, height, width)"
+        )
+    return fits[artifact.layout] if all(fits.values()) and artifact.layout == "NHWC" else fits["NHWC"] and not fits["NCHW"]
+
+
+def _assume(
+    artifact: Artifact, spec: TensorSpec, of_data: Normalization | None
+) -> tuple[Normalization, tuple[str, ...]]:
+    """Tell the normalization from the range of a quantized input where that is unambiguous."""
+    if spec.quant is None or spec.dtype == "float32":
+        chosen = of_data or Normalization()
+        return chosen, (f"{artifact.path.name} does not say what its input expects: assumed {chosen}, as the data set",)
+    limits = np.iinfo(spec.dtype)
+    low, high = (float(v) for v in spec.quant.dequantize(np.asarray([limits.min, limits.max])))
+    step = spec.quant.scale[0]
+    known = {(0.0, 255.0): "pixels", (0.0, 1.0): "unit", (-1.0, 1.0): "mean=0.5,std=0.5"}
+    for (expected_low, expected_high), text in known.items():
+        if abs(low - expected_low) <= 1.01 * step and abs(high - expected_high) <= 1.01 * step:
+            return Normalization.parse(text), (
+                f"{artifact.path.name} does not say what its input expects: "
+                f"assumed {text} from its quantized range {low:g}…{high:g}",
+            )
+    raise EdgecnnError(
+        f"{artifact.path} does not say what its input expects, and its quantized range {low:g}…{high:g} is "
+        "ambiguous; say it: --normalize pixels, unit, imagenet or mean=…,std=…"
+    )
+
+
+def real_outputs(artifact: Artifact, outputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+    """Return the outputs [n, ...] of a file as real numbers, channels first where the file has them last."""
+    result = []
+    for spec, output in zip(artifact.outputs, outputs, strict=True):
+        integer = spec.quant is not None and np.issubdtype(output.dtype, np.integer)
+        real = spec.quant.dequantize(output) if integer and spec.quant is not None else output.astype(np.float32)
+        if real.ndim == 4 and artifact.layout == "NHWC":
+            real = real.transpose(0, 3, 1, 2)
+        result.append(real)
+    return result
+
+
+def class_scores(outputs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32] | None:
+    """Return scores [n, classes] where the first output is that of a classifier, else None."""
+    scores = outputs[0].reshape(len(outputs[0]), -1) if outputs[0].ndim == 4 else outputs[0]
+    single_cell = outputs[0].ndim != 4 or outputs[0].shape[2:] == (1, 1)
+    return scores if scores.ndim == 2 and single_cell and scores.shape[1] > 1 else None
