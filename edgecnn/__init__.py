@@ -11,9 +11,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Accuracy": "edgecnn.measurement",
     "Artifact": "edgecnn.artifact",
+    "DeviceProfile": "edgecnn.device",
     "EdgecnnError": "edgecnn.errors",
     "Graph": "edgecnn.formats",
     "Normalization": "edgecnn.normalization",
+    "device_names": "edgecnn.device",
+    "load_device": "edgecnn.device",
     "read_graph": "edgecnn.formats",
 }
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.host import HostFacts, read_host
 from edgecnn.shipped import BYTES, find_shipped, read_toml, shipped_files
+from edgecnn.units import format_bytes
+
+KINDS = ("linux", "android", "mcu", "macos", "windows")
+
+#: The device at hand, probed when it is asked for.
+HOST = "host"
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,11 @@ class Core:
     name: str
     count: int
     clock_mhz: float | None = None
+
+    def __str__(self) -> str:
+        """`4 x Cortex-A72 at 1500 MHz`."""
+        clock = "" if self.clock_mhz is None else f" at {self.clock_mhz:g} MHz"
+        return f"{self.count} x {self.name}{clock}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,9 @@ class Variant:
     """What differs in one variant of a device: the size of its RAM, say."""
 
     title: str
-    memory: Mapping[str, str]  # region → size, as text: { ram = "8GiB" }
+    memory: Mapping[str, int] = field(default_factory=dict, metadata=BYTES)  # region → size
+    system: Mapping[str, int] = field(default_factory=dict, metadata=BYTES)  # region → what the system takes
+    sources: Mapping[str, str] = field(default_factory=dict)  # of the facts that differ
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ class DeviceProfile:
 
     name: str
     title: str
-    kind: str  # "linux", "android" or "mcu"
+    kind: str  # one of KINDS
     arch: str  # as `uname -m` says, or "cortex-m7"
     sources: Mapping[str, str]  # fact ("memory.ram", "cores", ...) → where it comes from
     soc: str | None = None
@@ -71,6 +86,7 @@ class DeviceProfile:
     runtimes: Mapping[str, RuntimeCost] = field(default_factory=dict)
     unsupported_operators: tuple[str, ...] = ()  # beyond what the runtime itself lacks
     thermal: str | None = None
+    governor: str | None = None
     idle_w: float | None = None
     load_w: float | None = None
     memcpy_mb_s: float | None = None
@@ -82,43 +98,142 @@ class DeviceProfile:
         """Return the memory region *name*, or None where the profile has none."""
         return next((region for region in self.memory if region.name == name), None)
 
+    def facts(self) -> dict[str, str]:
+        """Return every fact that the profile states, `{name: value as text}`; each has its entry in `sources`."""
+        return dict(self._facts())
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        yield "arch", self.arch
+        if self.soc:
+            yield "soc", self.soc
+        if self.cores:
+            yield "cores", ", ".join(map(str, self.cores))
+        if self.features:
+            yield "features", ", ".join(self.features)
+        for region in self.memory:
+            yield f"memory.{region.name}", format_bytes(region.size_bytes)
+            if region.system is not None:
+                yield f"memory.{region.name}.system", f"{format_bytes(region.system)} taken by the system"
+        for runtime, cost in self.runtimes.items():
+            for name, size in (("ram", cost.ram), ("flash", cost.flash)):
+                if size is not None:
+                    yield f"runtimes.{runtime}.{name}", f"{format_bytes(size)} before any model"
+        if self.unsupported_operators:
+            yield "unsupported_operators", ", ".join(self.unsupported_operators)
+        if self.thermal:
+            yield "thermal", self.thermal
+        if self.governor:
+            yield "governor", self.governor
+        for name, watts in (("idle_w", self.idle_w), ("load_w", self.load_w)):
+            if watts is not None:
+                yield name, f"{watts:g} W"
+        if self.memcpy_mb_s is not None:
+            yield "memcpy_mb_s", f"{self.memcpy_mb_s:g} MB/s"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the profile for `--json`: sizes in bytes, null for what is not known."""
+        return {
+            **{key: getattr(self, key) for key in ("name", "title", "kind", "arch", "soc", "variant")},
+            "variants": sorted(self.variants),
+            "cores": [{"name": c.name, "count": c.count, "clock_mhz": c.clock_mhz} for c in self.cores],
+            "features": list(self.features),
+            "memory": [
+                {"name": r.name, "size_bytes": r.size, "system_bytes": r.system, "limit_bytes": r.limit_bytes}
+                for r in self.memory
+            ],
+            "runtimes": {
+                name: {"ram_bytes": cost.ram, "flash_bytes": cost.flash} for name, cost in self.runtimes.items()
+            },
+            "unsupported_operators": list(self.unsupported_operators),
+            **{key: getattr(self, key) for key in ("thermal", "governor", "idle_w", "load_w", "memcpy_mb_s")},
+            "sources": dict(self.sources),
+        }
+
 
 def load_device(name: str) -> DeviceProfile:
-    """Return the profile `rpi4`, its variant `rpi4:4gb`, or the one in a TOML file.
+    """Return the profile `rpi4`, its variant `rpi4:4gb`, the one in a TOML file, or `host`, probed now.
 
     Raises:
         EdgecnnError: unknown device or variant, or a broken file.
     """
-    stem, colon, variant = name.partition(":")
-    path = find_shipped("devices", stem, "device")
+    if name == HOST:
+        return _host_profile(read_host())
+    path, variant = _split(name)
     profile = read_toml(path, DeviceProfile, name=path.stem, variant=None)
-    chosen = variant if colon else profile.default_variant
+    _check(profile, path)
+    chosen = profile.default_variant if variant is None else variant
     if chosen is None:
         return profile
     if chosen not in profile.variants:
-        raise unknown_name(f"variant of {stem}", chosen, profile.variants)
+        raise unknown_name(f"variant of {profile.name}", chosen, profile.variants)
     return _apply(profile, chosen)
 
 
 def device_names() -> list[str]:
-    """Return the names of all known devices, sorted."""
-    return sorted(shipped_files("devices"))
-
-
-def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:
-    from edgecnn.units import parse_bytes
-
-    sizes = profile.variants[chosen].memory
-    unknown = set(sizes) - {region.name for region in profile.memory}
-    if unknown:
-        raise EdgecnnError(f"device {profile.name}: variant {chosen} names no memory of it: {', '.join(sorted(unknown))}")
-    memory = tuple(
-        replace(region, size=parse_bytes(sizes[region.name])) if region.name in sizes else region
-        for region in profile.memory
-    )
-    return replace(profile, memory=memory, variant=chosen)
+    """Return the names of all known devices, sorted, `host` among them."""
+    return sorted({*shipped_files("devices"), HOST})
 
 
 def device_file(name: str) -> Path:
-    """Return the TOML file that `load_device` reads for *name*."""
-    return find_shipped("devices", name.partition(":")[0], "device")
+    """Return the TOML file that `load_device` reads for *name*.
+
+    Raises:
+        EdgecnnError: there is none.
+    """
+    return _split(name)[0]
+
+
+def _split(name: str) -> tuple[Path, str | None]:
+    """Return the file and the variant of `rpi4:4gb`."""
+    stem, colon, variant = name.partition(":")
+    if stem != HOST and not stem.endswith(".toml") and "/" not in stem and stem not in device_names():
+        raise unknown_name("device", stem, device_names(), hint="(or the path of a .toml file)")
+    return find_shipped("devices", stem, "device"), variant if colon else None
+
+
+def _check(profile: DeviceProfile, path: Path) -> None:
+    """Refuse what has the right types and makes no sense."""
+    if profile.kind not in KINDS:
+        raise unknown_name(f"kind in {path}:", profile.kind, KINDS)
+    if profile.default_variant is not None and profile.default_variant not in profile.variants:
+        raise unknown_name(f"default_variant in {path}:", profile.default_variant, profile.variants)
+    regions = {region.name for region in profile.memory}
+    for name, variant in profile.variants.items():
+        for region in {*variant.memory, *variant.system} - regions:
+            raise unknown_name(f"memory in {path}: variants.{name}:", region, regions)
+    for region in profile.memory:
+        if region.limit_bytes <= 0:
+            raise EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")
+
+
+def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:
+    variant = profile.variants[chosen]
+    memory = tuple(
+        replace(
+            region,
+            size=variant.memory.get(region.name, region.size),
+            system=variant.system.get(region.name, region.system),
+        )
+        for region in profile.memory
+    )
+    return replace(profile, memory=memory, variant=chosen, sources={**profile.sources, **variant.sources})
+
+
+def _host_profile(host: HostFacts) -> DeviceProfile:
+    """Return what is known of this machine; what the runtimes add is taken from the x86-64 profile, where measured."""
+    measured = load_device("x86-avx2")
+    runtime_sources = {key: text for key, text in measured.sources.items() if key.startswith("runtimes.")}
+    memory = () if host.ram_bytes is None else (MemoryRegion("ram", host.ram_bytes, host.ram_used_bytes),)
+    return DeviceProfile(
+        name=HOST,
+        title=host.title,
+        kind=host.system if host.system in KINDS else "linux",
+        arch=host.arch,
+        sources={**host.sources, **runtime_sources},
+        soc=host.cpu,
+        cores=tuple(Core(*core) for core in host.cores),
+        features=host.features,
+        memory=memory,
+        runtimes=measured.runtimes,
+        governor=host.governor,
+    )

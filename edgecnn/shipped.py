@@ -116,8 +116,8 @@ def _convert(hint: Any, value: Any, where: str, as_bytes: bool) -> Any:
         return {key: _convert(arguments[1], item, f"{where}.{key}", as_bytes) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         return from_table(typing.cast(type, hint), value, where)
-    if as_bytes and isinstance(value, str):
-        return parse_bytes(value)
+    if as_bytes:
+        return _convert_bytes(value, where)
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -125,3 +125,13 @@ def _convert(hint: Any, value: Any, where: str, as_bytes: bool) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise EdgecnnError(f"{where}: expected {hint.__name__}, found {value!r}")
     return value
+
+
+def _convert_bytes(value: Any, where: str) -> int:
+    try:
+        size = parse_bytes(value) if isinstance(value, str) else value
+    except EdgecnnError as error:
+        raise EdgecnnError(f"{where}: {error}") from None
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise EdgecnnError(f"{where}: expected a size like 64KiB or 65536, found {value!r}")
+    return size

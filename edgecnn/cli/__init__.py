@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import edgecnn
 from edgecnn.errors import EdgecnnError, unknown_name
@@ -26,6 +27,8 @@ COMMANDS = {
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",
     "fit": "Check whether a file fits a device's memory.",
 }
+
+COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us
 
 INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
 
@@ -46,9 +49,15 @@ class LazyGroup(click.Group):
     def resolve_command(  # noqa: D102
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        known = not args or args[0] in COMMANDS or args[0].startswith("-")
+        if not known and not ctx.resilient_parsing:
             raise unknown_name("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: D102
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        names = (name for name in COMMANDS if name.startswith(incomplete))
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
         with formatter.section("Commands"):
@@ -71,8 +80,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one line on standard error and its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if "_EDGECNN_COMPLETE" in os.environ:
-        cli.main(given, prog_name="edgecnn")  # click prints the completions and exits
+    if COMPLETE_VARIABLE in os.environ:
+        cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # click prints the completions and exits
     # Read here rather than by click, which may fail before it has parsed it.
     debug = "--debug" in given
     try:

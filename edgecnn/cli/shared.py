@@ -17,8 +17,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def common(command: F) -> F:
     """Add `--json` and `--debug`, which every command has."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")(command)
+    command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")(
+        command
+    )
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")(command)
+
+
+def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the device names that begin with *incomplete*, and the variants once a device is written out."""
+    from edgecnn.device import device_names, load_device
+    from edgecnn.errors import EdgecnnError
+
+    stem, colon, _ = incomplete.partition(":")
+    names = device_names()
+    if colon and stem in names:
+        try:
+            names = [f"{stem}:{variant}" for variant in load_device(stem).variants]
+        except EdgecnnError:
+            return []  # a broken file is told of when it is used, not in the middle of a line being typed
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def print_json(document: Any) -> None:
@@ -26,7 +43,9 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+) -> None:
     """Print a table; the columns numbered in *right* are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
