@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgecnn.errors import EdgecnnError
+
+SCHEMA_VERSION = 1
+
+#: A p99 of fewer values is one outlier, so there is none.
+_LEAST_FOR_P99 = 100
 
 
 @dataclass(frozen=True)
@@ -30,3 +42,181 @@ class Accuracy:
         """Return `{top1, n, low, high}`, fractions."""
         low, high = self.interval
         return {"top1": self.top1, "n": self.n, "low": low, "high": high}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Accuracy:
+        """Read what `to_json` wrote."""
+        return cls(round(stored["top1"] * stored["n"]), stored["n"])
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a worker, each step with all before it; None: the system does not tell."""
+
+    python_bytes: int | None = None  # the interpreter and numpy
+    import_bytes: int | None = None  # and the runtime
+    load_bytes: int | None = None  # and the file, loaded
+    peak_bytes: int | None = None  # the most it ever was
+
+
+@dataclass(frozen=True)
+class Run:
+    """One worker process, from its start to its end; durations in nanoseconds."""
+
+    import_ns: int
+    load_ns: int
+    first_ns: int  # the first call
+    warmup: int  # calls after the first that are not among the values
+    loops: int  # calls that each value is the mean of
+    values_ns: tuple[int, ...]  # of one call
+    memory: Memory
+    finite: bool  # no NaN or infinity came out
+    before: Mapping[str, Any] = field(default_factory=dict)  # how the machine fared: `runtimes.conditions.read_state`
+    after: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def median_ns(self) -> float | None:
+        """The median value; None where there is none."""
+        return statistics.median(self.values_ns) if self.values_ns else None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One file on one device with one runtime and number of threads, in several processes."""
+
+    file: str
+    format: str
+    precision: str
+    runtime: str
+    runtime_version: str | None
+    device: str
+    target: str
+    threads: int
+    runs: tuple[Run, ...]
+    size_bytes: int
+    sha256: str | None = None
+    accuracy: Accuracy | None = None
+    assumptions: tuple[str, ...] = ()  # what the file does not say and we took for true
+    warnings: tuple[str, ...] = ()
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "measured"
+
+    @property
+    def values_ns(self) -> tuple[int, ...]:
+        """The values of all processes, in order."""
+        return tuple(value for run in self.runs for value in run.values_ns)
+
+    @property
+    def p50_ns(self) -> float | None:
+        """The median of all values."""
+        return percentile(self.values_ns, 50)
+
+    @property
+    def p90_ns(self) -> float | None:
+        """The 90th percentile of all values."""
+        return percentile(self.values_ns, 90)
+
+    @property
+    def p99_ns(self) -> float | None:
+        """The 99th percentile; None from fewer than 100 values."""
+        return percentile(self.values_ns, 99) if len(self.values_ns) >= _LEAST_FOR_P99 else None
+
+    @property
+    def throughput_per_s(self) -> float | None:
+        """Calls a second, one after the other: 1e9 / mean value."""
+        return 1e9 / statistics.fmean(self.values_ns) if self.values_ns else None
+
+    @property
+    def load_ns(self) -> float | None:
+        """The median over the processes of what loading the file took, the runtime being imported."""
+        return percentile([run.load_ns for run in self.runs], 50)
+
+    @property
+    def first_ns(self) -> float | None:
+        """The median over the processes of the first call."""
+        return percentile([run.first_ns for run in self.runs], 50)
+
+    @property
+    def peak_rss_bytes(self) -> int | None:
+        """The highest resident memory of any of the processes, interpreter and runtime included."""
+        peaks = [run.memory.peak_bytes for run in self.runs if run.memory.peak_bytes is not None]
+        return max(peaks, default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as `edgecnn bench --json` promises it; a figure not taken is null."""
+        return {
+            "file": self.file,
+            "format": self.format,
+            "precision": self.precision,
+            "sha256": self.sha256,
+            "runtime": self.runtime,
+            "runtime_version": self.runtime_version,
+            "device": self.device,
+            "target": self.target,
+            "threads": self.threads,
+            "method": self.method,
+            "p50_ns": self.p50_ns,
+            "p90_ns": self.p90_ns,
+            "p99_ns": self.p99_ns,
+            "throughput_per_s": self.throughput_per_s,
+            "load_ns": self.load_ns,
+            "first_ns": self.first_ns,
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "size_bytes": self.size_bytes,
+            "accuracy": self.accuracy.to_json() if self.accuracy else None,
+            "assumptions": list(self.assumptions),
+            "warnings": list(self.warnings),
+            "conditions": dict(self.conditions),
+            "values_ns": list(self.values_ns),
+            "runs": [{**asdict(run), "values_ns": len(run.values_ns)} for run in self.runs],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Measurement:
+        """Read what `to_json` wrote; keys that are not ours are left out."""
+        values = iter(stored["values_ns"])
+        runs = []
+        for run in stored["runs"]:
+            own = tuple(next(values) for _ in range(run["values_ns"]))
+            runs.append(Run(**{**run, "values_ns": own, "memory": Memory(**run["memory"])}))
+        accuracy = Accuracy.from_json(stored["accuracy"]) if stored["accuracy"] else None
+        given = {"runs": tuple(runs), "accuracy": accuracy}
+        lists = {key: tuple(stored[key]) for key in ("assumptions", "warnings")}
+        own_keys = {key: stored[key] for key in cls.__dataclass_fields__ if key in stored}
+        return cls(**{**own_keys, **given, **lists})
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """Return the value below which *percent* of *values* lie, linear between neighbours; None where there are none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def to_document(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the JSON document that holds *measurements*."""
+    return {"schema_version": SCHEMA_VERSION, "results": [measurement.to_json() for measurement in measurements]}
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Return the measurements that a result file holds; files of every older version load.
+
+    Raises:
+        EdgecnnError: no such file, no result file, or one of a newer version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["schema_version"]
+        if version > SCHEMA_VERSION:
+            raise EdgecnnError(
+                f"{path} has schema version {version}; this edgecnn reads up to {SCHEMA_VERSION}: update it"
+            )
+        return [Measurement.from_json(stored) for stored in document["results"]]
+    except FileNotFoundError:
+        raise EdgecnnError(f"no result file at '{path}'") from None
+    except (ValueError, TypeError, KeyError, StopIteration, RuntimeError) as error:
+        raise EdgecnnError(f"{path}: not a result file of edgecnn bench ({type(error).__name__}: {error})") from None

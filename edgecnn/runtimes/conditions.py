@@ -17,12 +17,9 @@ from typing import Any
 _CPU = "/sys/devices/system/cpu"
 
 
-def read_conditions() -> dict[str, Any]:
-    """Return what the machine is and how it fares now, as JSON values.
-
-    `busy_ticks`, `steal_ticks` and `process_ns` only mean something as differences between two calls.
-    """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+def read_machine() -> dict[str, Any]:
+    """Return what the machine is, as JSON values."""
+    cores = _cores()
     return {
         "cpu": _cpu_model(),
         "machine": platform.machine(),
@@ -32,6 +29,16 @@ def read_conditions() -> dict[str, Any]:
         "cores_allowed": len(cores),
         "cores_quota": _cgroup_quota(),
         "governors": sorted({governor for core in cores if (governor := _governor(core))}) or None,
+    }
+
+
+def read_state() -> dict[str, Any]:
+    """Return how the machine fares now, as JSON values.
+
+    `busy_ticks`, `steal_ticks`, `process_ns` and `monotonic_ns` only mean something as differences between two calls.
+    """
+    cores = _cores()
+    return {
         "frequencies_mhz": [mhz for core in cores if (mhz := _frequency_mhz(core))] or None,
         "temperatures_c": _temperatures_c(),
         "throttled": _throttled(),
@@ -57,6 +64,11 @@ def resident_bytes(field: str = "VmRSS") -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _read(path: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.runtimes.conditions import read_conditions, resident_bytes
+from edgecnn.runtimes.conditions import read_machine, read_state, resident_bytes
 from edgecnn.runtimes.frames import read_message, write_message
 
 Arrays = list[npt.NDArray[Any]]
@@ -33,16 +33,16 @@ def main() -> None:
     job = message[0]
     step = "import"
     try:
-        rss = {"python": resident_bytes()}
+        memory = {"python_bytes": resident_bytes()}
         start_ns = time.perf_counter_ns()
         runtime = getattr(importlib.import_module("session"), job["session"])()
         import_ns = time.perf_counter_ns() - start_ns
-        rss["import"] = resident_bytes()
+        memory["import_bytes"] = resident_bytes()
         step = "load"
         start_ns = time.perf_counter_ns()
         session = runtime.open(job["model"], job["threads"])
         load_ns = time.perf_counter_ns() - start_ns
-        rss["load"] = resident_bytes()
+        memory["load_bytes"] = resident_bytes()
         opened = {
             "version": runtime.version,
             "interface": runtime.interface,
@@ -51,7 +51,9 @@ def main() -> None:
         }
         step = "run"
         if job["kind"] == "time":
-            write_message(answers, {**opened, **time_session(session, job), "rss": rss, "rss_peak": _peak()})
+            timed = time_session(session, job)
+            memory["peak_bytes"] = resident_bytes("VmHWM")
+            write_message(answers, {**opened, **timed, "memory": memory, "machine": read_machine()})
         else:
             write_message(answers, opened)
             answer_packs(session, job, questions, answers)
@@ -60,10 +62,6 @@ def main() -> None:
         write_message(answers, {"error": "missing" if step == "import" else step, "text": str(error)})
     except Exception as error:
         write_message(answers, {"error": step, "text": str(error) or type(error).__name__})
-
-
-def _peak() -> int | None:
-    return resident_bytes("VmHWM")
 
 
 def answer_packs(session: Any, job: dict[str, Any], questions: BinaryIO, answers: BinaryIO) -> None:
@@ -117,7 +115,7 @@ def time_session(session: Any, job: dict[str, Any]) -> dict[str, Any]:
     """
     session.write([_noise(detail) for detail in session.inputs])
     parent = os.getppid()
-    before = read_conditions()
+    before = read_state()
     start_ns = time.perf_counter_ns()
     session.invoke()
     first_ns = time.perf_counter_ns() - start_ns
@@ -145,7 +143,7 @@ def time_session(session: Any, job: dict[str, Any]) -> dict[str, Any]:
         "values_ns": values,
         "finite": finite,
         "before": before,
-        "after": read_conditions(),
+        "after": read_state(),
     }
 
 

@@ -1,0 +1,166 @@
+"""Measure an exported file: cold start, steady state, memory, accuracy, and whether to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.execute import started_worker
+from edgecnn.benchmarks.stability import find_instabilities
+from edgecnn.device import load_device
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Accuracy, Measurement, Memory, Run
+from edgecnn.normalization import Normalization
+from edgecnn.progress import Progress, silent
+from edgecnn.runtimes import runtime_for
+from edgecnn.samples import Samples
+from edgecnn.targets import Target, open_target
+
+#: The machine's own name as a device.
+HOST = "host"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured; the defaults are those of TFLite's benchmark tool, and pyperf's several processes."""
+
+    processes: int = 3
+    warmup_s: float = 0.5
+    min_time_s: float = 1.0  # of each process
+    max_time_s: float = 60.0
+    min_values: int = 50  # in each process
+    min_value_s: float = 0.001  # shorter calls are timed several at once
+
+
+@dataclass(frozen=True)
+class TimedProcess:
+    """What one worker process tells: the run, and what ran it where."""
+
+    run: Run
+    runtime_version: str
+    machine: Mapping[str, Any]  # `runtimes.conditions.read_machine`
+
+
+def measure(
+    file: Path | str | Artifact,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    device: str = HOST,
+    target: str = "local",
+    samples: Samples | None = None,
+    normalization: Normalization | None = None,
+    effort: Effort | None = None,
+    progress: Progress = silent,
+) -> Measurement:
+    """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
+
+    With *samples* the accuracy on them is taken too; *normalization* is for files that do not say their own.
+
+    Raises:
+        EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
+    """
+    artifact = file if isinstance(file, Artifact) else Artifact.open(file)
+    effort = effort or Effort()
+    check_at_hand(device, target)
+    if threads < 1 or effort.processes < 1:
+        raise EdgecnnError("threads and processes are at least 1")
+    name = runtime_for(artifact.format, runtime)
+    with open_target(target) as place:
+        accuracy, assumptions = _accuracy(artifact, samples, normalization, name, threads, place, progress)
+        processes = []
+        step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
+        progress(step, 0, effort.processes)
+        for done in range(1, effort.processes + 1):
+            processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
+            progress(step, done, effort.processes)
+    measurement = Measurement(
+        file=str(artifact.path),
+        format=artifact.format,
+        precision=artifact.precision,
+        runtime=name,
+        runtime_version=processes[0].runtime_version,
+        device=device,
+        target=target,
+        threads=threads,
+        runs=tuple(process.run for process in processes),
+        size_bytes=artifact.size_bytes,
+        sha256=artifact.sha256,
+        accuracy=accuracy,
+        assumptions=assumptions,
+        conditions={"taken_at": datetime.now(UTC).isoformat(timespec="seconds"), **processes[0].machine},
+    )
+    return replace(measurement, warnings=find_instabilities(measurement))
+
+
+def time_process(
+    artifact: Artifact, *, runtime: str, threads: int, target: Target | None = None, effort: Effort | None = None
+) -> TimedProcess:
+    """Time *artifact* in one worker process.
+
+    Raises:
+        EdgecnnError: the runtime is missing, or it fails or dies on the file.
+    """
+    effort = effort or Effort()
+    job = {
+        "kind": "time",
+        "warmup_ns": round(effort.warmup_s * 1e9),
+        "min_time_ns": round(effort.min_time_s * 1e9),
+        "max_time_ns": round(effort.max_time_s * 1e9),
+        "min_values": effort.min_values,
+        "min_value_ns": round(effort.min_value_s * 1e9),
+    }
+    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as worker:
+        answer, _ = worker.receive()
+    own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
+    taken: dict[str, Any] = {key: answer[key] for key in own}
+    run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
+    return TimedProcess(run, f"{answer['version']} {answer['interface']}", answer["machine"])
+
+
+def check_at_hand(device: str, target: str) -> None:
+    """Raise where *device* cannot be measured through *target*.
+
+    Raises:
+        EdgecnnError: an unknown device, or a device other than this machine without a target that leads to it.
+    """
+    if device == HOST:
+        return
+    profile = load_device(device)
+    if target == "local":
+        raise EdgecnnError(
+            f"{profile.title} is not attached here, and this machine's figures are not its own: run edgecnn bench "
+            f"with --device {HOST} on the board itself; edgecnn fit --device {device} checks its memory from here"
+        )
+
+
+def _accuracy(
+    artifact: Artifact,
+    samples: Samples | None,
+    normalization: Normalization | None,
+    runtime: str,
+    threads: int,
+    target: Target,
+    progress: Progress,
+) -> tuple[Accuracy | None, tuple[str, ...]]:
+    if samples is None:
+        return None, ()
+    from edgecnn.benchmarks.accuracy import evaluate
+
+    evaluation = evaluate(
+        artifact,
+        samples,
+        normalization=normalization,
+        runtime=runtime,
+        threads=threads,
+        target=target,
+        progress=progress,
+    )
+    return evaluation.accuracy, evaluation.assumptions
+
+
+__all__ = ["HOST", "Effort", "TimedProcess", "check_at_hand", "measure", "time_process"]

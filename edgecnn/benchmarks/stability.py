@@ -1,0 +1,178 @@
+"""What may make a measurement lie: each rule says the reason and the remedy."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from edgecnn.measurement import Measurement, Run
+from edgecnn.units import format_ns, format_share
+
+Rule = Callable[[Measurement], str | None]
+
+
+def find_instabilities(measurement: Measurement) -> tuple[str, ...]:
+    """Return one sentence for each rule that *measurement* breaks."""
+    found = (rule(measurement) for rule in RULES)
+    return tuple(sentence for sentence in found if sentence is not None)
+
+
+def non_finite(measurement: Measurement) -> str | None:
+    """No NaN and no infinity comes out."""
+    if all(run.finite for run in measurement.runs):
+        return None
+    return "NaN or infinite values come out of it; check the file with edgecnn compare"
+
+
+def spread(measurement: Measurement) -> str | None:
+    """The standard deviation is under 10 % of the mean (pyperf)."""
+    values = measurement.values_ns
+    if len(values) < 2:
+        return None
+    share = statistics.stdev(values) / statistics.fmean(values)
+    if share < 0.10:
+        return None
+    return f"the standard deviation is {format_share(share)} of the mean; close other programs and measure for longer"
+
+
+def outliers(measurement: Measurement) -> str | None:
+    """No value is 50 % or more away from the mean (pyperf)."""
+    values = measurement.values_ns
+    if not values:
+        return None
+    mean = statistics.fmean(values)
+    far = [value for value in values if abs(value - mean) >= 0.5 * mean]
+    if not far:
+        return None
+    furthest = max(far, key=lambda value: abs(value - mean))
+    return (
+        f"{len(far)} of {len(values)} values are 50 % or more from the mean, one is {format_ns(furthest)}; "
+        "something else ran meanwhile: trust the p50, not the p99, or measure again"
+    )
+
+
+def disagreement(measurement: Measurement) -> str | None:
+    """The medians of the processes lie within 5 % of each other."""
+    medians = [run.median_ns for run in measurement.runs if run.median_ns]
+    if len(medians) < 2 or max(medians) < 1.05 * min(medians):
+        return None
+    return (
+        f"the processes disagree: their medians reach from {format_ns(min(medians))} to {format_ns(max(medians))}; "
+        "take more --processes"
+    )
+
+
+def few_values(measurement: Measurement) -> str | None:
+    """There are at least 100 values, without which there is no p99."""
+    count = len(measurement.values_ns)
+    if count >= 100 or not measurement.runs:
+        return None
+    return f"only {count} values, too few for a p99; take more --processes or a longer --min-time"
+
+
+def other_load(measurement: Measurement) -> str | None:
+    """Other programs kept less than a quarter of one core busy while it was measured."""
+    busy = [cores for run in measurement.runs if (cores := _busy_cores_of_others(run)) is not None]
+    if not busy or max(busy) < 0.25:
+        return None
+    return f"other programs kept {max(busy):.1f} cores busy meanwhile; close them and measure again"
+
+
+def stolen_time(measurement: Measurement) -> str | None:
+    """The hypervisor took less than 1 % of a core's time from this machine."""
+    shares = [share for run in measurement.runs if (share := _ticks_share(run, "steal_ticks")) is not None]
+    if not shares or max(shares) < 0.01:
+        return None
+    return f"the hypervisor took {format_share(max(shares))} of a core's time; measure on hardware of your own"
+
+
+def governor(measurement: Measurement) -> str | None:
+    """Every core's frequency governor is `performance`."""
+    found = set(measurement.conditions.get("governors") or ()) - {"performance"}
+    if not found:
+        return None
+    return (
+        f"the CPU frequency governor is {', '.join(sorted(found))}; set performance: "
+        "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    )
+
+
+def falling_frequency(measurement: Measurement) -> str | None:
+    """No process ended with a highest core frequency over 10 % below that of its start."""
+    for run in measurement.runs:
+        before, after = run.before.get("frequencies_mhz"), run.after.get("frequencies_mhz")
+        if before and after and max(after) < 0.9 * max(before):
+            return (
+                f"the CPU frequency fell from {max(before):.0f} to {max(after):.0f} MHz; cool it, or fix the frequency"
+            )
+    return None
+
+
+def throttling(measurement: Measurement) -> str | None:
+    """The firmware reports no under-voltage, capping or throttling (Raspberry Pi: `vcgencmd get_throttled`)."""
+    names = {0: "under-voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
+    flags = 0
+    for end in _ends(measurement):
+        flags |= end.get("throttled") or 0
+    found = [name for bit, name in names.items() if flags >> bit & 1 or flags >> (bit + 16) & 1]
+    if not found:
+        return None
+    return f"the board reports {', '.join(found)} (now or since its start); use a stronger supply and cool it"
+
+
+def heat(measurement: Measurement) -> str | None:
+    """No sensor shows 80 degrees or more, where boards begin to throttle."""
+    hottest = max((max((end.get("temperatures_c") or {0: 0.0}).values()) for end in _ends(measurement)), default=0.0)
+    return None if hottest < 80 else f"a sensor showed {hottest:.0f} °C; cool the board and measure again"
+
+
+def too_many_threads(measurement: Measurement) -> str | None:
+    """There are no more threads than cores this process may use."""
+    given = [measurement.conditions.get("cores_allowed"), measurement.conditions.get("cores_quota")]
+    cores = min((count for count in given if count is not None), default=None)
+    if cores is None or measurement.threads <= cores:
+        return None
+    return f"{measurement.threads} threads share {cores:g} cores; take --threads {max(1, int(cores))} at most"
+
+
+RULES: tuple[Rule, ...] = (
+    non_finite,
+    spread,
+    outliers,
+    disagreement,
+    few_values,
+    other_load,
+    stolen_time,
+    governor,
+    falling_frequency,
+    throttling,
+    heat,
+    too_many_threads,
+)
+
+
+def _ends(measurement: Measurement) -> Iterator[Mapping[str, Any]]:
+    for run in measurement.runs:
+        yield run.before
+        yield run.after
+
+
+def _ticks_share(run: Run, key: str) -> float | None:
+    """Return how many cores' time the counter *key* grew by during the run; None where it is not known."""
+    duration_ns = run.after.get("monotonic_ns", 0) - run.before.get("monotonic_ns", 0)
+    before, after, hz = run.before.get(key), run.after.get(key), run.before.get("ticks_per_second")
+    if before is None or after is None or not hz or duration_ns <= 0:
+        return None
+    return float((after - before) / hz / (duration_ns / 1e9))
+
+
+def _busy_cores_of_others(run: Run) -> float | None:
+    busy = _ticks_share(run, "busy_ticks")
+    if busy is None:
+        return None
+    own_ns = int(run.after["process_ns"]) - int(run.before["process_ns"])
+    return busy - own_ns / (int(run.after["monotonic_ns"]) - int(run.before["monotonic_ns"]))
+
+
+__all__ = ["RULES", "find_instabilities"]
