@@ -199,8 +199,8 @@ def _check(profile: DeviceProfile, path: Path) -> None:
         raise unknown_name(f"default_variant in {path}:", profile.default_variant, profile.variants)
     regions = {region.name for region in profile.memory}
     for name, variant in profile.variants.items():
-        for region in {*variant.memory, *variant.system} - regions:
-            raise unknown_name(f"memory in {path}: variants.{name}:", region, regions)
+        for unknown in {*variant.memory, *variant.system} - regions:
+            raise unknown_name(f"memory in {path}: variants.{name}:", unknown, regions)
     for region in profile.memory:
         if region.limit_bytes <= 0:
             raise EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")

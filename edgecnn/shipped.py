@@ -31,7 +31,7 @@ def shipped(kind: str) -> Path:
 
 
 def user_folder(kind: str) -> Path:
-    """Return the user's own folder for *kind*: `$EDGECNN_HOME/kind`, else under `$XDG_CONFIG_HOME`, else `~/.config`."""
+    """Return the user's folder for *kind*: `$EDGECNN_HOME/kind`, else under `$XDG_CONFIG_HOME`, else `~/.config`."""
     home = os.environ.get("EDGECNN_HOME")
     if home:
         return Path(home) / kind
@@ -115,7 +115,7 @@ def _convert(hint: Any, value: Any, where: str, as_bytes: bool) -> Any:
             raise EdgecnnError(f"{where}: expected a table, found {value!r}")
         return {key: _convert(arguments[1], item, f"{where}.{key}", as_bytes) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
-        return from_table(typing.cast(type, hint), value, where)
+        return from_table(typing.cast("type", hint), value, where)
     if as_bytes:
         return _convert_bytes(value, where)
     if hint is Any:

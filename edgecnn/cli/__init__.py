@@ -36,17 +36,17 @@ INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
 class LazyGroup(click.Group):
     """A group whose commands are imported on use, so that `edgecnn --help` stays fast."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         command = importlib.import_module(f"edgecnn.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
-    def resolve_command(  # noqa: D102
+    def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = not args or args[0] in COMMANDS or args[0].startswith("-")
@@ -54,12 +54,12 @@ class LazyGroup(click.Group):
             raise unknown_name("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: D102
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         options = click.Command.shell_complete(self, ctx, incomplete)
         names = (name for name in COMMANDS if name.startswith(incomplete))
         return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
