@@ -23,6 +23,28 @@ def common(command: F) -> F:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")(command)
 
 
+def data_options(command: F) -> F:
+    """Add `--data`, `--data-dir`, `--download` and `--normalize`: which samples, from where, and how they go in."""
+    for option in reversed(
+        (
+            click.option(
+                "--data",
+                metavar="DATA",
+                help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or npz:FILE.",
+            ),
+            click.option("--data-dir", metavar="DIR", help="Where the data lie; else $EDGECNN_DATA."),
+            click.option("--download", is_flag=True, help="Download the data where they are not there."),
+            click.option(
+                "--normalize",
+                metavar="HOW",
+                help="What the input expects where the file does not say: pixels, unit, imagenet or mean=…,std=….",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the device names that begin with *incomplete*, and the variants once a device is written out."""
     from edgecnn.device import device_names, load_device
