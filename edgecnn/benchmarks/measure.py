@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import Evaluation, evaluate
 from edgecnn.benchmarks.execute import started_worker
 from edgecnn.benchmarks.stability import find_instabilities
-from edgecnn.device import load_device
+from edgecnn.datasets import Dataset
+from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy, Measurement, Memory, Run
+from edgecnn.measurement import Measurement, Memory, Run
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
-from edgecnn.samples import Samples
 from edgecnn.targets import Target, open_target
-
-#: The machine's own name as a device.
-HOST = "host"
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,15 @@ def measure(
     threads: int = 1,
     device: str = HOST,
     target: str = "local",
-    samples: Samples | None = None,
+    data: Dataset | None = None,
     normalization: Normalization | None = None,
     effort: Effort | None = None,
     progress: Progress = silent,
 ) -> Measurement:
     """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
 
-    With *samples* the accuracy on them is taken too; *normalization* is for files that do not say their own.
+    With *data* the accuracy on its evaluation samples is taken too; *normalization* is for files that do not say
+    what their input expects.
 
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
@@ -71,7 +70,18 @@ def measure(
         raise EdgecnnError("threads and processes are at least 1")
     name = runtime_for(artifact.format, runtime)
     with open_target(target) as place:
-        accuracy, assumptions = _accuracy(artifact, samples, normalization, name, threads, place, progress)
+        evaluation = Evaluation(None)
+        if data is not None:
+            evaluation = evaluate(
+                artifact,
+                data.evaluation,
+                normalization=normalization,
+                of_data=data.normalization,
+                runtime=name,
+                threads=threads,
+                target=place,
+                progress=progress,
+            )
         processes = []
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
         progress(step, 0, effort.processes)
@@ -90,8 +100,8 @@ def measure(
         runs=tuple(process.run for process in processes),
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
-        accuracy=accuracy,
-        assumptions=assumptions,
+        accuracy=evaluation.accuracy,
+        assumptions=evaluation.assumptions,
         conditions={"taken_at": datetime.now(UTC).isoformat(timespec="seconds"), **processes[0].machine},
     )
     return replace(measurement, warnings=find_instabilities(measurement))
@@ -138,29 +148,4 @@ def check_at_hand(device: str, target: str) -> None:
         )
 
 
-def _accuracy(
-    artifact: Artifact,
-    samples: Samples | None,
-    normalization: Normalization | None,
-    runtime: str,
-    threads: int,
-    target: Target,
-    progress: Progress,
-) -> tuple[Accuracy | None, tuple[str, ...]]:
-    if samples is None:
-        return None, ()
-    from edgecnn.benchmarks.accuracy import evaluate
-
-    evaluation = evaluate(
-        artifact,
-        samples,
-        normalization=normalization,
-        runtime=runtime,
-        threads=threads,
-        target=target,
-        progress=progress,
-    )
-    return evaluation.accuracy, evaluation.assumptions
-
-
-__all__ = ["HOST", "Effort", "TimedProcess", "check_at_hand", "measure", "time_process"]
+__all__ = ["Effort", "TimedProcess", "check_at_hand", "measure", "time_process"]

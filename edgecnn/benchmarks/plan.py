@@ -1,0 +1,92 @@
+"""What to measure: files, runtimes and numbers of threads, each with each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.measure import Effort, check_at_hand, measure
+from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.device import HOST
+from edgecnn.measurement import Measurement
+from edgecnn.normalization import Normalization
+from edgecnn.progress import Progress, silent
+from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement to take."""
+
+    artifact: Artifact
+    runtime: str
+    threads: int
+
+
+def plan_cases(files: Sequence[Path | str], runtimes: Sequence[str] = (), threads: Sequence[int] = (1,)) -> list[Case]:
+    """Return a case for each file, each of *runtimes* that runs it (none given: its usual one), and each of *threads*.
+
+    Raises:
+        EdgecnnError: a broken file, an unknown runtime, or a file that none of *runtimes* runs.
+    """
+    for name in runtimes:
+        runtime_class(name)
+    cases = []
+    for artifact in [Artifact.open(file) for file in files]:
+        able = [name for name in runtimes if name in runtimes_for(artifact.format)]
+        chosen = able or [runtime_for(artifact.format, runtimes[0] if runtimes else None)]
+        cases += [Case(artifact, name, count) for name in chosen for count in threads]
+    return cases
+
+
+def measure_files(
+    files: Sequence[Path | str],
+    *,
+    runtimes: Sequence[str] = (),
+    threads: Sequence[int] = (1,),
+    device: str = HOST,
+    target: str = "local",
+    data: str | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    normalization: Normalization | None = None,
+    effort: Effort | None = None,
+    progress: Progress = silent,
+) -> Iterator[Measurement]:
+    """Yield the measurement of each case, as soon as it is taken; everything that can be checked is checked before.
+
+    Raises:
+        EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do.
+    """
+    check_at_hand(device, target)
+    cases = plan_cases(files, runtimes, threads)
+
+    @cache
+    def data_for(side: tuple[int, int] | None) -> Dataset | None:
+        return None if data is None else open_dataset(data, data_dir, download=download, side=side)
+
+    for case in cases:
+        data_for(side_of(case.artifact))
+    for case in cases:
+        yield measure(
+            case.artifact,
+            runtime=case.runtime,
+            threads=case.threads,
+            device=device,
+            target=target,
+            data=data_for(side_of(case.artifact)),
+            normalization=normalization,
+            effort=effort,
+            progress=progress,
+        )
+
+
+def side_of(artifact: Artifact) -> tuple[int, int] | None:
+    """Return the height and width that *artifact* takes, in pixels; None where its input is no image."""
+    shape = artifact.inputs[0].shape if artifact.inputs else ()
+    if len(shape) != 4:
+        return None
+    return (shape[1], shape[2]) if artifact.layout == "NHWC" else (shape[2], shape[3])
