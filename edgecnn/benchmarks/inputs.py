@@ -76,7 +76,7 @@ def _is_channels_last(artifact: Artifact, spec: TensorSpec, shape: tuple[int, ..
             f"{artifact.path} takes inputs of shape {list(spec.shape)}, "
             f"the data gives {[1, *shape]} (batch, channels, height, width)"
         )
-    return fits[artifact.layout] if all(fits.values()) and artifact.layout == "NHWC" else fits["NHWC"] and not fits["NCHW"]
+    return fits["NHWC"] if not all(fits.values()) else artifact.layout == "NHWC"
 
 
 def _assume(

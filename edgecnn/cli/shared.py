@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress, silent
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -107,3 +109,65 @@ def showing_progress() -> Iterator[Progress]:
             bars.update(tasks[step], completed=done, total=total)
 
         yield show
+
+
+def data_options(command: F) -> F:
+    """Add `--data`, `--data-dir`, `--download` and `--normalize`: parameters data, data_dir, download, normalize."""
+    for option in (
+        click.option(
+            "--normalize",
+            metavar="HOW",
+            help="What the network expects of pixels: pixels, unit, imagenet or mean=…,std=… (of pixels / 255).",
+        ),
+        click.option("--download", is_flag=True, help="Fetch the data set into the data folder if it is not there."),
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie.  [$EDGECNN_DATA]"),
+        click.option(
+            "--data",
+            metavar="DATA",
+            shell_complete=complete_data,
+            help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or npz:FILE.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def model_options(command: F) -> F:
+    """Add the argument MODEL and `--weights`: parameters model, weights."""
+    command = click.option(
+        "--weights", metavar="FILE", help="A .safetensors, .pt or .pth file; DEFAULT for torchvision's own."
+    )(command)
+    return click.argument("model", shell_complete=complete_model)(command)
+
+
+def complete_data(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a data set."""
+    from edgecnn.datasets import DATASETS
+
+    names = [name + ":" if name in ("folder", "npz") else name for name in DATASETS.names()]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_model(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Complete the name of one of our networks, or a file."""
+    from click.shell_completion import CompletionItem
+
+    from edgecnn.nets import NETS
+
+    names = [f"edgecnn:{name}" for name in NETS.names()]
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
+def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
+    """Read `1x3x224x224` as (3, 224, 224).
+
+    Raises:
+        EdgecnnError: another form, or a batch other than 1.
+    """
+    if text is None:
+        return None
+    sizes = text.lower().split("x")
+    if len(sizes) < 2 or not all(size.isdigit() and int(size) > 0 for size in sizes) or sizes[0] != "1":
+        raise EdgecnnError(f"--input '{text}' is not understood; write batch 1, channels, height, width: 1x3x224x224")
+    return tuple(int(size) for size in sizes[1:])

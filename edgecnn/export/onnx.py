@@ -47,6 +47,25 @@ def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: 
     return Artifact.open(path)
 
 
+def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:
+    """Write the fp32 ONNX file *source* to *path* simplified, with a batch of 1 and edgecnn's metadata.
+
+    Raises:
+        EdgecnnError: it is not fp32, or the simplifier or the checker refused it.
+    """
+    if source.precision != "fp32":
+        raise EdgecnnError(f"{source.path} is {source.precision} already; export from the fp32 file")
+    onnx = require("onnx", "torch")
+    onnxsim = require("onnxsim", "torch")
+    shapes = {spec.name: list(spec.shape) for spec in source.inputs}
+    with quiet("ONNX export"):
+        model, simplified = onnxsim.simplify(onnx.load(source.path), overwrite_input_shapes=shapes)
+    if not simplified:
+        raise EdgecnnError(f"{source.path}: onnxsim changed what the network computes; please report the network")
+    save_onnx(model, path, facts.to_json(precision="fp32", layout=source.layout, tools=versions(TOOLS[1:])))
+    return Artifact.open(path)
+
+
 def save_onnx(model: Any, path: Path, metadata: dict[str, Any]) -> None:
     """Write an onnx `ModelProto` with edgecnn's *metadata*, after onnx's own checker has passed it.
 

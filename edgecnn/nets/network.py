@@ -116,7 +116,7 @@ def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: s
     if weights is not None:
         stored = read_weight_file(Path(weights))
         load_weights(module, stored, str(weights))
-    elif name in NETS.names() or not any(True for _ in module.parameters()):
+    elif factory in NETS.rows.values():
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",)
     checkpoint = Checkpoint(factory, arguments)
     stem = Path(weights).stem if weights is not None and factory in NETS.rows.values() else name

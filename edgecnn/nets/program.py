@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from edgecnn.errors import EdgecnnError
 
@@ -52,15 +53,18 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
 
 
 class _Program(nn.Module):
-    """A module that runs an exported program."""
+    """A module that runs an exported program on any number of samples."""
 
     def __init__(self, program: nn.Module) -> None:
         super().__init__()
         self.program = program
 
     def forward(self, x: torch.Tensor) -> Any:
-        """Map one batch of the size the program was exported for."""
-        return self.program(x)
+        """Map [N, ...] to what the program gives, one sample at a time: its batch may be fixed at 1."""
+        if x.shape[0] == 1:
+            return self.program(x)
+        singles = [self.program(sample) for sample in x.split(1)]
+        return tree_map(lambda *outputs: torch.cat(outputs), *singles)
 
     def train(self, mode: bool = True) -> _Program:
         """Stay as exported: a program refuses to change its mode."""

@@ -1,0 +1,72 @@
+"""`edgecnn compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, print_table, warn
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization
+from edgecnn.units import format_share
+
+
+@click.command("compare")
+@click.argument("reference", type=click.Path(path_type=Path))
+@click.argument("candidate", type=click.Path(path_type=Path))
+@data_options
+@click.option("--input", "input_text", metavar="SHAPE", help="Compare on noise of this shape, 1x3x224x224.")
+@click.option("--samples", type=click.IntRange(min=1), default=1000, show_default=True, help="How many at most.")
+@common
+def command(
+    reference: Path,
+    candidate: Path,
+    data: str | None,
+    data_dir: Path | None,
+    download: bool,
+    normalize: str | None,
+    input_text: str | None,
+    samples: int,
+    as_json: bool,
+) -> None:
+    """Compare two exported files on the same samples, each in its own runtime.
+
+    \b
+    Example:
+      edgecnn compare out/m.fp32.onnx out/m.w8a8.tflite --data digits
+    """
+    from edgecnn.benchmarks.compare import compare
+    from edgecnn.datasets import open_dataset
+    from edgecnn.datasets.noise import noise
+
+    shape = parse_input_shape(input_text)
+    if data is not None:
+        side = (shape[1], shape[2]) if shape and len(shape) == 3 else None
+        dataset = open_dataset(data, data_dir, download=download, side=side)
+    elif shape is not None:
+        dataset = noise(shape, samples)
+    else:
+        raise EdgecnnError("compare needs samples: give --data digits, say, or --input 1x3x224x224 for noise")
+    result = compare(
+        reference,
+        candidate,
+        dataset.evaluation.take(samples),
+        normalization=Normalization.parse(normalize) if normalize else None,
+        of_data=dataset.normalization,
+    )
+    for text in result.assumptions:
+        warn(text)
+    parity = result.parity.to_json()
+    if as_json:
+        print_json({"reference": result.reference, "candidate": result.candidate, **parity})
+        return
+    row = [
+        result.candidate,
+        "identical" if result.parity.max_abs_diff == 0 else f"{result.parity.max_abs_diff:.3g}",
+        "-" if result.parity.sqnr_db is None else f"{result.parity.sqnr_db:.1f} dB",
+        format_share(result.parity.top1_agreement),
+        str(result.parity.n),
+    ]
+    title = f"Measured against {result.reference}"
+    print_table(title, ["candidate", "max diff", "SQNR", "top-1 agrees", "samples"], [row], right=(1, 2, 3, 4))

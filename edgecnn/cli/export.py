@@ -1,0 +1,130 @@
+"""`edgecnn export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.shared import (
+    common,
+    data_options,
+    model_options,
+    parse_input_shape,
+    print_json,
+    print_table,
+    showing_progress,
+    warn,
+)
+from edgecnn.errors import LimitError
+from edgecnn.normalization import Normalization
+from edgecnn.recipe import recipe_names
+from edgecnn.units import format_bytes, format_share
+
+
+def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+@click.command("export")
+@model_options
+@data_options
+@click.option("--input", "input_text", metavar="SHAPE", help="The input's shape, 1x3x224x224; without --data: noise.")
+@click.option(
+    "--recipe",
+    default="board",
+    show_default=True,
+    shell_complete=_complete_recipe,
+    help="What to export for whom: board, phone, mcu, x86, or a TOML file.",
+)
+@click.option("--eval-samples", type=click.IntRange(min=1), help="How many samples to verify on.  [as the recipe says]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
+@common
+def command(
+    model: str,
+    weights: str | None,
+    data: str | None,
+    data_dir: Path | None,
+    download: bool,
+    normalize: str | None,
+    input_text: str | None,
+    recipe: str,
+    eval_samples: int | None,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Export a network to ONNX and TFLite, float and int8, verified.
+
+    MODEL is edgecnn:NAME, torchvision:NAME, package.module:factory, or a .safetensors, .pt2 or .onnx file. Each file
+    is run in its own runtime and compared with the network; one that breaks the recipe's limits is left as
+    NAME.rejected, and the exit code is 3.
+
+    \b
+    Example:
+      edgecnn export edgecnn:resnet20 --weights resnet20.safetensors --data cifar10 --recipe board -o out/
+      edgecnn export torchvision:mobilenet_v2 --input 1x3x224x224 --recipe phone
+    """
+    from edgecnn.pipeline import export_model
+
+    with showing_progress() as progress:
+        result = export_model(
+            model,
+            out,
+            recipe=recipe,
+            data=data,
+            input_shape=parse_input_shape(input_text),
+            weights=weights,
+            normalization=Normalization.parse(normalize) if normalize else None,
+            data_dir=data_dir,
+            download=download,
+            evaluation_samples=eval_samples,
+            progress=progress,
+        )
+    for text in result.warnings:
+        warn(text)
+    for file in result.files:
+        if file.float_operators:
+            named = ", ".join(f"{kind} ({output})" for kind, output in file.float_operators[:5])
+            more = f" and {len(file.float_operators) - 5} more" if len(file.float_operators) > 5 else ""
+            warn(f"{file.path.name} still computes in float: {named}{more}")
+    if as_json:
+        reference = result.reference_accuracy
+        print_json({"files": [f.to_json() for f in result.files], "reference_accuracy": reference and reference.to_json()})
+    else:
+        _print(result)
+    rejected = [file for file in result.files if file.rejected]
+    for file in rejected[1:]:
+        warn(f"{file.path}: {file.rejected}")
+    if rejected:
+        raise LimitError(f"{rejected[0].path}: {rejected[0].rejected}")
+    return 0
+
+
+def _print(result: object) -> None:
+    from edgecnn.pipeline import ExportResult
+
+    assert isinstance(result, ExportResult)
+    rows = []
+    for file in result.files:
+        accuracy, parity = file.accuracy, file.parity
+        shown = "-"
+        if accuracy is not None:
+            low, high = accuracy.interval
+            shown = f"{format_share(accuracy.top1)} ({100 * low:.1f}…{100 * high:.1f})"
+        rows.append(
+            [
+                str(file.path),
+                file.artifact.precision,
+                format_bytes(file.artifact.size_bytes),
+                shown,
+                "identical" if parity.max_abs_diff == 0 else f"{parity.max_abs_diff:.2g}",
+                "-" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB",
+                format_share(parity.top1_agreement),
+                "rejected" if file.rejected else "ok",
+            ]
+        )
+    n = result.files[0].parity.n
+    columns = ["file", "precision", "size", "accuracy (95 %)", "max diff", "SQNR", "top-1 agrees", "verdict"]
+    print_table(f"Exported, measured in each file's runtime on {n} samples", columns, rows, right=(2, 3, 4, 5, 6))
+    if result.reference_accuracy is not None:
+        click.echo(f"The network itself: {format_share(result.reference_accuracy.top1)} on the same samples.")
