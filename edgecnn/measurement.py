@@ -95,6 +95,7 @@ class Measurement:
     runs: tuple[Run, ...]
     size_bytes: int
     sha256: str | None = None
+    interface: str | None = None  # which of the runtime's interfaces was used
     accuracy: Accuracy | None = None
     assumptions: tuple[str, ...] = ()  # what the file does not say and we took for true
     warnings: tuple[str, ...] = ()
@@ -151,6 +152,7 @@ class Measurement:
             "sha256": self.sha256,
             "runtime": self.runtime,
             "runtime_version": self.runtime_version,
+            "interface": self.interface,
             "device": self.device,
             "target": self.target,
             "threads": self.threads,

@@ -40,6 +40,7 @@ class TimedProcess:
 
     run: Run
     runtime_version: str
+    interface: str
     machine: Mapping[str, Any]  # `runtimes.conditions.read_machine`
 
 
@@ -94,6 +95,7 @@ def measure(
         precision=artifact.precision,
         runtime=name,
         runtime_version=processes[0].runtime_version,
+        interface=processes[0].interface,
         device=device,
         target=target,
         threads=threads,
@@ -129,7 +131,7 @@ def time_process(
     own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
     taken: dict[str, Any] = {key: answer[key] for key in own}
     run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
-    return TimedProcess(run, f"{answer['version']} {answer['interface']}", answer["machine"])
+    return TimedProcess(run, answer["version"], answer["interface"], answer["machine"])
 
 
 def check_at_hand(device: str, target: str) -> None:
