@@ -27,7 +27,8 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].lower() not in _BYTE_UNITS:
         raise EdgecnnError(f"'{text}' is not a size; write it like 64KiB, 1.5MB or 65536")
-    return round(float(match[1]) * _BYTE_UNITS[match[2].lower()])
+    factor = _BYTE_UNITS[match[2].lower()]
+    return int(match[1]) * factor if match[1].isdigit() else round(float(match[1]) * factor)
 
 
 def format_bytes(size: float | None) -> str:

@@ -1,0 +1,52 @@
+"""Every command: its help, its options, and how it is listed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+
+import click
+import pytest
+
+from edgecnn.cli import COMMANDS, cli
+
+
+@pytest.fixture(params=sorted(COMMANDS))
+def command(request: pytest.FixtureRequest) -> click.Command:
+    """One command after the other."""
+    found = importlib.import_module(f"edgecnn.cli.{request.param}").command
+    assert isinstance(found, click.Command)
+    return found
+
+
+def test_help_has_an_example(command: click.Command) -> None:
+    """The help of every command shows how it is called, kept as written."""
+    text = command.get_help(click.Context(command, info_name=command.name))
+    assert re.search(rf"^  Example:\n    edgecnn {command.name}\b", text, re.M)
+
+
+def test_has_json_and_debug(command: click.Command) -> None:
+    """Every command prints JSON on `--json` and shows the traceback on `--debug`."""
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--json", "--debug"} <= options
+
+
+def test_every_option_says_what_it_does(command: click.Command) -> None:
+    """No option is without its help."""
+    silent = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
+    assert not silent
+
+
+def test_summary_is_the_first_line_of_the_help(command: click.Command) -> None:
+    """What `edgecnn --help` says of a command, without importing it, is what the command says of itself."""
+    assert command.name is not None
+    help_text = inspect.cleandoc((command.help or "").replace("\b", ""))
+    assert help_text.splitlines()[0] == COMMANDS[command.name]
+
+
+def test_the_group_lists_every_command() -> None:
+    """`edgecnn --help` lists all commands, sorted."""
+    text = cli.get_help(click.Context(cli, info_name="edgecnn"))
+    listed = [line.split()[0] for line in text.partition("Commands:\n")[2].splitlines() if line[2:3].strip()]
+    assert listed == sorted(COMMANDS)

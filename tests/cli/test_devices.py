@@ -1,0 +1,140 @@
+"""`edgecnn devices` and `edgecnn completion`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgecnn.device import device_names
+
+BIN = Path(sys.executable).parent
+
+
+def edgecnn(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "edgecnn", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
+    )
+
+
+def test_lists_every_device() -> None:
+    """The table has a row for every known device."""
+    run = edgecnn("devices")
+    assert run.returncode == 0, run.stderr
+    assert [name for name in device_names() if f" {name} " not in run.stdout] == []
+
+
+def test_shows_a_profile_with_its_sources() -> None:
+    """One profile comes with the source of each fact, and what is left of the RAM."""
+    run = edgecnn("devices", "rpizero2w")
+    assert run.returncode == 0, run.stderr
+    assert "raspberrypi/documentation" in run.stdout
+    assert "ram: 291 MiB left for a runtime and its model" in run.stdout
+
+
+def test_json_has_bytes_and_null() -> None:
+    """`--json` gives sizes in bytes, and null for what is not known."""
+    profile = json.loads(edgecnn("devices", "stm32h7a3", "--json").stdout)
+    assert profile["memory"][0] == {
+        "name": "ram",
+        "size_bytes": 1184 * 1024,
+        "system_bytes": None,
+        "limit_bytes": 1184 * 1024,
+    }
+    assert profile["idle_w"] is None
+
+
+def test_json_of_the_catalogue_is_a_list_of_profiles() -> None:
+    """`edgecnn devices --json` gives the profiles, host among them."""
+    profiles = json.loads(edgecnn("devices", "--json").stdout)
+    assert [profile["name"] for profile in profiles] == device_names()
+
+
+def test_unknown_device_gets_a_near_match() -> None:
+    """A name that is not known gets the near match and the known names, on one line, and exit code 2."""
+    run = edgecnn("devices", "rpi44")
+    assert run.returncode == 2
+    assert "did you mean 'rpi4'" in run.stderr
+    assert "stm32h7a3" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('title = "x"\nkind = "linux"\narch = "a"\nsizes = 3\n[sources]\n', "'sizes'"),
+        ('title = 3\nkind = "linux"\narch = "a"\n[sources]\n', "title: expected str, found 3"),
+        ("title = ", "not a TOML file"),
+        ('title = "x"\nkind = "phone"\narch = "a"\n[sources]\n', "'phone'"),
+        ('title = "x"\n', "missing key"),
+    ],
+)
+def test_broken_file_is_one_line(tmp_path: Path, content: str, told: str) -> None:
+    """A device file that is broken is told of on one line that names the file and the key."""
+    path = tmp_path / "mine.toml"
+    path.write_text(content, encoding="utf-8")
+    run = edgecnn("devices", str(path))
+    assert run.returncode == 2
+    assert str(path) in run.stderr
+    assert told in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_a_users_own_device_is_found(tmp_path: Path) -> None:
+    """A file in the user's own folder is a device by its name."""
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices/mine.toml").write_text('title = "My board"\nkind = "linux"\narch = "a"\n[sources]\n')
+    assert "My board" in edgecnn("devices", "mine", EDGECNN_HOME=str(tmp_path)).stdout
+
+
+def complete(line: str, shell: str = "bash") -> list[str]:
+    """Return what the program offers at the end of *line*, asked with the variables the shell's script sets."""
+    words = line.split(" ")
+    if shell == "fish":
+        variables = {"COMP_WORDS": line, "COMP_CWORD": words[-1]}
+    else:
+        variables = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    run = edgecnn(_EDGECNN_COMPLETE=f"{shell}_complete", **variables)
+    assert run.returncode == 0, run.stderr
+    return [entry.rpartition(",")[2].partition("\t")[0] for entry in run.stdout.split()]
+
+
+def test_completes_commands_and_devices() -> None:
+    """Commands complete at the first word, device names after `devices`."""
+    assert complete("edgecnn dev") == ["devices"]
+    assert complete("edgecnn devices rpi") == ["rpi3bplus", "rpi4", "rpi5", "rpizero2w"]
+    assert complete("edgecnn devices rpi4:", "fish") == ["rpi4:1gb", "rpi4:2gb", "rpi4:4gb", "rpi4:8gb"]
+
+
+def test_completing_a_wrong_command_is_quiet() -> None:
+    """Completion after a command that is not known offers something or nothing, and never a traceback."""
+    complete("edgecnn nonsense x")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_the_bash_script_completes() -> None:
+    """The script that `edgecnn completion bash` prints makes bash complete a device name."""
+    script = edgecnn("completion", "bash").stdout
+    ask = 'COMP_WORDS=(edgecnn devices stm32h); COMP_CWORD=2; _edgecnn_completion edgecnn; echo "${COMPREPLY[@]}"'
+    run = subprocess.run(
+        ["bash", "-c", f"{script}\n{ask}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert run.stdout.strip() == "stm32h7a3", run.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_its_script(shell: str) -> None:
+    """Each shell's script calls us back in that shell's own form."""
+    assert f"_EDGECNN_COMPLETE={shell}_complete" in edgecnn("completion", shell).stdout

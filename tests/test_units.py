@@ -1,0 +1,60 @@
+"""Quantities as text and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.units import format_bytes, format_count, format_ns, format_share, parse_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64KiB", 65536), ("1.5MB", 1_500_000), ("512", 512), (" 2 GiB ", 2 << 30), ("0", 0), ("7b", 7), ("1kb", 1000)],
+)
+def test_parse_bytes(text: str, size: int) -> None:
+    """Sizes are read with binary and decimal units, in any case."""
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1 TB", "1,5MB", "1e3", "64 KiB RAM", "nan", "١"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """A text that is no size is refused with an example of one."""
+    with pytest.raises(EdgecnnError, match="64KiB"):
+        parse_bytes(text)
+
+
+@given(st.integers(0, 1 << 60), st.sampled_from(["", "B", "b"]))
+def test_a_plain_number_is_itself(size: int, unit: str) -> None:
+    """Bytes written out are read back unchanged, however many."""
+    assert parse_bytes(f"{size}{unit}") == size
+
+
+@given(st.integers(0, 1 << 45))
+def test_a_formatted_size_is_nearly_itself(size: int) -> None:
+    """What is printed is within five percent of the size, half its last digit, and can be read back."""
+    assert parse_bytes(format_bytes(size)) == pytest.approx(size, rel=0.05)
+
+
+@given(st.integers(0, 10**13))
+def test_a_formatted_duration_keeps_three_digits(duration_ns: int) -> None:
+    """A printed duration is within half a percent of the duration."""
+    number, unit = format_ns(duration_ns).split()
+    scale = {"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}[unit]
+    assert float(number) * scale == pytest.approx(duration_ns, rel=0.005)
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    """A figure not taken is shown as a dash, never as 0."""
+    assert {format_bytes(None), format_ns(None), format_count(None), format_share(None)} == {"-"}
+
+
+def test_examples() -> None:
+    """The examples of the docstrings hold, and 0 is shown as 0."""
+    assert format_bytes(49152) == "48.0 KiB"
+    assert format_ns(1234567) == "1.23 ms"
+    assert format_count(41234567) == "41.2 M"
+    assert format_share(0.8699) == "86.99 %"
+    assert format_bytes(0) == "0 B"
