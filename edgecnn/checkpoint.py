@@ -171,7 +171,7 @@ def _adopt_sizes(layer: nn.Module, shape: tuple[int, ...]) -> None:
     elif hasattr(layer, "in_features"):
         layer.out_features, layer.in_features = shape
     elif hasattr(layer, "in_channels"):
-        if layer.groups == layer.in_channels:  # depthwise stays depthwise
+        if layer.groups == layer.in_channels > 1:  # depthwise stays depthwise
             layer.groups = shape[0] // max(1, layer.out_channels // layer.in_channels)  # type: ignore[operator]
         layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups  # type: ignore[operator]
 

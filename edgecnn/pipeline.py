@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import check_finite, count_correct, outputs_of, plan_for
-from edgecnn.benchmarks.compare import Outputs, Parity, parity_of
+from edgecnn.benchmarks.compare import Outputs, parity_of
 from edgecnn.benchmarks.inputs import class_scores
+from edgecnn.benchmarks.verify import ExportedFile, broken_limit
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
@@ -29,6 +30,7 @@ from edgecnn.recipe import Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
 
 if TYPE_CHECKING:
+    from edgecnn.compress.prune import Size
     from edgecnn.nets.network import Network
 
 NOISE_SAMPLES = 32
@@ -46,31 +48,6 @@ class Subject:
     normalization: Normalization | None
     labels: tuple[str, ...] | None
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """One written file, and how it stands beside the original network on the same samples."""
-
-    artifact: Artifact
-    accuracy: Accuracy | None
-    parity: Parity
-    float_operators: tuple[tuple[str, str], ...]  # of a w8a8 file: (kind, output) of what still computes in float
-    rejected: str | None  # the limit it breaks; its name then ends in `.rejected`
-    path: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the file's entry of `edgecnn export --json`."""
-        return {
-            "path": str(self.path),
-            "format": self.artifact.format,
-            "precision": self.artifact.precision,
-            "size_bytes": self.artifact.size_bytes,
-            "accuracy": self.accuracy and self.accuracy.to_json(),
-            "parity": self.parity.to_json(),
-            "float_operators": [f"{kind} {output}" for kind, output in self.float_operators],
-            "rejected": self.rejected,
-        }
 
 
 @dataclass(frozen=True)
@@ -342,23 +319,6 @@ def _verify(
     return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path)
 
 
-def broken_limit(
-    limits: Limits, parity: Parity, accuracy: Accuracy | None, reference: Accuracy | None
-) -> str | None:
-    """Return the sentence that says which limit is broken, None where none is."""
-    if limits.max_accuracy_drop is not None and accuracy is not None and reference is not None:
-        drop = reference.top1 - accuracy.top1
-        if drop > limits.max_accuracy_drop:
-            return (
-                f"accuracy fell by {100 * drop:.2f} points (from {100 * reference.top1:.2f} to "
-                f"{100 * accuracy.top1:.2f} % of {accuracy.n}), the recipe allows {100 * limits.max_accuracy_drop:.2f}"
-            )
-    sqnr = parity.sqnr_db
-    if limits.min_sqnr_db is not None and sqnr is not None and sqnr < limits.min_sqnr_db:
-        return f"signal to quantization noise is {sqnr:.1f} dB, the recipe asks for {limits.min_sqnr_db:.1f}"
-    return None
-
-
 def _deliver(
     file: ExportedFile,
     subject: Subject,
@@ -413,3 +373,94 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
 def _threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """A compressed network beside the original, both judged on the same evaluation samples."""
+
+    path: Path
+    before: Size
+    after: Size
+    accuracy_before: Accuracy
+    accuracy_after: Accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `edgecnn compress --json`."""
+        return {
+            "path": str(self.path),
+            "params": {"before": self.before.params, "after": self.after.params},
+            "macs": {"before": self.before.macs, "after": self.after.macs},
+            "accuracy": {"before": self.accuracy_before.to_json(), "after": self.accuracy_after.to_json()},
+        }
+
+
+def compress_model(
+    model: str | Network,
+    path: Path | str,
+    *,
+    data: str,
+    pruning_ratio: float = 0.5,
+    criterion: str = "l2",
+    round_to: int = 1,
+    epochs: int = 10,
+    weights: str | Path | None = None,
+    normalization: Normalization | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    progress: Progress = silent,
+) -> CompressResult:
+    """Prune whole filters of a network, fine-tune it, and write it to *path* as a `Checkpoint`.
+
+    Args:
+        model: see `edgecnn.build`; an exported program cannot be pruned.
+        path: the `.safetensors` file to write.
+        data: a data set's name; its evaluation part is touched once, at the end.
+        pruning_ratio: of the channels of every prunable layer, in [0, 1).
+        criterion: `l1` or `l2`.
+        round_to: channel counts become multiples of it.
+        epochs: of fine-tuning.
+        weights: see `edgecnn.build`.
+        normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        data_dir: where data sets lie.
+        download: whether a data set that is not there may be fetched.
+        progress: told the epochs.
+
+    Raises:
+        EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.
+    """
+    from edgecnn.compress.prune import PruneConfig, prune, size_of
+    from edgecnn.compress.train import TrainConfig, train
+    from edgecnn.nets.evaluate import accuracy_of
+
+    config = PruneConfig(pruning_ratio, criterion, round_to)
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
+    subject = load_subject(
+        model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
+    )
+    if subject.network is None or subject.network.checkpoint is None:
+        raise EdgecnnError(f"{model}: an exported program cannot be pruned; name the network that it was made from")
+    network = subject.network
+    pruned = prune(network.module, subject.shape, config)
+    tuned = train(pruned, subject.data.training, TrainConfig(epochs=epochs), subject.normalization, progress)
+    small = replace(network, module=tuned)
+    result = CompressResult(
+        path,
+        size_of(network.module, subject.shape),
+        size_of(tuned, subject.shape),
+        accuracy_of(network, subject.data.evaluation, subject.normalization),
+        accuracy_of(small, subject.data.evaluation, subject.normalization),
+    )
+    step = {"step": "prune", "pruning_ratio": pruning_ratio, "criterion": criterion, "epochs": epochs, "data": data}
+    replace(
+        network.checkpoint,
+        input_shape=subject.shape,
+        normalization=subject.normalization,
+        labels=subject.labels,
+        accuracy=result.accuracy_after.to_json(),
+        data=subject.data.name,
+        history=(*network.checkpoint.history, step),
+    ).save(path, tuned)
+    return result

@@ -9,7 +9,7 @@ from edgecnn.normalization import Normalization
 
 
 class DigitsCNN(nn.Module):
-    """Three convolutions with batch norm and one linear layer for images of 8x8: 60 k parameters, 1.0 M MACs."""
+    """Three convolutions with batch norm and one linear layer for images of 8x8: 57 k parameters, 0.47 M MACs."""
 
     input_shape = (1, 8, 8)
     normalization = Normalization()

@@ -1,0 +1,80 @@
+"""Train or fine-tune a classifier: AdamW, one-cycle schedule, small shifts of the images."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization
+from edgecnn.progress import Progress, silent
+from edgecnn.samples import Samples
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how to train."""
+
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 3e-3  # the peak of the cycle
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.05
+    shift: int = 1  # images move by up to so many pixels each way
+    seed: int = 0
+
+
+def train(
+    module: nn.Module,
+    training: Samples,
+    config: TrainConfig,
+    normalization: Normalization | None,
+    progress: Progress = silent,
+) -> nn.Module:
+    """Return a trained copy of *module*, in evaluation mode; the same seed gives the same network on one machine.
+
+    Raises:
+        EdgecnnError: samples without labels, or a loss that is no number.
+    """
+    if training.labels is None:
+        raise EdgecnnError("training needs labelled samples")
+    if config.epochs == 0:
+        return copy.deepcopy(module).eval()
+    torch.manual_seed(config.seed)
+    trained = copy.deepcopy(module).train()
+    steps = math.ceil(len(training) / config.batch_size)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
+    rng = np.random.default_rng(config.seed)
+    for epoch in range(config.epochs):
+        for batch in training.shuffled(config.seed + epoch).batched(config.batch_size):
+            assert batch.y is not None
+            x = (normalization or Normalization()).apply(batch.x) if batch.x.dtype == np.uint8 else batch.x
+            logits = trained(_shifted(torch.from_numpy(x), config.shift, rng))
+            loss = functional.cross_entropy(
+                logits, torch.from_numpy(batch.y), label_smoothing=config.label_smoothing
+            )
+            if not torch.isfinite(loss):
+                raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        progress("training", epoch + 1, config.epochs)
+    return trained.eval()
+
+
+def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
+    """Return images [N, C, H, W] moved by up to *shift* pixels, zeros moving in; vectors are left as they are."""
+    if shift == 0 or x.ndim != 4:
+        return x
+    down, right = rng.integers(-shift, shift + 1, 2)
+    padded = functional.pad(x, (shift, shift, shift, shift))
+    top, left = shift + down, shift + right
+    return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]

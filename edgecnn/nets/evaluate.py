@@ -1,0 +1,27 @@
+"""The accuracy of a network in torch itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Accuracy
+from edgecnn.nets.network import Network
+from edgecnn.normalization import Normalization
+from edgecnn.samples import Samples
+
+
+def accuracy_of(network: Network, samples: Samples, normalization: Normalization | None) -> Accuracy:
+    """Return the top-1 accuracy of *network* on labelled *samples*.
+
+    Raises:
+        EdgecnnError: no labels, or a network that gives no class scores.
+    """
+    correct = 0
+    for batch in samples:
+        x = (normalization or Normalization()).apply(batch.x) if batch.x.dtype == np.uint8 else batch.x
+        scores = network.outputs(x)[0]
+        if batch.y is None or scores.ndim != 2:
+            raise EdgecnnError("an accuracy needs labelled samples and a network that gives class scores")
+        correct += int((scores.argmax(axis=1) == batch.y).sum())
+    return Accuracy(correct, len(samples))
