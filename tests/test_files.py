@@ -29,9 +29,14 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     """When the writer fails half-way, the old content is still there and nothing lies beside it."""
     path = tmp_path / "model.tflite"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
-        partial.write_bytes(b"half of the n")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with written_whole(path) as partial:
+            partial.write_bytes(b"half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["model.tflite"]
 
