@@ -13,11 +13,17 @@ _PUBLIC = {
     "Artifact": "edgecnn.artifact",
     "DeviceProfile": "edgecnn.device",
     "EdgecnnError": "edgecnn.errors",
+    "Effort": "edgecnn.benchmarks.measure",
     "Graph": "edgecnn.formats",
+    "Measurement": "edgecnn.measurement",
     "Normalization": "edgecnn.normalization",
     "device_names": "edgecnn.device",
     "load_device": "edgecnn.device",
+    "measure": "edgecnn.benchmarks.measure",
+    "measure_files": "edgecnn.benchmarks.plan",
     "read_graph": "edgecnn.formats",
+    "read_measurements": "edgecnn.measurement",
+    "run_file": "edgecnn.benchmarks.execute",
 }
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605
