@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +58,8 @@ def measure_files(
 ) -> Iterator[Measurement]:
     """Yield the measurement of each case, as soon as it is taken; everything that can be checked is checked before.
 
+    The accuracy does not depend on the number of threads: it is taken once for each file and runtime.
+
     Raises:
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do.
     """
@@ -70,18 +72,22 @@ def measure_files(
 
     for case in cases:
         data_for(side_of(case.artifact))
+    accurate: dict[tuple[Path, str], Measurement] = {}
     for case in cases:
-        yield measure(
+        key = (case.artifact.path, case.runtime)
+        measurement = measure(
             case.artifact,
             runtime=case.runtime,
             threads=case.threads,
             device=device,
             target=target,
-            data=data_for(side_of(case.artifact)),
+            data=None if key in accurate else data_for(side_of(case.artifact)),
             normalization=normalization,
             effort=effort,
             progress=progress,
         )
+        first = accurate.setdefault(key, measurement)
+        yield replace(measurement, accuracy=first.accuracy, assumptions=first.assumptions)
 
 
 def side_of(artifact: Artifact) -> tuple[int, int] | None:

@@ -35,7 +35,12 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tupl
     "--processes", type=click.IntRange(min=1), default=3, show_default=True, help="Worker processes a result."
 )
 @click.option(
-    "--min-time", type=float, default=1.0, show_default=True, metavar="S", help="Seconds measured, a process."
+    "--min-time",
+    type=click.FloatRange(min=0, max=3600),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds measured, a process.",
 )
 @data_options
 @click.option(
@@ -57,9 +62,9 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure latency, memory and accuracy of exported FILES, each in processes of its own.
+    """Measure latency, memory and accuracy of exported files.
 
-    Results taken before a failure or Ctrl-C are shown and written all the same.
+    Each of FILES runs in processes of its own. Results taken before a failure or Ctrl-C are shown and written all the same.
 
     \b
     Example:
