@@ -19,8 +19,9 @@ setup: $(STAMP) ## make .venv and install edgecnn with everything, as tested
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "edgecnn needs Python 3.11 or newer, and none was found: install one, or say make PYTHON=/path/to/python" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@"$(PYTHON)" -c 'import venv, ensurepip, ssl' 2>/dev/null || { echo "$(PYTHON) lacks venv, ensurepip or ssl, which the set-up needs: install them (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@# One that works is kept: installing again into it is quick. Half a one, or another Python's, is made anew.
+	$(BIN)/python -c 'import pip, ssl' 2>/dev/null || "$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	touch $@
 
