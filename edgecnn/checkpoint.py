@@ -164,7 +164,7 @@ def resize_to(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
                 _adopt_sizes(layer, stored.shape)
 
 
-def _adopt_sizes(layer: nn.Module, shape: tuple[int, ...]) -> None:
+def _adopt_sizes(layer: Any, shape: tuple[int, ...]) -> None:
     """Set the attributes that a layer keeps beside its weight, which say the same once more."""
     if hasattr(layer, "num_features"):
         layer.num_features = shape[0]
@@ -172,8 +172,8 @@ def _adopt_sizes(layer: nn.Module, shape: tuple[int, ...]) -> None:
         layer.out_features, layer.in_features = shape
     elif hasattr(layer, "in_channels"):
         if layer.groups == layer.in_channels > 1:  # depthwise stays depthwise
-            layer.groups = shape[0] // max(1, layer.out_channels // layer.in_channels)  # type: ignore[operator]
-        layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups  # type: ignore[operator]
+            layer.groups = shape[0] // (layer.out_channels // layer.in_channels)
+        layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
 
 
 def _opened(path: Path) -> Any:

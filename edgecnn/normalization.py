@@ -55,4 +55,4 @@ class Normalization:
         shape = (1, -1) + (1,) * (pixels.ndim - 2)
         scale = (1.0 / (255.0 * np.asarray(self.std))).reshape(shape).astype(np.float32)
         shift = (np.asarray(self.mean) / np.asarray(self.std)).reshape(shape).astype(np.float32)
-        return pixels.astype(np.float32) * scale - shift
+        return np.asarray(pixels.astype(np.float32) * scale - shift)

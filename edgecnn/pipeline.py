@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,9 @@ def export_subject(
     if subject.network is None:
         wanted = [(name, precision) for name, precision in wanted if name != "tflite"]
         if not wanted:
-            raise EdgecnnError(f"recipe {recipe.name} writes TFLite alone, which needs the torch network, not an ONNX file")
+            raise EdgecnnError(
+                f"recipe {recipe.name} writes TFLite alone, which needs the torch network, not an ONNX file"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     samples = subject.data.evaluation.take(evaluation_samples or recipe.evaluation_samples)
     with tempfile.TemporaryDirectory(prefix=".edgecnn-", dir=folder) as staging_name:
@@ -191,7 +193,9 @@ def export_subject(
             artifact = _write(subject, floats[format_name], precision, recipe, staging, progress)
             verified = _verify(artifact, subject, samples, reference, recipe, progress)
             files.append(_deliver(verified, subject, recipe, folder, samples, reference.accuracy))
-    write_bundle([file.artifact for file in files if file.rejected is None], recipe, folder, subject.name, subject.labels)
+    write_bundle(
+        [file.artifact for file in files if file.rejected is None], recipe, folder, subject.name, subject.labels
+    )
     return ExportResult(tuple(files), reference.accuracy, subject.warnings)
 
 
@@ -374,7 +378,6 @@ def _threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-
 @dataclass(frozen=True)
 class CompressResult:
     """A compressed network beside the original, both judged on the same evaluation samples."""
@@ -433,7 +436,7 @@ def compress_model(
     from edgecnn.compress.train import TrainConfig, train
     from edgecnn.nets.evaluate import accuracy_of
 
-    config = PruneConfig(pruning_ratio, criterion, round_to)
+    config, schedule = PruneConfig(pruning_ratio, criterion, round_to), TrainConfig(epochs=epochs)
     path = Path(path)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
@@ -442,9 +445,9 @@ def compress_model(
     )
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be pruned; name the network that it was made from")
-    network = subject.network
+    network, checkpoint = subject.network, subject.network.checkpoint
     pruned = prune(network.module, subject.shape, config)
-    tuned = train(pruned, subject.data.training, TrainConfig(epochs=epochs), subject.normalization, progress)
+    tuned = train(pruned, subject.data.training, schedule, subject.normalization, progress)
     small = replace(network, module=tuned)
     result = CompressResult(
         path,
@@ -453,14 +456,18 @@ def compress_model(
         accuracy_of(network, subject.data.evaluation, subject.normalization),
         accuracy_of(small, subject.data.evaluation, subject.normalization),
     )
-    step = {"step": "prune", "pruning_ratio": pruning_ratio, "criterion": criterion, "epochs": epochs, "data": data}
+    steps: list[dict[str, Any]] = []
+    if pruning_ratio:
+        steps.append({"step": "prune", "pruning_ratio": pruning_ratio, "criterion": criterion, "round_to": round_to})
+    if epochs:
+        steps.append({"step": "train", **asdict(schedule), "data": subject.data.name})
     replace(
-        network.checkpoint,
+        checkpoint,
         input_shape=subject.shape,
         normalization=subject.normalization,
         labels=subject.labels,
         accuracy=result.accuracy_after.to_json(),
         data=subject.data.name,
-        history=(*network.checkpoint.history, step),
+        history=(*checkpoint.history, *steps),
     ).save(path, tuned)
     return result

@@ -13,7 +13,7 @@ import numpy.typing as npt
 class Images(Protocol):
     """Anything that gives samples by index: a numpy array, or files decoded when asked for."""
 
-    def __len__(self) -> int: ...  # noqa: D105
+    def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Any) -> npt.NDArray[Any]:
         """Return the samples of an index array, [n, C, H, W]: uint8 pixels, or float32 as the network wants them."""
@@ -74,7 +74,9 @@ class Samples:
         rng = np.random.default_rng(seed)
         groups = [self.indices]
         if self.labels is not None:
-            groups = [self.indices[self.labels[self.indices] == label] for label in np.unique(self.labels[self.indices])]
+            groups = [
+                self.indices[self.labels[self.indices] == label] for label in np.unique(self.labels[self.indices])
+            ]
         second = np.concatenate([rng.permutation(group)[: round(share * len(group))] for group in groups])
         first = np.setdiff1d(self.indices, second)
         return replace(self, indices=first), replace(self, indices=np.sort(second))

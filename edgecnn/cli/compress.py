@@ -24,7 +24,9 @@ from edgecnn.units import format_count, format_share
 @data_options
 @click.option("--ratio", type=float, default=0.5, show_default=True, help="Share of the channels to prune, in [0, 1).")
 @click.option("--criterion", default="l2", show_default=True, help="What filters are judged by: l1 or l2.")
-@click.option("--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts.")
+@click.option(
+    "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
+)
 @click.option("--epochs", type=click.IntRange(min=0), default=10, show_default=True, help="Of fine-tuning.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @common

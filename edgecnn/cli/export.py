@@ -89,7 +89,9 @@ def command(
             warn(f"{file.path.name} still computes in float: {named}{more}")
     if as_json:
         reference = result.reference_accuracy
-        print_json({"files": [f.to_json() for f in result.files], "reference_accuracy": reference and reference.to_json()})
+        print_json(
+            {"files": [f.to_json() for f in result.files], "reference_accuracy": reference and reference.to_json()}
+        )
     else:
         _print(result)
     rejected = [file for file in result.files if file.rejected]

@@ -32,14 +32,20 @@ def data_options(command: F) -> F:
             click.option(
                 "--data",
                 metavar="DATA",
+                shell_complete=complete_data,
                 help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or npz:FILE.",
             ),
-            click.option("--data-dir", metavar="DIR", help="Where the data lie; else $EDGECNN_DATA."),
+            click.option(
+                "--data-dir",
+                type=click.Path(path_type=Path),
+                metavar="DIR",
+                help="Where the data lie; else $EDGECNN_DATA.",
+            ),
             click.option("--download", is_flag=True, help="Download the data where they are not there."),
             click.option(
                 "--normalize",
                 metavar="HOW",
-                help="What the input expects where the file does not say: pixels, unit, imagenet or mean=…,std=….",
+                help="What the input expects of pixels, where nothing says it: pixels, unit, imagenet or mean=…,std=….",
             ),
         )
     ):
@@ -50,7 +56,6 @@ def data_options(command: F) -> F:
 def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the device names that begin with *incomplete*, and the variants once a device is written out."""
     from edgecnn.device import device_names, load_device
-    from edgecnn.errors import EdgecnnError
 
     stem, colon, _ = incomplete.partition(":")
     names = device_names()
@@ -109,27 +114,6 @@ def showing_progress() -> Iterator[Progress]:
             bars.update(tasks[step], completed=done, total=total)
 
         yield show
-
-
-def data_options(command: F) -> F:
-    """Add `--data`, `--data-dir`, `--download` and `--normalize`: parameters data, data_dir, download, normalize."""
-    for option in (
-        click.option(
-            "--normalize",
-            metavar="HOW",
-            help="What the network expects of pixels: pixels, unit, imagenet or mean=…,std=… (of pixels / 255).",
-        ),
-        click.option("--download", is_flag=True, help="Fetch the data set into the data folder if it is not there."),
-        click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie.  [$EDGECNN_DATA]"),
-        click.option(
-            "--data",
-            metavar="DATA",
-            shell_complete=complete_data,
-            help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or npz:FILE.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def model_options(command: F) -> F:

@@ -20,4 +20,4 @@ def l1(weight: torch.Tensor) -> torch.Tensor:
 
 def l2(weight: torch.Tensor) -> torch.Tensor:
     """Return the Euclidean norm of each filter: [out, ...] → [out]."""
-    return weight.flatten(1).norm(dim=1)
+    return torch.linalg.vector_norm(weight.flatten(1), dim=1)

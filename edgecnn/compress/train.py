@@ -57,13 +57,11 @@ def train(
             assert batch.y is not None
             x = (normalization or Normalization()).apply(batch.x) if batch.x.dtype == np.uint8 else batch.x
             logits = trained(_shifted(torch.from_numpy(x), config.shift, rng))
-            loss = functional.cross_entropy(
-                logits, torch.from_numpy(batch.y), label_smoothing=config.label_smoothing
-            )
+            loss = functional.cross_entropy(logits, torch.from_numpy(batch.y), label_smoothing=config.label_smoothing)
             if not torch.isfinite(loss):
                 raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
         progress("training", epoch + 1, config.epochs)

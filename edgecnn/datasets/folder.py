@@ -66,7 +66,9 @@ def open_folder(request: DataRequest) -> Dataset:
         classes, training = _read(train, side)
         other, evaluation = _read(held_out, side)
         if classes != other:
-            raise EdgecnnError(f"{root}: {train.name} and {held_out.name} have different classes; they must be the same")
+            raise EdgecnnError(
+                f"{root}: {train.name} and {held_out.name} have different classes; they must be the same"
+            )
     else:
         classes, everything = _read(root, side)
         training, evaluation = everything.split(EVALUATION_SHARE)

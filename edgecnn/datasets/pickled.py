@@ -32,7 +32,7 @@ def read_pickled_arrays(path: Path, label_key: bytes) -> tuple[npt.NDArray[np.ui
                 under_label_key = literal == label_key
                 pixels = max(pixels, literal, key=len)
             elif opcode.name in _INTEGERS and under_label_key:
-                labels.append(int(argument))
+                labels.append(int(argument or 0))
     except (ValueError, UnicodeError) as error:
         raise EdgecnnError(f"{path}: not a CIFAR file ({error}); fetch it again") from None
     if not labels or len(pixels) != 3072 * len(labels):

@@ -104,7 +104,7 @@ def build(
         arguments = {"classes": classes, "channels": channels}
         given = {key: value for key, value in arguments.items() if value is not None}
         NETS.load(name)  # an unknown name is told with the known ones
-        return _from_factory(name, NETS.rows[name] if name in NETS.rows else model, given, weights)
+        return _from_factory(name, NETS.rows.get(name, model), given, weights)
     if kind == "torchvision":
         return _from_torchvision(name, weights, classes)
     return _from_factory(name, model, {}, weights)
@@ -168,9 +168,7 @@ def _from_checkpoint(path: Path) -> Network:
             f"name the network: package.module:factory --weights {path}"
         )
     module = checkpoint.rebuild(path)
-    return Network(
-        path.stem, module, checkpoint, checkpoint.input_shape, checkpoint.normalization, checkpoint.labels
-    )
+    return Network(path.stem, module, checkpoint, checkpoint.input_shape, checkpoint.normalization, checkpoint.labels)
 
 
 def _from_program(path: Path) -> Network:

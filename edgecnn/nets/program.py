@@ -34,7 +34,9 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, ...] | None]:
         raise EdgecnnError(f"{path}: not a whole exported program ({error}); write it with torch.export.save") from None
     objects = [part for part in parts if part.startswith(_RUNS_CODE)]
     if objects:
-        raise EdgecnnError(f"{path}: holds {objects[0]}, which would run code to be read; export it without such objects")
+        raise EdgecnnError(
+            f"{path}: holds {objects[0]}, which would run code to be read; export it without such objects"
+        )
     try:
         with _weights_only():
             program = torch.export.load(path)
@@ -63,7 +65,7 @@ class _Program(nn.Module):
         """Map [N, ...] to what the program gives, one sample at a time: its batch may be fixed at 1."""
         if x.shape[0] == 1:
             return self.program(x)
-        singles = [self.program(sample) for sample in x.split(1)]
+        singles = [self.program(x[index : index + 1]) for index in range(x.shape[0])]
         return tree_map(lambda *outputs: torch.cat(outputs), *singles)
 
     def train(self, mode: bool = True) -> _Program:
