@@ -32,4 +32,4 @@ def read_graph(path: Path | str) -> Graph:
     return graph
 
 
-__all__ = ["Graph", "Operator", "QuantParams", "READERS", "Tensor", "TensorSpec", "read_graph"]
+__all__ = ["READERS", "Graph", "Operator", "QuantParams", "Tensor", "TensorSpec", "read_graph"]

@@ -10,6 +10,10 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+_FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
+_ACTIVATIONS = frozenset({"Clip", "Relu"})
+_ONNX_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+
 
 @dataclass(frozen=True)
 class QuantParams:
@@ -27,7 +31,8 @@ class QuantParams:
         """Return *real* rounded to the nearest step (half to even) and clipped to *dtype*, same shape."""
         limits = np.iinfo(dtype)
         stored = np.rint(real / np.float32(self.scale[0])) + self.zero_point[0]
-        return np.clip(stored, limits.min, limits.max).astype(dtype)
+        clipped: npt.NDArray[np.integer] = np.clip(stored, limits.min, limits.max).astype(dtype)
+        return clipped
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,71 @@ class Graph:
 
     @property
     def params(self) -> int:
-        """Elements of the constant tensors that operators read, other than index and shape tensors (int64)."""
-        used = {index for operator in self.operators for index in operator.inputs if index >= 0}
-        return sum(
-            prod(self.tensors[index].shape)
-            for index in used
-            if self.tensors[index].constant and self.tensors[index].dtype != "int64"
+        """Elements of the weights and biases; shapes, axes, scales and zero points do not count."""
+        used: set[int] = set()
+        for operator in self.operators:
+            # Everything but the first input of these is a scale or a zero point.
+            inputs = operator.inputs[:1] if operator.kind in _ONNX_CONVERSIONS else operator.inputs
+            used.update(index for index in inputs if index >= 0 and self.tensors[index].constant)
+        return sum(prod(self.tensors[index].shape) for index in used if self._is_weight(self.tensors[index]))
+
+    def _is_weight(self, tensor: Tensor) -> bool:
+        if tensor.dtype == "int64" or not tensor.shape:
+            return False
+        # A TFLite file quantizes its int32 biases; int32 without a scale is a shape or an axis.
+        return tensor.dtype != "int32" or self.format != "tflite" or tensor.quant is not None
+
+    def float_operators(self) -> tuple[tuple[str, str], ...]:
+        """Return (kind, name of the output) of every operator that computes in float.
+
+        Not counted are the conversions at the ends of the graph, and in a QDQ ONNX file every operator between
+        DequantizeLinear and QuantizeLinear, which runtimes compute in integers.
+        """
+        integer = self._between_conversions() if self.format == "onnx" else frozenset()
+        return tuple(
+            (operator.kind, self.tensors[operator.outputs[0]].name)
+            for step, operator in enumerate(self.operators)
+            if step not in integer and operator.outputs and self._touches_float(operator)
         )
+
+    def _touches_float(self, operator: Operator) -> bool:
+        if operator.kind in _ONNX_CONVERSIONS:
+            return False
+        if (operator.kind == "QUANTIZE" and set(operator.inputs) <= set(self.inputs)) or (
+            operator.kind == "DEQUANTIZE" and set(operator.outputs) <= set(self.outputs)
+        ):
+            return False
+        moving = [i for i in (*operator.inputs, *operator.outputs) if i >= 0 and not self.tensors[i].constant]
+        return any(self.tensors[index].dtype in _FLOATS for index in moving)
+
+    def _between_conversions(self) -> frozenset[int]:
+        """Return the operators whose inputs all come from DequantizeLinear and whose outputs go to QuantizeLinear.
+
+        An activation in between belongs to the operator before it (Conv, Relu: one integer kernel).
+        """
+        producer = {index: step for step, operator in enumerate(self.operators) for index in operator.outputs}
+        readers: dict[int, list[Operator]] = {}
+        for operator in self.operators:
+            for index in operator.inputs:
+                readers.setdefault(index, []).append(operator)
+
+        def from_integer(index: int) -> bool:
+            if index < 0 or self.tensors[index].constant or self.tensors[index].dtype not in _FLOATS:
+                return True
+            return index in producer and self.operators[producer[index]].kind == "DequantizeLinear"
+
+        def to_integer(index: int) -> bool:
+            after = readers.get(index, [])
+            if len(after) == 1 and after[0].kind in _ACTIVATIONS:
+                after = readers.get(after[0].outputs[0], [])
+            return {operator.kind for operator in after} == {"QuantizeLinear"}
+
+        found: set[int] = set()
+        for step, operator in enumerate(self.operators):
+            fused = operator.kind in _ACTIVATIONS and producer.get(operator.inputs[0]) in found
+            if (fused or all(map(from_integer, operator.inputs))) and all(map(to_integer, operator.outputs)):
+                found.add(step)
+        return frozenset(found)
 
     @cached_property
     def lifetimes(self) -> tuple[tuple[int, int] | None, ...]:
@@ -109,7 +172,7 @@ class Graph:
 
         An input lives from the first operator on, an output until the last one.
         """
-        first: dict[int, int] = {index: 0 for index in self.inputs}
+        first: dict[int, int] = dict.fromkeys(self.inputs, 0)
         last: dict[int, int] = {}
         for step, operator in enumerate(self.operators):
             for index in operator.outputs:
