@@ -64,7 +64,8 @@ def command(
 ) -> None:
     """Measure latency, memory and accuracy of exported files.
 
-    Each of FILES runs in processes of its own. Results taken before a failure or Ctrl-C are shown and written all the same.
+    Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
+    the same.
 
     \b
     Example:

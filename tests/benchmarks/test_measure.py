@@ -1,0 +1,128 @@
+"""Real measurements, as short as they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.plan import measure_files, plan_cases, side_of
+from edgecnn.datasets import open_dataset
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization
+
+DATA = Path(__file__).parents[1] / "data"
+SHARED_MODEL = Path(__file__).parents[2] / "../shared/models/mlperf-tiny-ic-int8.tflite"
+
+
+def test_a_measurement_is_complete(classifier: Path, brief: Effort) -> None:
+    """Every figure is there: three processes, cold start, values, memory step by step, conditions, version."""
+    found = measure(classifier, effort=brief)
+    assert len(found.runs) == 3
+    assert all(len(run.values_ns) >= 4 and run.load_ns > 0 and run.first_ns > 0 for run in found.runs)
+    assert found.runtime == "litert"
+    assert found.runtime_version
+    assert found.interface == "CompiledModel"
+    assert found.p50_ns
+    assert found.accuracy is None
+    assert found.conditions["cores"] >= 1
+    assert found.size_bytes == classifier.stat().st_size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_memory_is_the_workers_own(classifier: Path, brief: Effort) -> None:
+    """The steps of the memory only grow, and a big parent process does not show in them."""
+    ballast = np.ones(40_000_000)  # 320 MB, touched
+    memory = measure(classifier, effort=replace(brief, processes=1)).runs[0].memory
+    steps = [memory.python_bytes, memory.import_bytes, memory.load_bytes, memory.peak_bytes]
+    assert all(step is not None for step in steps)
+    assert steps == sorted(step or 0 for step in steps)
+    assert (memory.peak_bytes or 0) < 200e6 < ballast.nbytes
+
+
+def test_the_accuracy_is_taken_with_data(classifier: Path, brief: Effort) -> None:
+    """With a data set the result has its top-1 accuracy on the evaluation samples, and what was assumed for it."""
+    digits = open_dataset("digits")
+    found = measure(classifier, data=digits, effort=brief)
+    assert found.accuracy is not None
+    assert found.accuracy.n == len(digits.evaluation)
+    assert "does not say what its input expects" in found.assumptions[0]
+    told = measure(classifier, data=digits, normalization=Normalization.parse("unit"), effort=brief)
+    assert told.assumptions == ()
+
+
+def test_outputs_that_are_not_finite_are_said(classifier: Path, brief: Effort, add_runtime: Callable[..., str]) -> None:
+    """A file whose outputs hold NaN gets a warning, whatever its speed."""
+    found = measure(classifier, runtime=add_runtime(on_invoke="self.x = self.x * np.nan"), effort=brief)
+    assert any("NaN" in warning for warning in found.warnings)
+
+
+def test_a_device_that_is_not_here_is_refused(classifier: Path) -> None:
+    """Without a target there is no figure of another device; the message says how to get one."""
+    with pytest.raises(EdgecnnError, match=r"is not attached here.*--device host on the board"):
+        measure(classifier, device="rpi4")
+    with pytest.raises(EdgecnnError, match="did you mean 'rpi4'"):
+        measure(classifier, device="rpi44")
+
+
+def test_cases_are_each_with_each(classifier: Path) -> None:
+    """Every file meets every runtime that runs it and every number of threads."""
+    files = [classifier, DATA / "batch2.tflite"]
+    cases = plan_cases(files, ["onnxruntime", "litert"], [1, 2])
+    found = [(case.artifact.path.name, case.runtime, case.threads) for case in cases]
+    assert found == [
+        ("classifier.tflite", "litert", 1),
+        ("classifier.tflite", "litert", 2),
+        ("batch2.tflite", "litert", 1),
+        ("batch2.tflite", "litert", 2),
+    ]
+    with pytest.raises(EdgecnnError, match=r"for \.tflite use: litert"):
+        plan_cases(files, ["onnxruntime"])
+
+
+def test_everything_is_checked_before_the_first_measurement(classifier: Path, tmp_path: Path) -> None:
+    """A broken file at the end of a list is told at once, not after an hour of measuring."""
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(classifier.read_bytes()[:1000])
+    progressed = []
+    with pytest.raises(EdgecnnError, match=r"broken\.tflite"):
+        next(measure_files([classifier, broken], progress=lambda step, done=0, total=None: progressed.append(step)))
+    with pytest.raises(EdgecnnError, match="unknown data set"):
+        next(measure_files([classifier], data="digit", progress=lambda *_: progressed.append("")))
+    assert not progressed
+
+
+def test_the_accuracy_is_taken_once(classifier: Path, brief: Effort) -> None:
+    """Another number of threads does not run all samples again, and gets the same accuracy."""
+    steps = []
+    results = list(
+        measure_files(
+            [classifier],
+            threads=[1, 2],
+            data="digits",
+            effort=replace(brief, processes=1),
+            progress=lambda step, done=0, total=None: steps.append((step, done)),
+        )
+    )
+    assert results[0].accuracy is not None
+    assert results[0].accuracy == results[1].accuracy
+    accuracy_steps = [step for step in steps if step[0].startswith("accuracy")]
+    assert len(accuracy_steps) == len(set(accuracy_steps))
+
+
+def test_images_are_read_as_large_as_the_file_wants(classifier: Path) -> None:
+    """The height and width come from the input, by the layout of the file."""
+    assert side_of(Artifact.open(classifier)) == (8, 8)
+
+
+@pytest.mark.skipif(not SHARED_MODEL.is_file(), reason=f"no model at {SHARED_MODEL}")
+def test_a_foreign_int8_file_is_measured(brief: Effort) -> None:
+    """MLPerf Tiny's image classifier, which carries no metadata of ours, is measured as it is."""
+    found = measure(SHARED_MODEL, effort=brief, threads=2)
+    assert found.precision == "w8a8"
+    assert found.p50_ns
