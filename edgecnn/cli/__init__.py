@@ -19,7 +19,7 @@ from edgecnn.errors import EdgecnnError, unknown_name
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
 COMMANDS = {
     "bench": "Measure latency, memory and accuracy of exported files.",
-    "compare": "Compare two files, or a file with its network, on the same samples.",
+    "compare": "Compare two exported files on the same samples, each in its own runtime.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
     "compress": "Prune filters of a network and fine-tune it.",
     "demo": "Train, compress, export, measure and check a small network, end to end.",
