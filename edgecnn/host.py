@@ -103,7 +103,7 @@ def read_host(root: Path = Path("/")) -> HostFacts:
     if governor:
         sources["governor"] = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     return HostFacts(
-        title=f"This machine ({cpu or platform.machine()})",
+        title="This machine",
         system=system,
         arch=platform.machine(),
         cpu=cpu,
@@ -129,7 +129,7 @@ def _portable_facts(system: str) -> HostFacts:
     except (AttributeError, ValueError, OSError):
         ram_bytes = None
     return HostFacts(
-        title=f"This machine ({cpu or platform.machine()})",
+        title="This machine",
         system=system,
         arch=platform.machine(),
         cpu=cpu,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgecnn.cli.shared import common, complete_device, print_json, print_table
-from edgecnn.device import DeviceProfile, device_names, load_device
+from edgecnn.device import Core, DeviceProfile, device_names, load_device
 from edgecnn.units import format_bytes
 
 
@@ -38,7 +38,7 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
-    columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "known beyond that")
+    columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "also known")
     print_table("Devices", columns, [_row(profile) for profile in profiles], right=(4, 5))
     click.echo("edgecnn devices NAME shows one, with the source of each fact; - is not known")
 
@@ -46,22 +46,28 @@ def _print_catalogue(profiles: list[DeviceProfile]) -> None:
 def _row(profile: DeviceProfile) -> tuple[str, ...]:
     variants = "".join(f"\n  :{variant}" for variant in profile.variants)
     known = profile.facts()
-    beyond = {
-        "memory.ram.system": "system's share",
+    also = {
+        "memory.ram.system": "system",
         "thermal": "thermal",
         "governor": "governor",
         "idle_w": "power",
-        "memcpy_mb_s": "bandwidth",
+        "memcpy_mb_s": "memcpy",
     }
     return (
         profile.name + variants,
         profile.title,
         profile.kind,
-        "\n".join(map(str, profile.cores)) or profile.arch,
+        "\n".join(map(_short, profile.cores)) or profile.arch,
         *(format_bytes(region.size_bytes if region else None) for region in map(profile.region, ("ram", "flash"))),
         ", ".join(profile.features) or "-",
-        ", ".join(text for fact, text in beyond.items() if fact in known) or "-",
+        ", ".join(text for fact, text in also.items() if fact in known) or "-",
     )
+
+
+def _short(core: Core) -> str:
+    """Return `4x Cortex-A72 1.5 GHz`: a row has little room."""
+    clock = "" if core.clock_mhz is None else f" {core.clock_mhz / 1000:.3g} GHz"
+    return f"{core.count}x {core.name}{clock}"
 
 
 def _print_profile(profile: DeviceProfile) -> None:
