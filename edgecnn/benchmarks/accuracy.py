@@ -91,7 +91,9 @@ def outputs_of(
         EdgecnnError: outputs that are not finite (which, of which file), or the runtime failed.
     """
     packs = ([plan.prepare(batch.x)] for batch in samples)
-    for batch, raw in zip(samples, run_file(artifact, packs, runtime=runtime, threads=threads, target=target)):
+    for batch, raw in zip(
+        samples, run_file(artifact, packs, runtime=runtime, threads=threads, target=target), strict=True
+    ):
         outputs = real_outputs(artifact, raw)
         check_finite(outputs, artifact.path.name)
         yield (np.full(len(batch.x), -1) if batch.y is None else batch.y), outputs

@@ -34,16 +34,12 @@ def quantize_tflite(
 ) -> None:
     """Write the fp32 file *artifact* to *path* as `fp16`, `w8` or `w8a8`."""
     with quiet(f"TFLite {precision} quantization"):
-        module = require("ai_edge_quantizer.quantizer", "torch")
-        quantizer = module.Quantizer(artifact.path.read_bytes(), _recipe(precision, recipe))
+        quantizers = require("ai_edge_quantizer.quantizer", "torch")
+        content, rules = artifact.path.read_bytes(), _recipe(precision, recipe)
         ranges = None
         if precision == "w8a8" and calibration is not None:
-            signature, input_name = _signature(artifact)
-            for start in range(0, len(calibration), CHUNK):
-                progress("calibrating TFLite", start, len(calibration))
-                chunk = _Chunk(calibration, start, input_name, artifact.layout)
-                ranges = quantizer.calibrate({signature: chunk}, ranges, num_threads=2)
-            progress("calibrating TFLite", len(calibration), len(calibration))
+            ranges = _ranges(content, rules, calibration, artifact.layout, progress)
+        quantizer = quantizers.Quantizer(content, rules)
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     metadata = facts.to_json(
         precision=precision,
@@ -53,6 +49,27 @@ def quantize_tflite(
         calibration_samples=len(calibration) if calibration is not None and precision == "w8a8" else None,
     )
     save_tflite(bytes(result.quantized_model), path, metadata)
+
+
+def _ranges(
+    content: bytes, rules: Any, calibration: CalibrationInputs, layout: str, progress: Progress
+) -> dict[str, Any]:
+    """Return the smallest and largest value of every tensor over all calibration samples, by tensor name.
+
+    The quantizer's own default is a moving average over the samples: it forgets the extremes and clips them.
+    """
+    calibrators = require("ai_edge_quantizer.calibrator", "torch")
+    managers = require("ai_edge_quantizer.recipe_manager", "torch")
+    updates = require("ai_edge_quantizer.utils.qsv_utils", "torch")
+    manager = managers.RecipeManager()
+    manager.load_quantization_recipe(rules)
+    calibrator = calibrators.Calibrator(content, num_threads=2, qsv_update_func=updates.min_max_update)
+    signature, input_name = _signature(content)
+    for start in range(0, len(calibration), CHUNK):
+        progress("calibrating TFLite", start, len(calibration))
+        calibrator.calibrate({signature: _Chunk(calibration, start, input_name, layout)}, manager)
+    progress("calibrating TFLite", len(calibration), len(calibration))
+    return dict(calibrator.get_model_qsvs())
 
 
 @dataclass(frozen=True)
@@ -72,10 +89,10 @@ class _Chunk:
             yield {self.input_name: x}
 
 
-def _signature(artifact: Artifact) -> tuple[str, str]:
+def _signature(content: bytes) -> tuple[str, str]:
     """Return the key of the file's signature and the name its one input has there."""
     schema = require("ai_edge_litert.schema_py_generated", "torch")
-    signature = schema.Model.GetRootAs(artifact.path.read_bytes()).SignatureDefs(0)
+    signature = schema.Model.GetRootAs(content).SignatureDefs(0)
     return signature.SignatureKey().decode(), signature.Inputs(0).Name().decode()
 
 

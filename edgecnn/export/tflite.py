@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import require
 from edgecnn.export import FileFacts
@@ -55,18 +57,32 @@ def _output_shapes(module: nn.Module, example: Any) -> list[tuple[int, ...]]:
 
 
 def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
-    """Write a TFLite flatbuffer with edgecnn's *metadata* in its own metadata table, whole or not at all."""
+    """Write a TFLite flatbuffer with edgecnn's *metadata* in its own metadata table, whole or not at all.
+
+    Constants that the converter appended behind the flatbuffer are taken into it: not every runtime reads them there.
+    """
     schema = require("ai_edge_litert.schema_py_generated", "torch")
     flatbuffers = require("flatbuffers", "torch")
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    buffer = schema.BufferT()
-    buffer.data = json.dumps(metadata).encode()
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 stand for "in here"
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    own = schema.BufferT()
+    own.data = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     entry = schema.MetadataT()
     entry.name = METADATA_KEY
     entry.buffer = len(model.buffers)
-    model.buffers.append(buffer)
+    model.buffers.append(own)
     kept = [old for old in model.metadata or [] if old.name != METADATA_KEY.encode()]
     model.metadata = [*kept, entry]
-    builder = flatbuffers.Builder(len(content) + 65536)
+
+    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+        """The schema asks for constants at multiples of 16 bytes, which the generated Python code does not heed."""
+
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
+
+    builder = AlignedBuilder(len(content) + 65536)
     builder.Finish(model.Pack(builder), b"TFL3")
     write_whole(path, bytes(builder.Output()))
