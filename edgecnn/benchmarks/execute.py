@@ -62,11 +62,15 @@ class Worker:
         if late.is_set():
             raise EdgecnnError(f"{self.file}: {self.runtime} did not answer within {patience_s:.0f} s; it was stopped")
         if message is None:
-            how = self.process.ending()
-            raise EdgecnnError(f"{self.file} crashed {self.runtime} ({how}); the file may be broken: export it again")
+            raise self._death(self.process.ending())
         if "error" in message[0]:
             raise self._failure(message[0]["error"], str(message[0]["text"]))
         return message
+
+    def _death(self, how: str) -> EdgecnnError:
+        if how.startswith("signal"):
+            return EdgecnnError(f"{self.file} crashed {self.runtime} ({how}); the file may be broken: export it again")
+        return EdgecnnError(f"{self.file}: the worker of {self.runtime} ended before its answer ({how})")
 
     def _failure(self, step: str, text: str) -> EdgecnnError:
         text = " ".join(text.split())[:400]

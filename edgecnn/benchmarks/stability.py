@@ -37,13 +37,14 @@ def spread(measurement: Measurement) -> str | None:
 
 
 def outliers(measurement: Measurement) -> str | None:
-    """No value is 50 % or more away from the mean (pyperf)."""
+    """Under 1 % of the values are 50 % or more away from the mean.
+
+    pyperf allows none among some sixty values; among the thousands taken here there is always one.
+    """
     values = measurement.values_ns
-    if not values:
-        return None
-    mean = statistics.fmean(values)
+    mean = statistics.fmean(values) if values else 0.0
     far = [value for value in values if abs(value - mean) >= 0.5 * mean]
-    if not far:
+    if len(far) < 0.01 * len(values) or not far:
         return None
     furthest = max(far, key=lambda value: abs(value - mean))
     return (

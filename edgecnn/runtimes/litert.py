@@ -30,13 +30,12 @@ class LiteRT:
         Raises:
             ImportError: neither `ai_edge_litert` nor `tflite_runtime` is there.
         """
-        package = "ai_edge_litert" if importlib.util.find_spec("ai_edge_litert") else "tflite_runtime"
-        self.interface = "Interpreter"
-        try:
-            self._module = importlib.import_module(package + ".compiled_model")
-            self.interface = "CompiledModel"
-        except ImportError:
-            self._module = importlib.import_module(package + ".interpreter")
+        found = [name for name in ("ai_edge_litert", "tflite_runtime") if importlib.util.find_spec(name)]
+        package = found[0] if found else "ai_edge_litert"
+        # Before it had options, `CompiledModel` could not be told the number of threads (2.1, the last on Python 3.9).
+        newest = importlib.util.find_spec(package + ".options")
+        self.interface = "CompiledModel" if newest else "Interpreter"
+        self._module = importlib.import_module(package + (".compiled_model" if newest else ".interpreter"))
         self.version = importlib.metadata.version(package.replace("_", "-"))
 
     def open(self, path: str, threads: int) -> Any:

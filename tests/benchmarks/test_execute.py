@@ -104,7 +104,7 @@ def test_a_worker_that_dies_is_one_line(classifier: Path, add_runtime: Callable[
 def test_a_worker_that_exits_is_one_line(classifier: Path, add_runtime: Callable[..., str]) -> None:
     """An early exit is told with its code and the last line of standard error."""
     runtime = add_runtime(on_load="sys.exit('out of luck')")
-    with pytest.raises(EdgecnnError, match=r"crashed sum \(exit code 1: out of luck\)"):
+    with pytest.raises(EdgecnnError, match=r"worker of sum ended.*\(exit code 1: out of luck\)"):
         next(run_file(Artifact.open(classifier), [[X]], runtime=runtime))
 
 

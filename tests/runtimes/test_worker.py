@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.runtimes import worker_program
-from edgecnn.runtimes.worker import run_pack, time_session
+from edgecnn.runtimes.worker import _noise, run_pack, time_session
 
 OLDEST_PYTHON = (3, 9)
 
@@ -68,6 +68,22 @@ def test_the_time_for_slow_files_is_limited() -> None:
     """Measuring stops at the time limit, with at least one value, however many were asked for."""
     job = {"warmup_ns": 0, "min_time_ns": 0, "max_time_ns": 1, "min_values": 10**9, "min_value_ns": 0}
     assert len(time_session(Doubling(1), job)["values_ns"]) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint8", "int64", "bool"])
+def test_timed_inputs_are_spread_over_their_range(dtype: str) -> None:
+    """What a file is timed on fills the range of its type, and stays within bounds where it may be an index."""
+    noise = _noise({"shape": [2, 16, 16, 3], "dtype": dtype})
+    assert noise.shape == (2, 16, 16, 3)
+    assert noise.dtype == dtype
+    if noise.dtype.kind == "f":
+        assert -1 <= noise.min() < -0.9
+        assert 0.9 < noise.max() <= 1
+        assert abs(noise.mean(dtype=float)) < 0.05
+    elif noise.dtype.kind in "iu" and noise.dtype.itemsize == 1:
+        assert len(np.unique(noise)) == 256
+    else:
+        assert not noise.any()
 
 
 @pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
