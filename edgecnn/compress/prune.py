@@ -66,8 +66,9 @@ def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) 
             round_to=config.round_to,
         )
         pruner.step()
-    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
-        raise EdgecnnError(f"the network cannot be pruned: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        # torch-pruning meets a network it cannot follow with whatever its own code happens to raise.
+        raise EdgecnnError(f"torch-pruning cannot follow this network: {type(error).__name__}: {error}") from error
     return small
 
 

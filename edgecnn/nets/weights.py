@@ -35,7 +35,8 @@ def read_weight_file(path: Path) -> dict[str, torch.Tensor]:
             "convert it once: safetensors.torch.save_file(torch.load(FILE, weights_only=False).state_dict(), OUT)"
         ) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise EdgecnnError(f"{path}: not a whole torch weight file ({str(error).splitlines()[0]})") from None
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EdgecnnError(f"{path}: not a whole torch weight file ({first})") from None
     state = _state_dict(loaded)
     if state is None:
         raise EdgecnnError(f"{path}: holds a {type(loaded).__name__}, no dict of tensors")

@@ -1,0 +1,198 @@
+"""Data sets: found in every layout, split honestly, and told apart from what is broken or not there."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.errors import EdgecnnError
+
+RNG = np.random.default_rng(0)
+
+
+def test_digits_are_whole_and_their_parts_disjoint() -> None:
+    """The digits come with the install: 1 797 images, 70 % to train on, none of those to evaluate on."""
+    data = open_dataset("digits")
+    assert (len(data.training), len(data.evaluation), data.shape) == (1258, 539, (1, 8, 8))
+    assert not set(data.training.indices) & set(data.evaluation.indices)
+    assert data.labels == tuple("0123456789")
+
+
+def test_calibration_comes_from_training_alone() -> None:
+    """No calibration sample is an evaluation sample."""
+    data = open_dataset("digits")
+    calibration = data.calibration(256)
+    assert len(calibration) == 256
+    assert set(calibration.indices) <= set(data.training.indices)
+
+
+def cifar10_records(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return labels [n, 1] and pixels [n, 3072]."""
+    return RNG.integers(0, 10, (count, 1), np.uint8), RNG.integers(0, 256, (count, 3072), np.uint8)
+
+
+def python2_pickle(labels: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return the opcodes of CIFAR's Python files: a dict with a BINSTRING of pixels and a list of BININT1."""
+    items = b"".join(b"K" + bytes([label]) for label in labels.ravel())
+    raw = pixels.tobytes()
+    array = b"cnumpy.core.multiarray\n_reconstruct\nq\x01T" + struct.pack("<I", len(raw)) + raw
+    return b"\x80\x02}q\x00(U\x04dataq\x02" + array + b"U\x06labelsq\x03](" + items + b"eU\x05otherK\x07u."
+
+
+def write_cifar10(folder: Path, layout: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Write a tiny CIFAR-10 in one of its layouts and return the labels and pixels of its test part."""
+    folder.mkdir(parents=True)
+    for name in [*(f"data_batch_{part}" for part in range(1, 6)), "test_batch"]:
+        labels, pixels = cifar10_records(7)
+        if layout == "bin":
+            (folder / f"{name}.bin").write_bytes(np.hstack([labels, pixels]).tobytes())
+        else:
+            (folder / name).write_bytes(python2_pickle(labels, pixels))
+    return labels, pixels
+
+
+@pytest.mark.parametrize("layout", ["bin", "py"])
+def test_cifar10_is_read_in_the_official_layout_and_torchvisions(tmp_path: Path, layout: str) -> None:
+    """Both layouts give the same images; the pickled one is read without unpickling."""
+    folder = {"bin": "cifar-10-batches-bin", "py": "cifar-10-batches-py"}[layout]
+    labels, pixels = write_cifar10(tmp_path / folder, layout)
+    data = open_dataset("cifar10", tmp_path)
+    assert len(data.training) == 35
+    batch = next(iter(data.evaluation))
+    assert batch.y is not None
+    assert batch.y.tolist() == labels.ravel().tolist()
+    assert (batch.x.reshape(-1, 3072) == pixels).all()
+
+
+def test_a_cifar_pickle_runs_nothing(tmp_path: Path) -> None:
+    """A pickle that would run code when loaded is read or refused, and the code does not run."""
+    write_cifar10(tmp_path / "cifar-10-batches-py", "py")
+    mark = tmp_path / "ran"
+    evil = b"\x80\x02cos\nsystem\n(U" + bytes([len(f"touch {mark}")]) + f"touch {mark}".encode() + b"tR."
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(evil)
+    with pytest.raises(EdgecnnError, match="fetch it again"):
+        open_dataset("cifar10", tmp_path)
+    assert not mark.exists()
+
+
+def test_a_cut_cifar_file_is_told(tmp_path: Path) -> None:
+    """A file that ends within a record is named."""
+    write_cifar10(tmp_path / "cifar-10-batches-bin", "bin")
+    path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(EdgecnnError, match=r"test_batch\.bin.*fetch it again"):
+        open_dataset("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_is_read_raw_and_gzipped(tmp_path: Path, packed: bool) -> None:
+    """Idx files are read as torchvision lays them out, gzipped or not."""
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    images = RNG.integers(0, 256, (5, 28, 28), np.uint8)
+    labels = RNG.integers(0, 10, 5, np.uint8)
+    for split in ("train", "t10k"):
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            content = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+            content += array.tobytes()
+            path = folder / f"{split}-{name}-ubyte{'.gz' if packed else ''}"
+            path.write_bytes(gzip.compress(content) if packed else content)
+    data = open_dataset("mnist", tmp_path)
+    assert data.shape == (1, 28, 28)
+    assert (next(iter(data.training)).x[:, 0] == images).all()
+
+
+def test_data_that_are_not_there_say_where_they_were_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the folder and how to get the data; without a folder, how to give one."""
+    with pytest.raises(EdgecnnError, match=rf"{tmp_path}.*--download"):
+        open_dataset("cifar10", tmp_path)
+    monkeypatch.delenv("EDGECNN_DATA", raising=False)
+    with pytest.raises(EdgecnnError, match=r"--data-dir DIR or set EDGECNN_DATA"):
+        open_dataset("mnist")
+
+
+def test_an_unknown_data_set_has_a_near_match() -> None:
+    """`cifar` is told from `cifar10`, and a path behind the wrong name is refused."""
+    with pytest.raises(EdgecnnError, match=r"did you mean 'cifar10"):
+        open_dataset("cifar1")
+    with pytest.raises(EdgecnnError, match="only folder:DIR and npz:FILE"):
+        open_dataset("digits:here")
+
+
+def make_folder(root: Path, per_class: int) -> None:
+    """Write a few images of two classes: dark and bright."""
+    for name, level in (("bright", 200), ("dark", 30)):
+        (root / name).mkdir(parents=True)
+        for number in range(per_class):
+            Image.fromarray(np.full((40, 30, 3), level + number, np.uint8)).save(root / name / f"{number}.png")
+
+
+def test_a_folder_of_images_is_split_and_sized(tmp_path: Path) -> None:
+    """Folders are classes; images come at the side asked for, and evaluation images are not trained on."""
+    make_folder(tmp_path, 10)
+    data: Dataset = open_dataset(f"folder:{tmp_path}", side=(16, 24))
+    assert data.labels == ("bright", "dark")
+    assert data.shape == (3, 16, 24)
+    assert (len(data.training), len(data.evaluation)) == (16, 4)
+    for batch in data.evaluation:
+        assert batch.y is not None
+        assert ((batch.x.mean((1, 2, 3)) < 100) == batch.y.astype(bool)).all()
+
+
+def test_a_folder_with_its_own_parts_keeps_them(tmp_path: Path) -> None:
+    """Where train and val exist, they are the parts; different classes in them are refused."""
+    make_folder(tmp_path / "train", 4)
+    make_folder(tmp_path / "val", 2)
+    data = open_dataset(f"folder:{tmp_path}", side=(8, 8))
+    assert (len(data.training), len(data.evaluation)) == (8, 4)
+    (tmp_path / "val" / "third").mkdir()
+    with pytest.raises(EdgecnnError, match="different classes"):
+        open_dataset(f"folder:{tmp_path}", side=(8, 8))
+
+
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
+    """An image that cannot be decoded is named when it is met."""
+    make_folder(tmp_path, 5)
+    (tmp_path / "dark" / "0.png").write_bytes(b"no image")
+    data = open_dataset(f"folder:{tmp_path}", side=(8, 8))
+    with pytest.raises(EdgecnnError, match=r"0\.png: not a readable image"):
+        list(data.training), list(data.evaluation)
+
+
+def test_npz_takes_pixels_floats_and_channels_last(tmp_path: Path) -> None:
+    """uint8 arrays are pixels, floats are ready inputs, channels last are turned, labels may be missing."""
+    np.savez(tmp_path / "a.npz", x=RNG.integers(0, 256, (20, 9, 9, 3), np.uint8), y=np.arange(20) % 4)
+    pixels = open_dataset(f"npz:{tmp_path / 'a.npz'}")
+    assert pixels.shape == (3, 9, 9)
+    assert pixels.normalization is not None
+    assert pixels.labels is not None
+    assert len(pixels.labels) == 4
+    np.savez(tmp_path / "b.npz", x=RNG.normal(size=(20, 30)))
+    ready = open_dataset(f"npz:{tmp_path / 'b.npz'}")
+    assert (ready.normalization, ready.labels, ready.shape) == (None, None, (30,))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"images": np.zeros((3, 1, 2, 2))}, "no array 'x' in it; it has: images"),
+        ({"x": np.zeros((30, 1, 2, 2)), "y": np.zeros(29, np.int64)}, "one class number a sample"),
+        ({"x": np.full((30, 1, 2, 2), np.nan)}, "not finite"),
+        ({"x": np.asarray([{"a": 1}], object)}, "not a readable npz"),
+        ({"x": np.zeros((2, 1, 2, 2))}, "too few samples"),
+    ],
+)
+def test_npz_refuses_what_it_cannot_use(tmp_path: Path, arrays: dict[str, npt.NDArray[np.generic]], told: str) -> None:
+    """Each unusable file is told in one line, an object array without being unpickled."""
+    np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(EdgecnnError, match=told):
+        open_dataset(f"npz:{tmp_path / 'x.npz'}")

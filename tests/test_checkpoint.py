@@ -1,0 +1,92 @@
+"""Checkpoints: rebuilt by shapes, told when broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from edgecnn.checkpoint import Checkpoint
+from edgecnn.compress.prune import PruneConfig, prune
+from edgecnn.errors import EdgecnnError
+from edgecnn.nets.network import build
+from edgecnn.normalization import Normalization
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1", "mobilenet_v3_small"])
+def test_a_pruned_network_is_rebuilt_to_the_last_bit(tmp_path: Path, name: str) -> None:
+    """Residual, depthwise, concatenated and squeeze-excite layers take the size of their stored weights."""
+    torch.manual_seed(0)
+    network = build(f"torchvision:{name}", classes=5)
+    small = prune(network.module, (3, 64, 64), PruneConfig(0.5))
+    assert network.checkpoint is not None
+    network.checkpoint.save(tmp_path / "small.safetensors", small)
+    rebuilt = build(str(tmp_path / "small.safetensors")).module
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(x), small(x))
+
+
+def test_every_field_round_trips(tmp_path: Path) -> None:
+    """What is written is read: shapes, normalization, labels, accuracy, history."""
+    module = build("edgecnn:digits-cnn").module
+    checkpoint = Checkpoint(
+        "edgecnn.nets.digits_cnn:digits_cnn",
+        {"classes": 10},
+        (),
+        (1, 8, 8),
+        Normalization((0.5,), (0.25,)),
+        tuple("0123456789"),
+        {"top1": 0.99, "n": 100, "low": 0.9, "high": 1.0},
+        "digits",
+        ({"step": "train", "epochs": 3},),
+    )
+    checkpoint.save(tmp_path / "a.safetensors", module)
+    assert Checkpoint.read(tmp_path / "a.safetensors") == checkpoint
+
+
+def test_a_removed_layer_becomes_an_identity(tmp_path: Path) -> None:
+    """A layer named as removed is not there after rebuilding, and the rest is whole."""
+    network = build("edgecnn:digits-cnn")
+    checkpoint = network.checkpoint
+    assert checkpoint is not None
+    network.module.features[6] = torch.nn.Identity()  # type: ignore[index,operator]
+    network.module.features[7] = torch.nn.Identity()  # type: ignore[index,operator]
+    removed = dataclasses.replace(checkpoint, removed=("features.6", "features.7"))
+    removed.save(tmp_path / "a.safetensors", network.module)
+    x = torch.randn(1, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(build(str(tmp_path / "a.safetensors")).module(x), network.module(x))
+
+
+def test_weights_alone_say_how_to_name_the_network(tmp_path: Path) -> None:
+    """A safetensors file without our description is told from a checkpoint."""
+    save_file({"conv.weight": torch.zeros(1)}, str(tmp_path / "w.safetensors"))
+    with pytest.raises(EdgecnnError, match=r"weights alone \(conv.weight.*--weights"):
+        build(str(tmp_path / "w.safetensors"))
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A checkpoint of a later edgecnn says so, instead of being misread."""
+    metadata = {"edgecnn": json.dumps({"schema_version": 99, "factory": "a:b"})}
+    save_file({"w": torch.zeros(1)}, str(tmp_path / "w.safetensors"), metadata=metadata)
+    with pytest.raises(EdgecnnError, match="schema 99"):
+        build(str(tmp_path / "w.safetensors"))
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path) -> None:
+    """A module that cannot be saved leaves the checkpoint of before, whole, and nothing beside it."""
+    network = build("edgecnn:digits-cnn")
+    assert network.checkpoint is not None
+    path = tmp_path / "a.safetensors"
+    network.checkpoint.save(path, network.module)
+    before = path.read_bytes()
+    broken = dataclasses.replace(network.checkpoint, arguments={"classes": object()})
+    with pytest.raises(TypeError):
+        broken.save(path, network.module)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
