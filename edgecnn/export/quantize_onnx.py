@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from edgecnn.export.quiet import quiet
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
 
-CHUNK = 16  # samples whose ranges are merged at a time
+CHUNK = 16  # samples at most whose ranges are merged at a time
 
 
 def quantize_onnx(
@@ -47,7 +48,8 @@ def quantize_onnx(
                 per_channel=True,
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
-                extra_options={"CalibStridedMinMax": CHUNK},
+                # onnxruntime asks for a stride that divides the number of samples.
+                extra_options={"CalibStridedMinMax": math.gcd(CHUNK, len(calibration))},
             )
         model = onnx.load(quantized)
     ends = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from edgecnn.normalization import Normalization
 
@@ -31,7 +32,7 @@ class DigitsCNN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images [N, C, 8, 8] to logits [N, classes]."""
-        return self.classifier(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+        return self.classifier(functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1))  # type: ignore[no-any-return]
 
 
 def digits_cnn(classes: int = 10, channels: int = 1) -> DigitsCNN:

@@ -79,7 +79,7 @@ def build(
     """Return the network *model* names.
 
     Args:
-        model: one of `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, a `.safetensors` checkpoint, a `.pt2`.
+        model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, a `.safetensors` checkpoint or a `.pt2`.
         weights: a `.safetensors`, `.pt` or `.pth` file; for torchvision also `DEFAULT`.
         classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide.
         channels: how many channels the images have, for networks of ours.

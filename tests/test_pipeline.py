@@ -1,0 +1,307 @@
+"""From a network and its data to verified files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.compare import compare
+from edgecnn.datasets import open_dataset
+from edgecnn.errors import EdgecnnError
+from edgecnn.nets.network import Network, build
+from edgecnn.pipeline import ExportResult, compress_model, export_model
+from edgecnn.recipe import Limits, Recipe, load_recipe
+
+
+def only(format_name: str, *precisions: str, **more: object) -> Recipe:
+    """Return a recipe of one format and a few calibration samples."""
+    return replace(load_recipe("board"), files={format_name: precisions}, limits={}, bundle=(), **more)  # type: ignore[arg-type]
+
+
+def test_the_board_recipe_writes_four_good_files(board: ExportResult) -> None:
+    """Both formats in fp32 and w8a8: as accurate as the network within the limits, fp32 the same numbers."""
+    kinds = [(file.artifact.format, file.artifact.precision) for file in board.files]
+    assert kinds == [("onnx", "fp32"), ("onnx", "w8a8"), ("tflite", "fp32"), ("tflite", "w8a8")]
+    assert board.reference_accuracy is not None
+    assert board.reference_accuracy.top1 >= 0.97
+    for file in board.files:
+        assert file.rejected is None
+        assert file.accuracy is not None
+        assert file.accuracy.n == file.parity.n == 539
+        if file.artifact.precision == "fp32":
+            assert file.parity.max_abs_diff < 1e-4
+            assert file.accuracy == board.reference_accuracy
+        else:
+            assert abs(file.accuracy.top1 - board.reference_accuracy.top1) <= 0.01
+            assert file.parity.sqnr_db is not None
+            assert file.parity.sqnr_db > 25
+            assert file.float_operators == ()
+            assert file.artifact.size_bytes < 0.5 * board.files[0].artifact.size_bytes
+
+
+def test_a_file_opened_again_says_what_it_is(board: ExportResult) -> None:
+    """Labels, normalization, layout, tools and the weights' sha256 travel in the file itself, in both formats."""
+    for file in board.files:
+        artifact = Artifact.open(file.path)
+        assert artifact.precision == file.artifact.precision
+        assert artifact.metadata["labels"] == list("0123456789")
+        assert str(artifact.normalization) == "unit"
+        assert len(artifact.metadata["weights_sha256"]) == 64
+        assert "torch" in artifact.metadata["tools"]
+        assert artifact.layout == {"onnx": "NCHW", "tflite": "NHWC"}[artifact.format]
+        assert artifact.inputs[0].shape == {"onnx": (1, 1, 8, 8), "tflite": (1, 8, 8, 1)}[artifact.format]
+
+
+def test_the_history_lies_beside_each_file(board: ExportResult) -> None:
+    """The JSON beside a file names every step, oldest first, and the sha256 of the file."""
+    for file in board.files:
+        document = json.loads((file.path.parent / f"{file.path.name}.json").read_text())
+        steps = [step["step"] for step in document["history"]]
+        quantized = file.artifact.precision != "fp32"
+        assert steps == ["train", "build", f"to_{file.artifact.format}", *(["quantize"] if quantized else []), "verify"]
+        assert document["sha256"] == Artifact.open(file.path).sha256
+        assert document["result"]["accuracy"]["n"] == 539
+
+
+def test_no_batch_norm_and_no_transposes_are_left(board: ExportResult) -> None:
+    """Convolution, pooling and the linear layer are all that runs: the rest is folded into them."""
+    kinds = {operator.kind for operator in board.files[2].artifact.graph.operators}
+    assert kinds <= {"CONV_2D", "MAX_POOL_2D", "MEAN", "FULLY_CONNECTED"}
+    assert "BatchNormalization" not in {operator.kind for operator in board.files[0].artifact.graph.operators}
+
+
+def test_constants_of_a_tflite_file_are_aligned(board: ExportResult) -> None:
+    """TFLite's schema asks for constants at multiples of 16 bytes, inside the flatbuffer."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    for file in board.files[2:]:
+        content = np.frombuffer(file.path.read_bytes(), np.uint8)
+        start = content.__array_interface__["data"][0]
+        model = schema.Model.GetRootAs(content)
+        buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
+        places = [b.DataAsNumpy().__array_interface__["data"][0] - start for b in buffers if b.DataLength()]
+        assert len(places) > 8
+        assert all(place % 16 == 0 for place in places)
+        assert all(buffer.Offset() <= 1 for buffer in buffers)
+
+
+def test_no_staging_folder_is_left(board: ExportResult) -> None:
+    """The folder holds the files, their histories and the labels, nothing else."""
+    folder = board.files[0].path.parent
+    names = {file.path.name for file in board.files}
+    expected = names | {f"{name}.json" for name in names} | {"digits.labels.txt"}
+    assert {path.name for path in folder.iterdir()} == expected
+    assert (folder / "digits.labels.txt").read_text().split() == list("0123456789")
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "tflite"])
+def test_integer_ends_when_the_recipe_says_so(digits_checkpoint: Path, tmp_path: Path, format_name: str) -> None:
+    """With int8 input and output the file takes and gives int8, and agrees with the one with float ends."""
+    recipe = only(format_name, "w8a8", input_dtype="int8", output_dtype="int8")
+    result = export_model(str(digits_checkpoint), tmp_path, recipe=recipe, data="digits")
+    artifact = Artifact.open(result.files[0].path)
+    assert [spec.dtype for spec in (*artifact.inputs, *artifact.outputs)] == ["int8", "int8"]
+    assert all(spec.quant is not None for spec in (*artifact.inputs, *artifact.outputs))
+    assert result.files[0].parity.top1_agreement is not None
+    assert result.files[0].parity.top1_agreement > 0.99
+
+
+def test_the_mcu_recipe_brings_a_c_array(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """The C source holds the file's bytes, aligned and constant."""
+    result = export_model(str(digits_checkpoint), tmp_path, recipe="mcu", data="digits")
+    path = result.files[0].path
+    source = path.with_name(path.name + ".cc").read_text()
+    assert "alignas(16) const unsigned char g_digits_w8a8_tflite[]" in source
+    body = source[source.index("{") + 1 : source.index("}")]
+    assert bytes(int(number, 16) for number in body.split(",")) == path.read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "w8"])
+def test_light_tflite_precisions(digits_checkpoint: Path, tmp_path: Path, precision: str) -> None:
+    """fp16 and w8 files are smaller than fp32 and as accurate."""
+    result = export_model(str(digits_checkpoint), tmp_path, recipe=only("tflite", "fp32", precision), data="digits")
+    plain, light = result.files
+    assert light.artifact.size_bytes < 0.65 * plain.artifact.size_bytes
+    assert light.accuracy is not None
+    assert plain.accuracy is not None
+    assert abs(light.accuracy.top1 - plain.accuracy.top1) < 0.005
+
+
+def test_dynamic_onnx(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """A w8 ONNX file runs and is close."""
+    result = export_model(str(digits_checkpoint), tmp_path, recipe=only("onnx", "w8"), data="digits")
+    assert result.files[0].artifact.precision == "w8"
+    assert (result.files[0].parity.top1_agreement or 0) > 0.98
+
+
+def test_a_file_that_breaks_a_limit_is_left_as_rejected(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """The file keeps its bytes under NAME.rejected, with the sentence that says which limit."""
+    recipe = replace(only("onnx", "w8a8"), limits={"w8a8": Limits(min_sqnr_db=200.0)})
+    result = export_model(str(digits_checkpoint), tmp_path, recipe=recipe, data="digits")
+    file = result.files[0]
+    assert file.path.name == "digits.w8a8.onnx.rejected"
+    assert file.path.is_file()
+    assert not (tmp_path / "digits.w8a8.onnx").exists()
+    assert file.rejected is not None
+    assert "the recipe asks for 200.0" in file.rejected
+
+
+def test_without_data_noise_calibrates_and_says_so(tmp_path: Path) -> None:
+    """--input alone exports: parity is checked, the accuracy is null, noise stands in the metadata and the warning."""
+    result = export_model("edgecnn:digits-cnn", tmp_path, recipe=only("tflite", "w8a8"), input_shape=(1, 8, 8))
+    file = result.files[0]
+    assert file.accuracy is None
+    assert file.to_json()["accuracy"] is None
+    assert file.parity.n == 32
+    assert Artifact.open(file.path).metadata["calibration"] == "noise"
+    assert any("noise" in text for text in result.warnings)
+
+
+def test_an_onnx_file_is_a_model_for_all_but_tflite(board: ExportResult, tmp_path: Path) -> None:
+    """An fp32 ONNX file gives quantized ONNX; that TFLite is left out is said; TFLite alone is refused."""
+    source = str(board.files[0].path)
+    result = export_model(source, tmp_path, recipe="board", data="digits")
+    assert [file.artifact.format for file in result.files] == ["onnx", "onnx"]
+    assert any("TFLite needs the torch network" in text for text in result.warnings)
+    assert result.files[0].parity.max_abs_diff < 1e-5
+    with pytest.raises(EdgecnnError, match="needs the torch network"):
+        export_model(source, tmp_path, recipe="phone", data="digits")
+
+
+def test_an_exported_program_exports(tmp_path: Path) -> None:
+    """A `.pt2` becomes ONNX and TFLite like the network it was made from."""
+    module = build("edgecnn:digits-cnn").module
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 8, 8),)), tmp_path / "net.pt2")
+    recipe = replace(load_recipe("board"), limits={})
+    result = export_model(str(tmp_path / "net.pt2"), tmp_path / "out", recipe=recipe, data="digits")
+    assert all(file.parity.max_abs_diff < 1e-4 for file in result.files if file.artifact.precision == "fp32")
+
+
+class TwoHeads(nn.Module):
+    """Gives a map [N, 4, 8, 8] and scores [N, 3]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both outputs."""
+        y = self.conv(x)
+        return y, self.head(y.mean((2, 3)))
+
+
+def test_a_network_at_hand_with_two_outputs(tmp_path: Path) -> None:
+    """A module in memory exports by the Python API; maps come back channels first and agree in both formats."""
+    network = Network("two", TwoHeads().eval())
+    recipe = replace(load_recipe("board"), limits={})
+    result = export_model(network, tmp_path, recipe=recipe, input_shape=(1, 8, 8))
+    for file in result.files:
+        assert len(file.artifact.outputs) == 2
+        if file.artifact.precision == "fp32":
+            assert file.parity.max_abs_diff < 1e-5
+        else:
+            assert (file.parity.sqnr_db or 0) > 20
+
+
+class Poisoned(nn.Module):
+    """Gives NaN for every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Divide 0 by 0."""
+        return self.linear(x.flatten(1)) * (x.sum() * 0) / (x.sum() * 0)
+
+
+def test_outputs_that_are_not_finite_are_told_and_nothing_is_written(tmp_path: Path) -> None:
+    """NaN in the network's outputs ends in one line; the folder stays empty."""
+    with pytest.raises(EdgecnnError, match="NaN or infinite"):
+        export_model(Network("bad", Poisoned().eval()), tmp_path / "out", recipe="board", data="digits")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_data_set_with_other_classes_is_refused(tmp_path: Path) -> None:
+    """Ten digits for a network of three classes end in one line with both counts."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+    with pytest.raises(EdgecnnError, match=r"3 classes apart, data set 'digits' has 10"):
+        export_model(Network("three", net), tmp_path, recipe="board", data="digits")
+
+
+def test_a_network_of_another_input_shape_is_refused(tmp_path: Path) -> None:
+    """A network for colour images does not take the digits; the shape is told."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10)).eval()
+    with pytest.raises(EdgecnnError, match=r"does not take inputs of shape \[\d+, 1, 8, 8\]"):
+        export_model(Network("colour", net), tmp_path, recipe="board", data="digits")
+
+
+def test_an_interrupted_export_leaves_the_old_files(
+    board: ExportResult, digits_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C in the middle leaves what was there before, byte for byte, and no staging folder."""
+    old = tmp_path / "digits.w8a8.onnx"
+    old.write_bytes(b"old")
+
+    def interrupt(step: str, done: int = 0, total: int | None = None) -> None:
+        if step.startswith("verifying digits.w8a8"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_model(str(digits_checkpoint), tmp_path, recipe=only("onnx", "w8a8"), data="digits", progress=interrupt)
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_calibration_asks_for_one_sample_at_a_time(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """No step of the export reads all calibration samples at once, in either format."""
+    from edgecnn.export import CalibrationInputs, FileFacts, quantize
+    from edgecnn.export.onnx import to_onnx
+    from edgecnn.export.tflite import to_tflite
+    from edgecnn.samples import Samples
+
+    asked: list[int] = []
+
+    class Watched:
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, indices: object) -> np.ndarray:  # type: ignore[type-arg]
+            asked.append(np.size(indices))
+            return np.random.default_rng(0).normal(size=(np.size(indices), 1, 8, 8)).astype(np.float32)
+
+    module = build(str(digits_checkpoint)).module
+    inputs = CalibrationInputs(Samples.of(Watched()), None)
+    for writer, suffix in ((to_onnx, "onnx"), (to_tflite, "tflite")):
+        plain = writer(module, tmp_path / f"a.fp32.{suffix}", (1, 8, 8), FileFacts("a"))
+        path = tmp_path / f"a.w8a8.{suffix}"
+        quantize(plain, path, "w8a8", recipe=load_recipe("board"), calibration=inputs, facts=FileFacts("a"))
+        assert len(asked) >= 100
+        assert set(asked) == {1}
+        asked.clear()
+
+
+def test_compress_writes_a_checkpoint_that_exports(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """Half the channels go, the accuracy stays, and the history tells how it was made."""
+    small = tmp_path / "small.safetensors"
+    result = compress_model(str(digits_checkpoint), small, data="digits", pruning_ratio=0.5, epochs=8)
+    assert result.after.params < 0.3 * result.before.params
+    assert result.accuracy_after.top1 > result.accuracy_before.top1 - 0.03
+    network = build(str(small))
+    assert network.checkpoint is not None
+    assert [step["step"] for step in network.checkpoint.history] == ["train", "prune", "train"]
+    assert network.checkpoint.accuracy == result.accuracy_after.to_json()
+
+
+def test_compare_finds_a_file_identical_to_itself(board: ExportResult) -> None:
+    """A file against itself: no difference, every class agrees, and no noise to divide by."""
+    path = board.files[3].path
+    result = compare(path, path, open_dataset("digits").evaluation.take(50)).parity
+    assert (result.max_abs_diff, result.sqnr_db, result.top1_agreement, result.n) == (0.0, None, 1.0, 50)
