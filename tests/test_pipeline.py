@@ -42,7 +42,9 @@ def test_the_board_recipe_writes_four_good_files(board: ExportResult) -> None:
             assert abs(file.accuracy.top1 - board.reference_accuracy.top1) <= 0.01
             assert file.parity.sqnr_db is not None
             assert file.parity.sqnr_db > 25
-            assert file.float_operators == ()
+            # onnxruntime has no integer kernel for the mean, and the result says so.
+            floats = {"onnx": {"ReduceMean"}, "tflite": set()}[file.artifact.format]
+            assert {kind for kind, _ in file.float_operators} == floats
             assert file.artifact.size_bytes < 0.5 * board.files[0].artifact.size_bytes
 
 
@@ -71,9 +73,9 @@ def test_the_history_lies_beside_each_file(board: ExportResult) -> None:
 
 
 def test_no_batch_norm_and_no_transposes_are_left(board: ExportResult) -> None:
-    """Convolution, pooling and the linear layer are all that runs: the rest is folded into them."""
+    """Convolution (the first one bears TFLite's name for one input channel), pooling, linear: no more runs."""
     kinds = {operator.kind for operator in board.files[2].artifact.graph.operators}
-    assert kinds <= {"CONV_2D", "MAX_POOL_2D", "MEAN", "FULLY_CONNECTED"}
+    assert kinds <= {"CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "FULLY_CONNECTED"}
     assert "BatchNormalization" not in {operator.kind for operator in board.files[0].artifact.graph.operators}
 
 

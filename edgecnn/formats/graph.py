@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 _ACTIVATIONS = frozenset({"Clip", "Relu"})
+#: Operators that give the same numbers another shape: they compute nothing.
+_VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "EXPAND_DIMS", "RESHAPE", "SQUEEZE"})
 _ONNX_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
@@ -117,7 +119,7 @@ class Graph:
     def float_operators(self) -> tuple[tuple[str, str], ...]:
         """Return (kind, name of the output) of every operator that computes in float.
 
-        Not counted are the conversions at the ends of the graph, and in a QDQ ONNX file every operator between
+        Not counted are the conversions at the ends of the graph, changes of shape alone, and in a QDQ ONNX file every operator between
         DequantizeLinear and QuantizeLinear, which runtimes compute in integers.
         """
         integer = self._between_conversions() if self.format == "onnx" else frozenset()
@@ -128,7 +130,7 @@ class Graph:
         )
 
     def _touches_float(self, operator: Operator) -> bool:
-        if operator.kind in _ONNX_CONVERSIONS:
+        if operator.kind in _ONNX_CONVERSIONS | _VIEWS:
             return False
         if (operator.kind == "QUANTIZE" and set(operator.inputs) <= set(self.inputs)) or (
             operator.kind == "DEQUANTIZE" and set(operator.outputs) <= set(self.outputs)
