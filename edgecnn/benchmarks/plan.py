@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import plan_for
 from edgecnn.benchmarks.measure import Effort, check_at_hand, measure
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.device import HOST
@@ -61,7 +62,7 @@ def measure_files(
     The accuracy does not depend on the number of threads: it is taken once for each file and runtime.
 
     Raises:
-        EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do.
+        EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.
     """
     check_at_hand(device, target)
     cases = plan_cases(files, runtimes, threads)
@@ -71,7 +72,9 @@ def measure_files(
         return None if data is None else open_dataset(data, data_dir, download=download, side=side)
 
     for case in cases:
-        data_for(side_of(case.artifact))
+        samples = data_for(side_of(case.artifact))
+        if samples is not None:
+            plan_for(case.artifact, samples.evaluation, normalization, samples.normalization)
     accurate: dict[tuple[Path, str], Measurement] = {}
     for case in cases:
         key = (case.artifact.path, case.runtime)

@@ -161,8 +161,9 @@ def _noise(detail: dict[str, Any]) -> npt.NDArray[Any]:
     """
     dtype, shape = np.dtype(detail["dtype"]), detail["shape"]
     scattered = np.arange(np.prod(shape, dtype=int), dtype=np.uint32) * np.uint32(2654435761)
+    noise = np.zeros(len(scattered), dtype)  # indices and the like: 0 is always within bounds
     if dtype.kind == "f":
-        return np.asarray(scattered / np.float32(2**31) - 1, dtype).reshape(shape)
-    if dtype.itemsize == 1 and dtype.kind in "iu":
-        return (scattered >> 24).astype(np.uint8).view(dtype).reshape(shape)
-    return np.zeros(shape, dtype)  # indices and the like: 0 is always within bounds
+        noise[:] = scattered / np.float32(2**31) - 1
+    elif dtype.itemsize == 1 and dtype.kind in "iu":
+        noise[:] = (scattered >> 24).astype(np.uint8).view(dtype)
+    return noise.reshape(shape)

@@ -94,6 +94,9 @@ def test_everything_is_checked_before_the_first_measurement(classifier: Path, tm
         next(measure_files([classifier, broken], progress=lambda step, done=0, total=None: progressed.append(step)))
     with pytest.raises(EdgecnnError, match="unknown data set"):
         next(measure_files([classifier], data="digit", progress=lambda *_: progressed.append("")))
+    other = DATA / "two_inputs.tflite"
+    with pytest.raises(EdgecnnError, match="takes 2 inputs"):
+        next(measure_files([classifier, other], data="digits", progress=lambda *_: progressed.append("")))
     assert not progressed
 
 

@@ -103,6 +103,8 @@ def test_the_program_is_self_contained(runtime: str) -> None:
 def test_the_program_is_the_same_each_time() -> None:
     """The same edgecnn makes the same bytes, so that a board that has the program keeps it."""
     assert worker_program("litert") == worker_program("litert")
+    with zipfile.ZipFile(io.BytesIO(worker_program("litert"))) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
 
 
 def test_new_union_syntax_stays_in_annotations() -> None:
