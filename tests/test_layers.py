@@ -22,6 +22,7 @@ FLOORS = {
             "compress export runtimes targets fit estimate",
             "benchmarks",
             "pipeline study report",
+            "demo",  # the whole way once: pipeline, then report
             "cli",
             "__main__",
         )
