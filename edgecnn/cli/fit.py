@@ -1,0 +1,74 @@
+"""`edgecnn fit`: whether a file fits a device's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.shared import common, complete_device, print_json, print_table
+from edgecnn.errors import EdgecnnError
+from edgecnn.fit import FitReport, check_fit
+from edgecnn.units import format_bytes, parse_bytes
+
+DOES_NOT_FIT = 1
+
+
+@click.command("fit")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--device", metavar="DEVICE", shell_complete=complete_device, help="A device of `edgecnn devices`.")
+@click.option("--ram", metavar="SIZE", help="RAM of a bare microcontroller, like 64KiB; instead of --device.")
+@click.option("--flash", metavar="SIZE", help="Flash of a bare microcontroller, like 256KiB; instead of --device.")
+@common
+def command(file: Path, device: str | None, ram: str | None, flash: str | None, as_json: bool) -> int:
+    """Check whether FILE (.tflite or .onnx) fits a device's memory, by reading the file alone.
+
+    The exit code is 0 where it fits, 1 where it does not, 2 for an error.
+
+    \b
+    Example:
+      edgecnn fit out/resnet20.w8a8.tflite --device stm32h7a3
+      edgecnn fit out/resnet20.w8a8.tflite --ram 64KiB --flash 256KiB
+      edgecnn fit out/resnet20.fp32.onnx --device rpi4 --json
+    """
+    if device is not None and (ram is not None or flash is not None):
+        raise EdgecnnError("--device has its own memory; give either --device or --ram and --flash")
+    ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (ram, flash))
+    report = check_fit(file, device, ram_bytes=ram_bytes, flash_bytes=flash_bytes)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_report(report)
+    return 0 if report.fits else DOES_NOT_FIT
+
+
+def _print_report(report: FitReport) -> None:
+    rows = [
+        (
+            region.name,
+            format_bytes(region.used_bytes),
+            format_bytes(region.limit_bytes),
+            format_bytes(region.headroom_bytes),
+            "yes" if region.fits else "no",
+        )
+        for region in report.regions
+    ]
+    columns = ("memory", "use", "limit", "left", "fits")
+    print_table(f"{report.file} on {report.device}, estimated", columns, rows, right=(1, 2, 3))
+    parts = [
+        (region.name, part, format_bytes(size)) for region in report.regions for part, size in region.parts.items()
+    ]
+    print_table("What it is used for", ("memory", "part", "size"), parts, right=(2,))
+    if report.peak is not None:
+        click.echo(
+            f"peak: {format_bytes(report.peak.live_bytes)} live at operator {report.peak.step}, {report.peak.operator}"
+        )
+        for name, size in report.peak.tensors:
+            click.echo(f"  {format_bytes(size)}  {name}")
+    for operator in report.unsupported_operators:
+        click.echo(f"unsupported: {operator}")
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    for step in report.next_steps:
+        click.echo(f"next: {step}")
+    click.echo("fits" if report.fits else "does not fit")
