@@ -122,6 +122,32 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def is_running(pid: int) -> bool:
+    """Return whether the process *pid* lives; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+def test_a_worker_does_not_outlive_us(tmp_path: Path) -> None:
+    """Where edgecnn itself is killed its worker ends by itself, in the middle of a long measurement."""
+    arguments = ["bench", str(MODEL), "--min-time", "60"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # what a killed program leaves, goes with the test
+    process = subprocess.Popen([sys.executable, "-m", "edgecnn", *arguments], env=environment)
+    deadline = time.monotonic() + 30
+    while not (workers := children(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1.5)  # until it is in its timed loop; earlier it would end all the same
+    process.kill()
+    process.wait()
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert workers
+    assert not any(map(is_running, workers))
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C ends with exit code 130 and one line; no worker and no temporary file stays, earlier results are kept."""
@@ -147,5 +173,5 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert errors.strip().splitlines()[-1].startswith("edgecnn: interrupted")
     assert "Traceback" not in errors
     assert not list(temporary.iterdir())
-    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    assert not any(map(is_running, workers))
     assert len(read_measurements(output)) == 1
