@@ -13,7 +13,6 @@ from torch import nn
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.compare import compare
-from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network, build
 from edgecnn.pipeline import ExportResult, compress_model, export_model
@@ -305,5 +304,5 @@ def test_compress_writes_a_checkpoint_that_exports(digits_checkpoint: Path, tmp_
 def test_compare_finds_a_file_identical_to_itself(board: ExportResult) -> None:
     """A file against itself: no difference, every class agrees, and no noise to divide by."""
     path = board.files[3].path
-    result = compare(path, path, open_dataset("digits").evaluation.take(50)).parity
+    result = compare(path, path, data="digits", samples=50).parity
     assert (result.max_abs_diff, result.sqnr_db, result.top1_agreement, result.n) == (0.0, None, 1.0, 50)

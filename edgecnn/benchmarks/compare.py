@@ -13,9 +13,10 @@ import numpy.typing as npt
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
 from edgecnn.benchmarks.inputs import class_scores
+from edgecnn.datasets import open_dataset
+from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
-from edgecnn.samples import Samples
 
 Outputs = list[npt.NDArray[np.float32]]
 
@@ -90,20 +91,42 @@ class Comparison:
 def compare(
     reference: Path | str,
     candidate: Path | str,
-    samples: Samples,
     *,
+    data: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    samples: int | None = 1000,
     normalization: Normalization | None = None,
-    of_data: Normalization | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
     threads: int = 1,
 ) -> Comparison:
-    """Run two exported files on the same *samples*, each in its own runtime, and return how far they are apart.
+    """Run two exported files on the same samples, each in its own runtime, and return how far they are apart.
+
+    Args:
+        reference: a `.tflite` or `.onnx` file.
+        candidate: another one.
+        data: the data set whose evaluation samples are used; None: noise of *input_shape*.
+        input_shape: (C, H, W) of the noise.
+        samples: how many at most; None: all.
+        normalization: for files that do not say what their input expects.
+        data_dir: where data sets lie; None: `$EDGECNN_DATA`.
+        download: whether a data set that is not there may be fetched.
+        threads: for both runtimes.
 
     Raises:
-        EdgecnnError: a broken file, data that do not fit, outputs of different shapes.
+        EdgecnnError: a broken file, data that are not there or do not fit, outputs of different shapes.
     """
     files = Artifact.open(reference), Artifact.open(candidate)
-    plans = [plan_for(file, samples, normalization, of_data) for file in files]
-    runs = [outputs_of(file, samples, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
+    side = (input_shape[1], input_shape[2]) if input_shape and len(input_shape) == 3 else None
+    if data is not None:
+        dataset = open_dataset(data, data_dir, download=download, side=side)
+    elif input_shape is not None:
+        dataset = noise(input_shape, samples or 1000)
+    else:
+        raise EdgecnnError("comparing needs samples: give --data digits, say, or --input 1x3x224x224 for noise")
+    chosen = dataset.evaluation.take(samples)
+    plans = [plan_for(file, chosen, normalization, dataset.normalization) for file in files]
+    runs = [outputs_of(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
     parity = parity_of((a, b) for (_, a), (_, b) in zip(*runs, strict=True))
     assumptions = tuple(dict.fromkeys(text for plan in plans for text in plan.assumptions))
     return Comparison(str(reference), str(candidate), parity, assumptions)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, print_table, warn
-from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.units import format_share
 
@@ -37,23 +36,16 @@ def command(
       edgecnn compare out/m.fp32.onnx out/m.w8a8.tflite --data digits
     """
     from edgecnn.benchmarks.compare import compare
-    from edgecnn.datasets import open_dataset
-    from edgecnn.datasets.noise import noise
 
-    shape = parse_input_shape(input_text)
-    if data is not None:
-        side = (shape[1], shape[2]) if shape and len(shape) == 3 else None
-        dataset = open_dataset(data, data_dir, download=download, side=side)
-    elif shape is not None:
-        dataset = noise(shape, samples)
-    else:
-        raise EdgecnnError("compare needs samples: give --data digits, say, or --input 1x3x224x224 for noise")
     result = compare(
         reference,
         candidate,
-        dataset.evaluation.take(samples),
+        data=data,
+        input_shape=parse_input_shape(input_text),
+        samples=samples,
         normalization=Normalization.parse(normalize) if normalize else None,
-        of_data=dataset.normalization,
+        data_dir=data_dir,
+        download=download,
     )
     for text in result.assumptions:
         warn(text)

@@ -74,9 +74,9 @@ def quantize(
     path: Path,
     precision: str,
     *,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     calibration: CalibrationInputs | None = None,
-    facts: FileFacts,
+    facts: FileFacts | None = None,
     progress: Progress = silent,
 ) -> Artifact:
     """Write the float file *artifact* at another *precision* to *path*.
@@ -85,9 +85,9 @@ def quantize(
         artifact: an fp32 file that `to_onnx` or `to_tflite` wrote.
         path: the file to write, whole or not at all.
         precision: `fp16`, `w8` (dynamic), `w8a8` (static; needs *calibration*), as the format allows.
-        recipe: gives the dtype of input and output of a w8a8 file.
+        recipe: gives the dtype of input and output of a w8a8 file; None: float.
         calibration: samples that the activations' ranges come from.
-        facts: metadata for the file.
+        facts: metadata for the file; None: its name alone.
         progress: told how far the calibration is.
 
     Raises:
@@ -100,5 +100,7 @@ def quantize(
     if artifact.precision != "fp32":
         raise EdgecnnError(f"{artifact.path} is {artifact.precision} already; quantize the fp32 file")
     quantizer = _QUANTIZERS.load(artifact.format)
+    recipe = recipe or Recipe("", "", {})
+    facts = facts or FileFacts(path.stem)
     quantizer(artifact, path, precision, recipe=recipe, calibration=calibration, facts=facts, progress=progress)
     return Artifact.open(path)

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
 
 
-def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts) -> Artifact:
+def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts | None = None) -> Artifact:
     """Write *module* to *path* as ONNX in fp32: input `input` [1, C, H, W], simplified, checked by onnx's own checker.
 
     Args:
         module: a network with one input, in evaluation mode.
         path: the file to write, whole or not at all.
         input_shape: (C, H, W).
-        facts: metadata for the file.
+        facts: metadata for the file; None: its name alone.
 
     Raises:
         EdgecnnError: the exporter, the simplifier or the checker refused the network; the message is theirs.
@@ -43,6 +43,7 @@ def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: 
         model, simplified = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
     if not simplified:
         raise EdgecnnError("ONNX export: onnxsim changed what the network computes; please report the network")
+    facts = facts or FileFacts(path.stem)
     save_onnx(model, path, facts.to_json(precision="fp32", layout="NCHW", tools=versions(TOOLS)))
     return Artifact.open(path)
 

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 TOOLS = ("torch", "litert-torch", "litert-converter")
 
 
-def to_tflite(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts) -> Artifact:
+def to_tflite(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts | None = None) -> Artifact:
     """Write *module* to *path* as TFLite in fp32: input [1, H, W, C], batch norm folded, no transposes at the ends.
 
     Args:
         module: a network with one input, in evaluation mode.
         path: the file to write, whole or not at all.
         input_shape: (C, H, W).
-        facts: metadata for the file.
+        facts: metadata for the file; None: its name alone.
 
     Raises:
         EdgecnnError: the converter refused the network; the message is its own.
@@ -43,6 +43,7 @@ def to_tflite(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts
             module = litert_torch.to_channel_last_io(module, args=[0], outputs=spatial).eval()
             example = example.permute(0, 2, 3, 1).contiguous()
         content = litert_torch.convert(module, (example,)).model_content()
+    facts = facts or FileFacts(path.stem)
     layout = "NHWC" if images else "NC"
     save_tflite(content, path, facts.to_json(precision="fp32", layout=layout, tools=versions(TOOLS)))
     return Artifact.open(path)
