@@ -1,0 +1,8 @@
+"""One self-contained HTML page of what was compressed, exported, measured and checked."""
+
+from __future__ import annotations
+
+from edgecnn.report.facts import NetworkFigures, ReportFacts
+from edgecnn.report.page import write_report
+
+__all__ = ["NetworkFigures", "ReportFacts", "write_report"]

@@ -1,0 +1,164 @@
+"""Each plot with the sentence that says what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecnn.benchmarks.verify import ExportedFile
+from edgecnn.fit import FitReport
+from edgecnn.measurement import Accuracy
+from edgecnn.report.facts import Row
+from edgecnn.report.layers import Layer, draw_layers, heaviest, layers_of
+from edgecnn.report.markup import Markup, element
+from edgecnn.report.memory import alike, draw_live_bytes
+from edgecnn.report.plots import draw_accuracies, draw_latencies, draw_sizes, draw_tradeoff, latency_limit
+from edgecnn.units import format_bytes, format_ns, format_share
+
+
+def figure(message: str, detail: str, drawing: Markup) -> Markup:
+    """Return *drawing* below its message and, smaller, how to read it."""
+    together = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (message, detail)]
+    caption = element("figcaption", element("h3", together[0]), element("span", together[1]))
+    return element("figure", caption, drawing)
+
+
+def file_figures(rows: Sequence[Row], original: Accuracy | None) -> list[Markup]:
+    """Return the plots of *rows* for which there are figures."""
+    timed = [row for row in rows if row.p50_ns is not None]
+    judged = [row for row in rows if row.accuracy is not None]
+    both = [row for row in timed if row.accuracy is not None]
+    figures = []
+    if both:
+        detail = "Up and left is better. The marker's area is the size of the file, the upright line the 95 % interval."
+        figures.append(figure(_tradeoff_message(both), detail, draw_tradeoff(both)))
+    if timed:
+        figures.append(figure(_latency_message(timed), _latency_detail(timed), draw_latencies(timed)))
+    if rows:
+        figures.append(figure(_size_message(rows), "As it lies on disk.", draw_sizes(_one_each(rows))))
+    if judged:
+        dashed = f" The dashed line is the original network, {format_share(original.top1)}." if original else ""
+        detail = f"Measured on {judged[0].accuracy.n if judged[0].accuracy else 0} samples.{dashed}"
+        drawing = draw_accuracies(_one_each(judged), original.top1 if original else None)
+        figures.append(figure(_accuracy_message(judged), detail, drawing))
+    return figures
+
+
+def layer_figures(rows: Sequence[Row]) -> list[Markup]:
+    """Return the plot of the layers of the smallest network exported, beside those of the largest of the same build.
+
+    The float TFLite file is taken where there is one: there an operator is a layer.
+    """
+    files = sorted(
+        (row.file for row in rows if row.file is not None),
+        key=lambda file: (
+            file.artifact.precision != "fp32",
+            file.artifact.format != "tflite",
+            file.artifact.size_bytes,
+        ),
+    )
+    if not files:
+        return []
+    chosen = files[0].artifact
+    layers = layers_of(chosen.graph)
+    if not layers:
+        return []
+    alike = [file.artifact for file in files if _build(file) == _build(files[0])]
+    original = max(alike, key=lambda artifact: artifact.graph.params)
+    before = {layer.step: layer for layer in layers_of(original.graph)} if original is not chosen else {}
+    shown = heaviest(layers)
+    detail = f"Counted in {chosen.path.name}: the operator's place, its kind and the shape of its output."
+    if before:
+        detail += f" Pale: {original.path.name}."
+    if len(shown) < len(layers):
+        detail += f" The {len(shown)} heaviest of {len(layers)}."
+    return [figure(_layers_message(layers), detail, draw_layers(shown, before))]
+
+
+def _build(file: ExportedFile) -> tuple[str, str, list[str]]:
+    """Return what two files have in common that differ in their numbers of channels alone."""
+    artifact = file.artifact
+    return artifact.format, artifact.precision, [operator.kind for operator in artifact.graph.operators]
+
+
+def _layers_message(layers: Sequence[Layer]) -> str:
+    params, macs = sum(layer.params for layer in layers), sum(layer.macs for layer in layers)
+    most_params, most_macs = max(layers, key=lambda x: x.params), max(layers, key=lambda x: x.macs)
+    holds = f"Operator {most_params.step} holds {_part(most_params.params, params)} of the parameters"
+    if not macs:
+        return holds
+    who = "and" if most_macs is most_params else f"operator {most_macs.step}"
+    return f"{holds}{' ' if who == 'and' else ', '}{who} does {_part(most_macs.macs, macs)} of the multiply-adds"
+
+
+def memory_figures(fits: Sequence[FitReport]) -> list[Markup]:
+    """Return a plot of the live bytes over the run, for each file and way of laying it out."""
+    figures = []
+    for number, group in enumerate(alike(fits)):
+        peak = group[0].peak
+        assert peak is not None
+        devices = ", ".join(fit.device for fit in group)
+        alive, kind = format_bytes(peak.live_bytes), peak.operator.split()[0]
+        message = f"At its peak {Path(group[0].file).name} keeps {alive} alive, at operator {peak.step} ({kind})"
+        detail = f"Estimated, as laid out on {devices}: what each leaves of its RAM once all else is in it."
+        figures.append(figure(message, detail, draw_live_bytes(group, f"live{number}")))
+    return figures
+
+
+def _part(part: int, whole: int) -> str:
+    return f"{100 * part / max(1, whole):.0f} %"
+
+
+def _one_each(rows: Sequence[Row]) -> list[Row]:
+    """Return the first row of each file: what does not change with the runtime and the threads is shown once."""
+    return list({row.name: row for row in reversed(rows)}.values())[::-1]
+
+
+def _tradeoff_message(rows: Sequence[Row]) -> str:
+    best = max(rows, key=lambda row: ((row.accuracy.top1 if row.accuracy else 0), -(row.p50_ns or 0)))
+    fastest = min(rows, key=lambda row: row.p50_ns or 0)
+    accuracy = format_share(best.accuracy.top1 if best.accuracy else None)
+    if best is fastest:
+        return f"{best.label} is both the fastest and the most accurate: {accuracy} in {format_ns(best.p50_ns)}"
+    low, _ = best.accuracy.interval if best.accuracy else (0, 0)
+    _, high = fastest.accuracy.interval if fastest.accuracy else (0, 0)
+    apart = "within the 95 % intervals" if high >= low else "beyond the 95 % intervals"
+    return f"{fastest.label} is the fastest; {best.label} is the most accurate, by a difference {apart}"
+
+
+def _latency_message(rows: Sequence[Row]) -> str:
+    ordered = sorted(rows, key=lambda row: row.p50_ns or 0)
+    first, last = ordered[0], ordered[-1]
+    if first is last:
+        return f"{first.label} answers in {format_ns(first.p50_ns)}"
+    times = (last.p50_ns or 0) / (first.p50_ns or 1)
+    return f"{first.label} answers {times:.1f} times as fast as {last.label}"
+
+
+def _latency_detail(rows: Sequence[Row]) -> str:
+    most = latency_limit(rows)
+    beyond = [value for row in rows if row.measured for value in row.measured.values_ns if value > most]
+    detail = "Bar and thick line: p50; thinner line: p90; thin lines: the raw values."
+    if beyond:
+        verb = "values lie" if len(beyond) > 1 else "value lies"
+        detail += f" {len(beyond)} {verb} further right, the longest {format_ns(max(beyond))}."
+    return detail
+
+
+def _size_message(rows: Sequence[Row]) -> str:
+    smallest, largest = (pick(rows, key=lambda row: row.size_bytes) for pick in (min, max))
+    if smallest.size_bytes == largest.size_bytes:
+        return f"The file takes {format_bytes(smallest.size_bytes)}"
+    times = largest.size_bytes / smallest.size_bytes
+    size = format_bytes(smallest.size_bytes)
+    return f"{smallest.label} takes {size}, {times:.1f} times less than {largest.label}"
+
+
+def _accuracy_message(rows: Sequence[Row]) -> str:
+    intervals = [row.accuracy.interval for row in rows if row.accuracy]
+    lowest, highest = (pick(row.accuracy.top1 for row in rows if row.accuracy) for pick in (min, max))
+    if lowest == highest:
+        return f"Every file reaches {format_share(highest)}" if len(rows) > 1 else f"It reaches {format_share(highest)}"
+    apart = max(low for low, _ in intervals) > min(high for _, high in intervals)
+    told = "more than chance explains" if apart else "less than these samples can tell apart"
+    return f"The files differ by {100 * (highest - lowest):.2f} points, {told}"

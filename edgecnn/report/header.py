@@ -1,0 +1,107 @@
+"""The head of a report: what became of the network, what was done, and where it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from edgecnn.report.facts import ReportFacts, Row
+from edgecnn.report.markup import Markup, element, join
+from edgecnn.units import format_bytes, format_count, format_ns, format_share
+
+
+def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
+    """Return the title, the figures in large, the steps and the conditions."""
+    columns = []
+    if facts.steps:
+        steps = [element("li", step) for step in facts.steps]
+        columns.append(element("div", element("h3", "What was done"), element("ol", steps)))
+    conditions = _conditions(rows)
+    if conditions:
+        pairs = [join([element("dt", name), element("dd", text)]) for name, text in conditions.items()]
+        columns.append(element("div", element("h3", "Where it was measured"), element("dl", pairs)))
+    return element(
+        "header",
+        element("h1", title),
+        element("p", _lead(facts, rows), class_="lead"),
+        element("div", list(_tiles(facts, rows)), class_="tiles"),
+        element("div", columns, class_="two"),
+    )
+
+
+def _lead(facts: ReportFacts, rows: Sequence[Row]) -> str:
+    written = len({row.name for row in rows})
+    kept = len({row.name for row in rows if row.file is None or row.file.rejected is None})
+    data = f", judged on {facts.data}" if facts.data else ""
+    verdict = "each within its limits" if kept == written else f"{written - kept} of them rejected"
+    return f"{facts.model}{data}: {written} file{'s' * (written != 1)} written, {verdict}."
+
+
+def _tiles(facts: ReportFacts, rows: Sequence[Row]) -> Iterator[Markup]:
+    before, after = facts.before, facts.after
+    if after.accuracy:
+        low, high = after.accuracy.interval
+        interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {after.accuracy.n}"
+        was = f"before {format_share(before.accuracy.top1)}; " if before.accuracy else ""
+        yield _tile("accuracy, measured", format_share(after.accuracy.top1), was + interval)
+    yield from _count_tile("parameters, counted", before.params, after.params)
+    yield from _count_tile("multiply-adds, counted", before.macs, after.macs)
+    kept = [row for row in rows if row.file is None or row.file.rejected is None]
+    if kept:
+        smallest = min(kept, key=lambda row: row.size_bytes)
+        yield _tile("smallest file", format_bytes(smallest.size_bytes), smallest.name)
+    timed = [row for row in kept if row.p50_ns is not None]
+    if timed:
+        fastest = min(timed, key=lambda row: row.p50_ns or 0)
+        yield _tile("fastest p50, measured", format_ns(fastest.p50_ns), fastest.name)
+
+
+def _tile(name: str, figure: str, detail: str) -> Markup:
+    return element(
+        "div", element("span", name, class_="muted"), element("b", figure), element("small", detail), class_="tile"
+    )
+
+
+def _count_tile(name: str, before: int | None, after: int | None) -> Iterator[Markup]:
+    if after is None:
+        return
+    detail = ""
+    if before is not None:
+        detail = f"before {format_count(before)}"
+        if after and before != after:
+            detail += f", {before / after:.1f} times as many"
+    yield _tile(name, format_count(after), detail)
+
+
+def _conditions(rows: Sequence[Row]) -> dict[str, str]:
+    """Return what the measurements say of the machine, the same thing once."""
+    measured = [row.measured for row in rows if row.measured]
+    told = [result.conditions for result in measured]
+
+    def all_of(key: str) -> str:
+        return _distinct(_text(conditions.get(key)) for conditions in told)
+
+    counts = sorted(len(result.values_ns) for result in measured)
+    processes = _distinct(str(len(result.runs)) for result in measured)
+    found = {
+        "machine": _distinct(f"{result.device} ({result.target})" for result in measured),
+        "CPU": all_of("cpu"),
+        "cores": all_of("cores_allowed"),
+        "governor": all_of("governors"),
+        "system": all_of("system"),
+        "Python": all_of("python"),
+        "runtimes": _distinct(f"{result.runtime} {result.runtime_version or ''}".strip() for result in measured),
+        "effort": f"{processes} processes for each file, {counts[0]} to {counts[-1]} values" if counts else "",
+        "taken at": min((_text(conditions.get("taken_at")) for conditions in told), default=""),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
