@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import re
 import subprocess
 import sys
@@ -152,6 +153,34 @@ def build(network: Callable[[Builder, int], list[int]], dtype: str) -> bytes:
     b = Builder(dtype)
     x = b.tensor((1, 16, 16, 3))
     return b.file([x], network(b, x))
+
+
+def random_network(seed: int) -> Callable[[Builder, int], list[int]]:
+    """Return a network that joins, branches and leaves results unread at random, the same for one seed."""
+
+    def network(b: Builder, x: int) -> list[int]:
+        choose = random.Random(seed)
+        made = [b.conv(x, 4)]
+        for _ in range(choose.randint(5, 25)):
+            y, other = choose.choice(made), choose.choice(made)
+            same = b.shapes[y] == b.shapes[other]
+            step = choose.choice(["conv", "depthwise", "join", "relu", "pool"])
+            if step == "conv":
+                made.append(b.conv(y, choose.choice([1, 3, 8, 17]), choose.choice([1, 3])))
+            elif step == "depthwise":
+                made.append(b.depthwise(y))
+            elif step == "join" and b.shapes[y][1] == b.shapes[other][1]:
+                made.append(b.binary("ADD", y, other) if same else b.concat(y, other))
+            elif step == "pool" and b.shapes[y][1] > 2:
+                made.append(b.pool(y))
+            else:
+                made.append(b.unary("RELU", y))
+        return sorted({made[-1], choose.choice(made)})
+
+    return network
+
+
+NETWORKS.update({f"random{seed}": random_network(seed) for seed in range(12)})
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,132 @@
+"""`check_fit`: what a user reads in the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgecnn.device import DeviceProfile, MemoryRegion, RuntimeCost
+from edgecnn.errors import EdgecnnError
+from edgecnn.fit import check_fit
+from edgecnn.formats import Graph, Operator, QuantParams, Tensor
+
+MIB = 2**20
+BOARD = DeviceProfile("board", "Board", "mcu", "cortex-m7", {}, features=("dsp",), memory=(MemoryRegion("ram", 40_000),))
+LINUX = DeviceProfile(
+    "pi",
+    "Pi",
+    "linux",
+    "aarch64",
+    {},
+    memory=(MemoryRegion("ram", 512 * MIB, system=100 * MIB),),
+    runtimes={"litert": RuntimeCost(ram=34 * MIB), "onnxruntime": RuntimeCost(ram=44 * MIB)},
+)
+
+
+def network(dtype: str = "int8", kind: str = "CONV_2D", weights_dtype: str | None = None, side: int = 32) -> Graph:
+    """Return one 3x3 convolution from [1, side, side, 8] to [1, side, side, 16] and its RELU."""
+    width = {"int8": 1, "float32": 4}[dtype]
+    quant = QuantParams((0.1,), (0,)) if dtype == "int8" else None
+    stored = weights_dtype or dtype
+    tensors = (
+        Tensor("image", (1, side, side, 8), dtype, quant, size_bytes=side * side * 8 * width),
+        Tensor("weights", (16, 3, 3, 8), stored, quant, constant=True, size_bytes=1152 * {"int8": 1, "float32": 4}[stored]),
+        Tensor("features", (1, side, side, 16), dtype, quant, size_bytes=side * side * 16 * width),
+        Tensor("answer", (1, side, side, 16), dtype, quant, size_bytes=side * side * 16 * width),
+    )
+    operators = (Operator(kind, (0, 1), (2,), name="features"), Operator("RELU", (2,), (3,), name="answer"))
+    return Graph("tflite", tensors, operators, (0,), (3,), size_bytes=2000 * width)
+
+
+def test_regions_add_up() -> None:
+    """What a region takes is the sum of its named parts, and the RAM holds the whole arena and CMSIS-NN's scratch."""
+    report = check_fit(network(), BOARD)
+    ram = report.regions[0]
+    assert ram.used_bytes == sum(ram.parts.values())
+    assert ram.used_bytes == report.arena_bytes + ram.parts["CMSIS-NN scratch"]
+    assert report.arena_head_bytes == 32 * 32 * (16 + 16)
+
+
+def test_both_pointer_sizes_are_said() -> None:
+    """The report gives the arena for 4-byte and for 8-byte pointers, and says that it counts with 4."""
+    report = check_fit(network(), BOARD)
+    assert report.pointer_bytes == 4
+    assert report.arena_bytes_by_pointer[4] == report.arena_bytes < report.arena_bytes_by_pointer[8]
+    assert str(report.arena_bytes_by_pointer[8]) in " ".join(report.notes)
+
+
+def test_the_peak_names_its_largest_tensors() -> None:
+    """The peak is the operator with the most live bytes; the memory over the run has one value an operator."""
+    report = check_fit(network(), BOARD)
+    assert report.peak is not None
+    assert report.peak.operator == "RELU answer"
+    assert report.peak.live_bytes == max(report.live_bytes) == 32 * 32 * 32
+    assert report.peak.tensors == (("features", 16384), ("answer", 16384))
+    assert report.live_bytes == (32 * 32 * 24, 32 * 32 * 32)
+
+
+def test_budgets_are_a_bare_microcontroller() -> None:
+    """Budgets alone are checked too: the file against the flash, the arena against the RAM."""
+    report = check_fit(network(), ram_bytes=64_000, flash_bytes=1000)
+    fits = {region.name: region.fits for region in report.regions}
+    assert fits == {"ram": True, "flash": False}
+    assert not report.fits
+
+
+def test_advice_that_would_work() -> None:
+    """A float network that lacks RAM is told of int8, and of an input side that would indeed fit."""
+    report = check_fit(network("float32"), BOARD)
+    assert not report.fits
+    advice = " ".join(report.next_steps)
+    assert "w8a8" in advice
+    assert "which fits" in advice
+    side = int(advice.split("an input of ")[1].split("x")[0])
+    assert check_fit(network(side=side, dtype="float32"), BOARD).fits
+    assert not check_fit(network(side=side + 2, dtype="float32"), BOARD).fits
+
+
+def test_unsupported_operators_do_not_fit() -> None:
+    """An operator that TFLite Micro has no kernel for is named, and the file does not fit, whatever its size."""
+    report = check_fit(network(kind="CONV_3D"), ram_bytes=MIB, flash_bytes=MIB)
+    assert report.unsupported_operators == ("CONV_3D",)
+    assert not report.fits
+
+
+def test_hybrid_weights_are_unsupported() -> None:
+    """int8 weights on float activations, which TFLite Micro refuses, are named with the reason."""
+    report = check_fit(network("float32", weights_dtype="int8"), ram_bytes=MIB)
+    assert report.unsupported_operators == ("CONV_2D with int8 weights and float activations",)
+
+
+def test_a_device_may_lack_an_operator() -> None:
+    """A profile's own list of unsupported operators counts."""
+    device = DeviceProfile("x", "X", "linux", "x", {}, memory=LINUX.memory, unsupported_operators=("RELU",))
+    assert check_fit(network(), device).unsupported_operators == ("RELU",)
+
+
+def test_linux_counts_the_runtime_and_what_the_system_takes() -> None:
+    """On Linux the limit is the RAM less the system's part, and the use has the runtime's own base."""
+    ram = check_fit(network(), LINUX).regions[0]
+    assert ram.limit_bytes == 412 * MIB
+    assert ram.parts["litert itself"] == 34 * MIB
+    assert ram.parts["weights, packed"] == 1152
+    assert ram.parts["activations"] == 32 * 32 * 32
+
+
+def test_an_unknown_runtime_base_is_said() -> None:
+    """Where a device does not say what the runtime takes, the report says that it is not counted."""
+    device = DeviceProfile("x", "X", "android", "x", {}, memory=LINUX.memory)
+    assert "not known, and not counted" in " ".join(check_fit(network(), device).notes)
+
+
+def test_nothing_to_check_against_is_an_error() -> None:
+    """Neither a device nor a budget is an error that says what to give."""
+    with pytest.raises(EdgecnnError, match="--ram"):
+        check_fit(network())
+
+
+def test_no_file_is_an_error(tmp_path: Path) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(EdgecnnError, match=r"gone\.tflite"):
+        check_fit(tmp_path / "gone.tflite", BOARD)
