@@ -92,14 +92,19 @@ class Checkpoint:
 def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Return the module that `package.module:attribute` builds; the folder one stands in counts as importable.
 
+    Fresh weights are drawn from the same seed each time, so that the same call gives the same network.
+
     Raises:
         EdgecnnError: no such factory, it failed, or it gave no module.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
         importlib.invalidate_caches()
+    torch = require("torch", "torch")
     try:
-        module = load_attribute(factory)(**arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = load_attribute(factory)(**arguments)
     except EdgecnnError:
         raise
     except ModuleNotFoundError as error:
@@ -109,7 +114,7 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
     except Exception as error:
         # The user's own code ran: whatever it raises is told, not passed on as ours.
         raise EdgecnnError(f"'{factory}' failed: {type(error).__name__}: {error}") from error
-    if not isinstance(module, require("torch.nn", "torch").Module):
+    if not isinstance(module, torch.nn.Module):
         raise EdgecnnError(f"'{factory}' gave a {type(module).__name__}, not a torch.nn.Module")
     return module  # type: ignore[no-any-return]
 

@@ -15,7 +15,7 @@ CRITERIA = Table(
 
 def l1(weight: torch.Tensor) -> torch.Tensor:
     """Return the sum of absolute weights of each filter: [out, ...] → [out] (Li et al. 2017, arXiv:1608.08710)."""
-    return torch.linalg.vector_norm(weight.flatten(1), ord=1, dim=1)
+    return weight.flatten(1).abs().sum(dim=1)
 
 
 def l2(weight: torch.Tensor) -> torch.Tensor:

@@ -142,7 +142,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
     else:
         # Some factories (googlenet, inception) warn unless told how to initialise; the weights come from elsewhere.
         extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        module = models.get_model(name, weights=None, **arguments, **extra).eval()
+        module = call_factory(f"torchvision.models:{name}", {"weights": None, **arguments, **extra}).eval()
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",) if not weights else ()
         if weights is not None:
             load_weights(module, read_weight_file(Path(weights)), str(weights))
