@@ -33,7 +33,13 @@ class Builder:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def tensor(
-        self, shape: Sequence[int], dtype: str | None = None, data: Any = None, channels: int = 1, *, variable: bool = False
+        self,
+        shape: Sequence[int],
+        dtype: str | None = None,
+        data: Any = None,
+        channels: int = 1,
+        *,
+        variable: bool = False,
     ) -> int:
         """Add a tensor; *data* makes it a constant, *channels* says how many scales it has."""
         dtype = dtype or self.dtype
@@ -74,7 +80,9 @@ class Builder:
         values = np.asarray(values, np.int32)
         return self.tensor(values.shape, "int32", values, 0)
 
-    def operator(self, name: str, inputs: Sequence[int], shape: Sequence[int], options: Any = None, version: int = 1) -> int:
+    def operator(
+        self, name: str, inputs: Sequence[int], shape: Sequence[int], options: Any = None, version: int = 1
+    ) -> int:
         """Add an operator with one output of *shape*."""
         return self.operator_many(name, inputs, [shape], options, version)[0]
 
@@ -86,7 +94,9 @@ class Builder:
         self.append(name, inputs, outputs, options, version)
         return outputs
 
-    def append(self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, version: int = 1) -> None:
+    def append(
+        self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, version: int = 1
+    ) -> None:
         """Add an operator between tensors that exist."""
         code = (getattr(schema.BuiltinOperator, name), version)
         if code not in self.codes:
@@ -152,7 +162,9 @@ class Builder:
         n, _, _, c = self.shapes[x]
         options = schema.ReducerOptionsT()
         options.keepDims = keep_dims
-        return self.operator("MEAN", (x, self.integers([1, 2])), (n, 1, 1, c) if keep_dims else (n, c), options, version=2)
+        return self.operator(
+            "MEAN", (x, self.integers([1, 2])), (n, 1, 1, c) if keep_dims else (n, c), options, version=2
+        )
 
     def pad(self, x: int, by: int = 1) -> int:
         """Add a PAD of height and width."""

@@ -119,8 +119,8 @@ class Graph:
     def float_operators(self) -> tuple[tuple[str, str], ...]:
         """Return (kind, name of the output) of every operator that computes in float.
 
-        Not counted are the conversions at the ends of the graph, changes of shape alone, and in a QDQ ONNX file every operator between
-        DequantizeLinear and QuantizeLinear, which runtimes compute in integers.
+        Not counted are the conversions at the ends of the graph, changes of shape alone, and in a QDQ ONNX
+        file every operator between DequantizeLinear and QuantizeLinear, which runtimes compute in integers.
         """
         integer = self._between_conversions() if self.format == "onnx" else frozenset()
         return tuple(

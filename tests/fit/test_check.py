@@ -12,7 +12,9 @@ from edgecnn.fit import check_fit
 from edgecnn.formats import Graph, Operator, QuantParams, Tensor
 
 MIB = 2**20
-BOARD = DeviceProfile("board", "Board", "mcu", "cortex-m7", {}, features=("dsp",), memory=(MemoryRegion("ram", 40_000),))
+BOARD = DeviceProfile(
+    "board", "Board", "mcu", "cortex-m7", {}, features=("dsp",), memory=(MemoryRegion("ram", 40_000),)
+)
 LINUX = DeviceProfile(
     "pi",
     "Pi",
@@ -31,7 +33,9 @@ def network(dtype: str = "int8", kind: str = "CONV_2D", weights_dtype: str | Non
     stored = weights_dtype or dtype
     tensors = (
         Tensor("image", (1, side, side, 8), dtype, quant, size_bytes=side * side * 8 * width),
-        Tensor("weights", (16, 3, 3, 8), stored, quant, constant=True, size_bytes=1152 * {"int8": 1, "float32": 4}[stored]),
+        Tensor(
+            "weights", (16, 3, 3, 8), stored, quant, constant=True, size_bytes=1152 * {"int8": 1, "float32": 4}[stored]
+        ),
         Tensor("features", (1, side, side, 16), dtype, quant, size_bytes=side * side * 16 * width),
         Tensor("answer", (1, side, side, 16), dtype, quant, size_bytes=side * side * 16 * width),
     )

@@ -31,11 +31,13 @@ for path in sys.argv[1:]:
 
 
 def plain(b: Builder, x: int) -> list[int]:
+    """Convolution, dense, softmax."""
     y = b.conv(x, 8)
     return [b.softmax(b.dense(b.reshape(y, (1, 16 * 16 * 8)), 10))]
 
 
 def residual(b: Builder, x: int) -> list[int]:
+    """Three residual blocks."""
     y = b.conv(x, 16)
     for _ in range(3):
         y = b.binary("ADD", y, b.conv(b.conv(y, 16), 16, activation=0))
@@ -43,6 +45,7 @@ def residual(b: Builder, x: int) -> list[int]:
 
 
 def concat(b: Builder, x: int) -> list[int]:
+    """Each block is joined to all before."""
     y = b.conv(x, 4)
     for _ in range(4):
         y = b.concat(y, b.conv(y, 8))
@@ -50,6 +53,7 @@ def concat(b: Builder, x: int) -> list[int]:
 
 
 def depthwise(b: Builder, x: int) -> list[int]:
+    """Depthwise-separable blocks."""
     y = b.conv(x, 8, stride=2)
     for stride in (1, 2, 1):
         y = b.conv(b.depthwise(b.conv(y, 24, 1), stride=stride), 8, 1, activation=0)
@@ -57,12 +61,14 @@ def depthwise(b: Builder, x: int) -> list[int]:
 
 
 def pooling(b: Builder, x: int) -> list[int]:
+    """Both poolings, and padding."""
     y = b.pool(b.conv(x, 12), kind="MAX_POOL_2D")
     y = b.pool(b.conv(b.pad(y), 20))
     return [b.dense(y, 10)]
 
 
 def squeeze_excite(b: Builder, x: int) -> list[int]:
+    """A gate that multiplies the channels, broadcast."""
     y = b.conv(x, 16)
     gate = b.unary("LOGISTIC", b.conv(b.unary("RELU6", b.conv(b.mean(y, keep_dims=True), 4, 1)), 16, 1, activation=0))
     if b.dtype == "int8":
@@ -71,26 +77,31 @@ def squeeze_excite(b: Builder, x: int) -> list[int]:
 
 
 def upsample(b: Builder, x: int) -> list[int]:
+    """A transpose convolution."""
     y = b.transpose_conv(b.pool(b.conv(x, 8)), 4)
     return [b.concat(y, b.conv(x, 4))]
 
 
 def two_outputs(b: Builder, x: int) -> list[int]:
+    """Two outputs of different rank."""
     y = b.conv(x, 8)
     return [b.dense(b.mean(y), 5), b.unary("TANH", b.conv(y, 2, 1))]
 
 
 def unused_tensor(b: Builder, x: int) -> list[int]:
+    """A tensor that nothing makes."""
     b.tensor((1, 64, 64, 8))
     return [b.unary("RELU", x)]
 
 
 def variable(b: Builder, x: int) -> list[int]:
+    """A variable tensor, and an input used twice."""
     b.tensor((1, 31), variable=True)
     return [b.binary("SUB", b.unary("RELU", x), x)]
 
 
 def reductions(b: Builder, x: int) -> list[int]:
+    """Sum and maximum over the image."""
     axes = b.integers([1, 2])
     options = schema.ReducerOptionsT()
     y = b.operator("SUM", (b.conv(x, 4), axes), (1, 4), options, 2)
@@ -98,6 +109,7 @@ def reductions(b: Builder, x: int) -> list[int]:
 
 
 def shapes(b: Builder, x: int) -> list[int]:
+    """Mirror padding, strided slice, resize."""
     pads = b.integers([[0, 0], [1, 1], [1, 1], [0, 0]])
     y = b.operator("MIRROR_PAD", (x, pads), (1, 18, 18, 3), schema.MirrorPadOptionsT(), 2)
     begin, end, strides = b.integers([0, 0, 0, 0]), b.integers([1, 16, 16, 3]), b.integers([1, 2, 2, 1])
@@ -107,6 +119,7 @@ def shapes(b: Builder, x: int) -> list[int]:
 
 
 def split(b: Builder, x: int) -> list[int]:
+    """Two outputs of one operator."""
     y = b.conv(x, 8)
     options = schema.SplitOptionsT()
     options.numSplits = 2
@@ -115,6 +128,7 @@ def split(b: Builder, x: int) -> list[int]:
 
 
 def matmul(b: Builder, x: int) -> list[int]:
+    """A product of two activations."""
     y = b.conv(x, 16)
     options = schema.BatchMatMulOptionsT()
     options.adjY = True
@@ -122,6 +136,7 @@ def matmul(b: Builder, x: int) -> list[int]:
 
 
 def activations(b: Builder, x: int) -> list[int]:
+    """Activations with parameters of their own."""
     y = b.operator("LEAKY_RELU", (b.conv(x, 6),), (1, 16, 16, 6), schema.LeakyReluOptionsT())
     y = b.operator("PRELU", (b.unary("ELU", y), b.weights((1, 1, 6))), (1, 16, 16, 6))
     return [b.unary("ABS", y)]
@@ -150,6 +165,7 @@ NETWORKS: dict[str, Callable[[Builder, int], list[int]]] = {
 
 
 def build(network: Callable[[Builder, int], list[int]], dtype: str) -> bytes:
+    """Return the file of one network."""
     b = Builder(dtype)
     x = b.tensor((1, 16, 16, 3))
     return b.file([x], network(b, x))
@@ -201,7 +217,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
     assert shown.returncode == 0, shown.stderr[-1000:]
     sections = shown.stderr.split("FILE ")[1:]
     sizes = [
-        (int(re.search(r"head (\d+) bytes", text)[1]), int(re.search(r"tail (\d+) bytes", text)[1])) for text in sections
+        (int(re.search(r"head (\d+) bytes", text)[1]), int(re.search(r"tail (\d+) bytes", text)[1]))
+        for text in sections
     ]
     return {name: (file, *size) for (name, file), size in zip(files.items(), sizes, strict=True)}
 

@@ -29,6 +29,7 @@ print(base, peak_bytes())
 
 
 def convolutions(channels: int, layers: int, side: int) -> bytes:
+    """Return a file of equal 3x3 convolutions."""
     b = tflite_builder.Builder("float32")
     x = b.tensor((1, side, side, 3))
     y = b.conv(x, channels)
