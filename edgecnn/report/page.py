@@ -92,7 +92,12 @@ def _warnings(facts: ReportFacts, rows: Sequence[Row], fits: Sequence[FitReport]
     for title, found in (("Warnings", warnings), ("Assumptions", assumptions)):
         groups = _same_together({about: tuple(dict.fromkeys(texts)) for about, texts in found.items() if texts})
         if groups:
-            yield join([element("h3", title), element("ul", [_said(texts, about) for texts, about in groups.items()])])
+            yield join(
+                [
+                    element("h3", title),
+                    element("ul", [_said(texts, about) for texts, about in groups.items()], class_="notes"),
+                ]
+            )
 
 
 def _same_together(found: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[str]]:
