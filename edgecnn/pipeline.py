@@ -407,6 +407,7 @@ def compress_model(
     criterion: str = "l2",
     round_to: int = 1,
     epochs: int = 10,
+    learning_rate: float = 3e-3,
     weights: str | Path | None = None,
     normalization: Normalization | None = None,
     data_dir: Path | str | None = None,
@@ -423,6 +424,7 @@ def compress_model(
         criterion: `l1` or `l2`.
         round_to: channel counts become multiples of it.
         epochs: of fine-tuning.
+        learning_rate: the peak of its one cycle.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs; None: as the network says, else as the data set does.
         data_dir: where data sets lie.
@@ -436,7 +438,10 @@ def compress_model(
     from edgecnn.compress.train import TrainConfig, train
     from edgecnn.nets.evaluate import accuracy_of
 
-    config, schedule = PruneConfig(pruning_ratio, criterion, round_to), TrainConfig(epochs=epochs)
+    config, schedule = (
+        PruneConfig(pruning_ratio, criterion, round_to),
+        TrainConfig(epochs=epochs, learning_rate=learning_rate),
+    )
     path = Path(path)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")

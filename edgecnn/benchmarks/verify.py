@@ -37,9 +37,7 @@ class ExportedFile:
         }
 
 
-def broken_limit(
-    limits: Limits, parity: Parity, accuracy: Accuracy | None, reference: Accuracy | None
-) -> str | None:
+def broken_limit(limits: Limits, parity: Parity, accuracy: Accuracy | None, reference: Accuracy | None) -> str | None:
     """Return the sentence that says which limit is broken, None where none is."""
     if limits.max_accuracy_drop is not None and accuracy is not None and reference is not None:
         drop = reference.top1 - accuracy.top1

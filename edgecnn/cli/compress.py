@@ -28,6 +28,7 @@ from edgecnn.units import format_count, format_share
     "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
 )
 @click.option("--epochs", type=click.IntRange(min=0), default=10, show_default=True, help="Of fine-tuning.")
+@click.option("--learning-rate", type=float, default=3e-3, show_default=True, help="The peak of its one cycle.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @common
 def command(
@@ -41,6 +42,7 @@ def command(
     criterion: str,
     round_to: int,
     epochs: int,
+    learning_rate: float,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -65,6 +67,7 @@ def command(
             criterion=criterion,
             round_to=round_to,
             epochs=epochs,
+            learning_rate=learning_rate,
             weights=weights,
             normalization=Normalization.parse(normalize) if normalize else None,
             data_dir=data_dir,

@@ -63,7 +63,7 @@ def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
     Constants that the converter appended behind the flatbuffer are taken into it: not every runtime reads them there.
     """
     schema = require("ai_edge_litert.schema_py_generated", "torch")
-    flatbuffers = require("flatbuffers", "torch")
+    flatbuffers: Any = require("flatbuffers", "torch")
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for buffer in model.buffers:
         if buffer.offset > 1:  # 0 and 1 stand for "in here"

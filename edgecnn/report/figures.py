@@ -105,6 +105,10 @@ def memory_figures(fits: Sequence[FitReport]) -> list[Markup]:
     return figures
 
 
+def _times(factor: float) -> str:
+    return f"{factor:.1f}" if factor < 10 else f"{factor:.0f}"
+
+
 def _part(part: int, whole: int) -> str:
     return f"{100 * part / max(1, whole):.0f} %"
 
@@ -119,7 +123,7 @@ def _tradeoff_message(rows: Sequence[Row]) -> str:
     fastest = min(rows, key=lambda row: row.p50_ns or 0)
     accuracy = format_share(best.accuracy.top1 if best.accuracy else None)
     if best is fastest:
-        return f"{best.label} is both the fastest and the most accurate: {accuracy} in {format_ns(best.p50_ns)}"
+        return f"{best.label} is the fastest, and none is more accurate: {accuracy} in {format_ns(best.p50_ns)}"
     low, _ = best.accuracy.interval if best.accuracy else (0, 0)
     _, high = fastest.accuracy.interval if fastest.accuracy else (0, 0)
     apart = "within the 95 % intervals" if high >= low else "beyond the 95 % intervals"
@@ -132,7 +136,7 @@ def _latency_message(rows: Sequence[Row]) -> str:
     if first is last:
         return f"{first.label} answers in {format_ns(first.p50_ns)}"
     times = (last.p50_ns or 0) / (first.p50_ns or 1)
-    return f"{first.label} answers {times:.1f} times as fast as {last.label}"
+    return f"{first.label} answers {_times(times)} times as fast as {last.label}"
 
 
 def _latency_detail(rows: Sequence[Row]) -> str:
@@ -151,7 +155,7 @@ def _size_message(rows: Sequence[Row]) -> str:
         return f"The file takes {format_bytes(smallest.size_bytes)}"
     times = largest.size_bytes / smallest.size_bytes
     size = format_bytes(smallest.size_bytes)
-    return f"{smallest.label} takes {size}, {times:.1f} times less than {largest.label}"
+    return f"{smallest.label} takes {size}, {_times(times)} times less than {largest.label}"
 
 
 def _accuracy_message(rows: Sequence[Row]) -> str:

@@ -91,7 +91,7 @@ def _conditions(rows: Sequence[Row]) -> dict[str, str]:
         "system": all_of("system"),
         "Python": all_of("python"),
         "runtimes": _distinct(f"{result.runtime} {result.runtime_version or ''}".strip() for result in measured),
-        "effort": f"{processes} processes for each file, {counts[0]} to {counts[-1]} values" if counts else "",
+        "effort": f"processes for each file: {processes}; values: {counts[0]} to {counts[-1]}" if counts else "",
         "taken at": min((_text(conditions.get("taken_at")) for conditions in told), default=""),
     }
     return {name: text for name, text in found.items() if text}
