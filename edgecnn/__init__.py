@@ -21,9 +21,11 @@ _PUBLIC = {
     "Graph": "edgecnn.formats",
     "Measurement": "edgecnn.measurement",
     "Network": "edgecnn.nets.network",
+    "NetworkFigures": "edgecnn.report",
     "Normalization": "edgecnn.normalization",
     "PruneConfig": "edgecnn.compress.prune",
     "Recipe": "edgecnn.recipe",
+    "ReportFacts": "edgecnn.report",
     "Samples": "edgecnn.samples",
     "build": "edgecnn.nets.network",
     "check_fit": "edgecnn.fit",
@@ -44,6 +46,7 @@ _PUBLIC = {
     "run_file": "edgecnn.benchmarks.execute",
     "to_onnx": "edgecnn.export.onnx",
     "to_tflite": "edgecnn.export.tflite",
+    "write_report": "edgecnn.report",
 }
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605
