@@ -49,7 +49,7 @@ _PUBLIC = {
     "write_report": "edgecnn.report",
 }
 
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

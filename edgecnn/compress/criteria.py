@@ -15,9 +15,9 @@ CRITERIA = Table(
 
 def l1(weight: torch.Tensor) -> torch.Tensor:
     """Return the sum of absolute weights of each filter: [out, ...] → [out] (Li et al. 2017, arXiv:1608.08710)."""
-    return weight.flatten(1).abs().sum(dim=1)
+    return torch.sum(weight.flatten(1).abs(), dim=1)
 
 
 def l2(weight: torch.Tensor) -> torch.Tensor:
     """Return the Euclidean norm of each filter: [out, ...] → [out]."""
-    return torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    return torch.sqrt(torch.sum(weight.flatten(1).square(), dim=1))
