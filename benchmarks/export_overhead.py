@@ -48,7 +48,10 @@ def direct(network: str, folder: Path) -> None:
 
     module = torchvision.models.get_model(network).eval()
     calibration, evaluation = (
-        [np.random.default_rng((seed, i)).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32) for i in range(SAMPLES)]
+        [
+            np.random.default_rng((seed, i)).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
+            for i in range(SAMPLES)
+        ]
         for seed in (0, 1)
     )
     example = torch.zeros(1, 3, SIDE, SIDE)

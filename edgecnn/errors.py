@@ -29,16 +29,25 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     return EdgecnnError(f"unknown {kind} '{name}'{guess} known: {', '.join(names)}{tail}")
 
 
+#: Package that an import names → the extra of edgecnn that brings it; for what is imported at the top of a module.
+EXTRAS = {"matplotlib": "report", "onnx": "onnx", "torch": "torch", "torch_pruning": "torch", "torchvision": "torch"}
+
+
+def missing_package(package: str, extra: str) -> EdgecnnError:
+    """Return the error for a *package* that is not installed, with the line that installs it."""
+    return EdgecnnError(f"this needs {package}, which is not installed: pip install 'edgecnn[{extra}]'")
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import *module*, or say which extra of edgecnn brings it.
 
     Raises:
         EdgecnnError: the module is not installed.
     """
+    top = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is not None and error.name.partition(".")[0] != top:
             raise
-        top = module.split(".")[0]
-        raise EdgecnnError(f"this needs {top}, which is not installed: pip install 'edgecnn[{extra}]'") from None
+        raise missing_package(top, extra) from None

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import edgecnn
-from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.errors import EXTRAS, EdgecnnError, missing_package, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
 COMMANDS = {
@@ -98,6 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output went away, `edgecnn devices | head` say: no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in EXTRAS:
+            fail(str(missing_package(package, EXTRAS[package])), 2, debug)
+        fail(f"{error}: the installation is broken; install edgecnn again", 2, debug)
     except OSError as error:
         fail(_os_message(error), 2, debug)
     except MemoryError:

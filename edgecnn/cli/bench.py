@@ -106,6 +106,8 @@ def command(
 
 def print_results(results: Sequence[Measurement]) -> None:
     """Print one table of all *results*, the fastest first, and below it what its figures contain and rest on."""
+    from edgecnn.benchmarks.gains import missing_gains
+
     fastest = sorted(results, key=lambda result: result.p50_ns or 0.0)
     first = fastest[0]
     title = f"{first.method.capitalize()} on {first.device} ({first.conditions.get('cpu') or first.target})"
@@ -115,6 +117,8 @@ def print_results(results: Sequence[Measurement]) -> None:
         click.echo(f"  {_label(result)}: {_memory(result)}")
     for assumption in dict.fromkeys(text for result in results for text in result.assumptions):
         click.echo(assumption)
+    for sentence in missing_gains(fastest):
+        click.echo(sentence)
     for result in fastest:
         for warning in result.warnings:
             warn(f"{_label(result)}: {warning}")

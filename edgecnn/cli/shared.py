@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,13 +106,20 @@ def showing_progress() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    # A descriptor of its own: what converters print is kept away by turning descriptor 2 elsewhere.
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        Bars(*columns, console=Console(file=terminal), transient=True) as bars,
+    ):
+        task = bars.add_task("", total=None)
+        current = ""
 
         def show(step: str, done: int = 0, total: int | None = None) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done, total=total)
+            nonlocal current
+            if step != current:
+                current = step
+                bars.reset(task, description=step, total=total)
+            bars.update(task, completed=done, total=total)
 
         yield show
 
