@@ -21,9 +21,9 @@ DOES_NOT_FIT = 1
 @click.option("--flash", metavar="SIZE", help="Flash of a bare microcontroller, like 256KiB; instead of --device.")
 @common
 def command(file: Path, device: str | None, ram: str | None, flash: str | None, as_json: bool) -> int:
-    """Check whether FILE (.tflite or .onnx) fits a device's memory, by reading the file alone.
+    """Check whether a file fits a device's memory.
 
-    The exit code is 0 where it fits, 1 where it does not, 2 for an error.
+    FILE, a .tflite or .onnx, is read and not run: no runtime and no board is needed. The exit code is 0 where it fits, 1 where it does not, 2 for an error.
 
     \b
     Example:
