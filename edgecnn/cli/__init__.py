@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import click
@@ -31,6 +34,7 @@ COMMANDS = {
 COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us
 
 INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
+TERMINATED = 143  # the same, ended by `kill`
 
 
 class LazyGroup(click.Group):
@@ -79,16 +83,21 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one line on standard error and its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _prepare_streams()
     if COMPLETE_VARIABLE in os.environ:
         cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # click prints the completions and exits
     # Read here rather than by click, which may fail before it has parsed it.
     debug = "--debug" in given
     try:
-        code = cli.main(given, prog_name="edgecnn", standalone_mode=False)
-    except KeyboardInterrupt:
-        fail("interrupted; files that were there before are whole", INTERRUPTED, debug)
-    except click.Abort:
+        signal.signal(signal.SIGTERM, _end)
+        with cli.make_context("edgecnn", given) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as done:  # --help and --version
+        code = done.exit_code
+    except Terminated:
+        fail("ended from outside; files that were there before are whole", TERMINATED, debug)
+    except (KeyboardInterrupt, click.Abort):
         fail("interrupted; files that were there before are whole", INTERRUPTED, debug)
     except EdgecnnError as error:
         fail(str(error), error.exit_code, debug)
@@ -111,6 +120,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = " ".join(str(error).split())[:300]
         fail(f"unexpected {type(error).__name__}: {text} (--debug shows where)", 2, debug)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class Terminated(KeyboardInterrupt):
+    """`kill` ends a program the way Ctrl-C does: what it holds is given back on the way out."""
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _prepare_streams() -> None:
+    """Have standard input, output and error open, whatever the caller closed, and let them take any character."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Takes the descriptor that is free, so that no file of ours gets it, and what is printed with it.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as the program
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may not be text, or a terminal plain ASCII
 
 
 def fail(message: str, code: int, debug: bool) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,8 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress, silent
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_LARGEST_INPUT = 2**28  # values of one sample: 1 GiB of float32
 
 
 def common(command: F) -> F:
@@ -86,13 +90,17 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     # A pipe has no width: give the table what it needs instead of rich's 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    console.print(table)
+    # Names are shown as they are: no markup in brackets, no :emoji:.
+    width = None if sys.stdout.isatty() else 200
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as printed:  # rich itself would end the program where the reader of a pipe went away
+        console.print(table)
+    click.echo(printed.get(), nl=False)
 
 
 def warn(message: str) -> None:
     """Print a warning as one line on standard error."""
-    click.echo(f"edgecnn: warning: {message}", err=True)
+    click.echo(f"edgecnn: warning: {' '.join(message.split())}", err=True)
 
 
 @contextmanager
@@ -105,10 +113,10 @@ def showing_progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     # A descriptor of its own: what converters print is kept away by turning descriptor 2 elsewhere.
     with (
-        os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal,
+        os.fdopen(os.dup(sys.stderr.fileno()), "w", errors="backslashreplace") as terminal,
         Bars(*columns, console=Console(file=terminal), transient=True) as bars,
     ):
         task = bars.add_task("", total=None)
@@ -159,7 +167,9 @@ def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    sizes = text.lower().split("x")
-    if len(sizes) < 2 or not all(size.isdigit() and int(size) > 0 for size in sizes) or sizes[0] != "1":
+    if re.fullmatch(r"1(x[1-9][0-9]{0,6})+", text.lower()) is None:
         raise EdgecnnError(f"--input '{text}' is not understood; write batch 1, channels, height, width: 1x3x224x224")
-    return tuple(int(size) for size in sizes[1:])
+    shape = tuple(int(size) for size in text.lower().split("x")[1:])
+    if prod(shape) > _LARGEST_INPUT:
+        raise EdgecnnError(f"--input '{text}' has {prod(shape)} values; edgecnn takes up to {_LARGEST_INPUT}")
+    return shape
