@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import written_whole
 from edgecnn.normalization import Normalization
+from edgecnn.shipped import from_table
 from edgecnn.tables import load_attribute
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Checkpoint:
     input_shape: tuple[int, ...] | None = None  # (C, H, W)
     normalization: Normalization | None = None
     labels: tuple[str, ...] | None = None
-    accuracy: Mapping[str, float | int] | None = None  # {top1, n, low, high}, as `Accuracy.to_json` gives it
+    accuracy: Mapping[str, Any] | None = None  # {top1, n, low, high}, as `Accuracy.to_json` gives it
     data: str | None = None  # the data set that the accuracy was taken on
     history: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first
 
@@ -60,17 +61,14 @@ class Checkpoint:
             text = (file.metadata() or {}).get(_KEY)
         if text is None:
             return None
-        document = json.loads(text)
-        version = document.pop("schema_version", None)
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise EdgecnnError(f"{path}: its description of the network is broken: {error}") from None
+        version = document.pop("schema_version", None) if isinstance(document, dict) else None
         if version != SCHEMA_VERSION:
             raise EdgecnnError(f"{path}: written with schema {version}, this edgecnn reads {SCHEMA_VERSION}; update it")
-        normalization = document["normalization"]
-        document["normalization"] = normalization and Normalization(
-            tuple(normalization["mean"]), tuple(normalization["std"])
-        )
-        for name in ("removed", "input_shape", "labels", "history"):
-            document[name] = None if document[name] is None else tuple(document[name])
-        return cls(**document)
+        return from_table(cls, {key: value for key, value in document.items() if value is not None}, str(path))
 
     def rebuild(self, path: Path) -> nn.Module:
         """Return the module with the weights of *path*, in evaluation mode.
@@ -82,7 +80,10 @@ class Checkpoint:
         nn = require("torch.nn", "torch")
         for name in self.removed:
             parent, _, child = name.rpartition(".")
-            setattr(module.get_submodule(parent), child, nn.Identity())
+            try:
+                setattr(module.get_submodule(parent), child, nn.Identity())
+            except AttributeError as error:
+                raise EdgecnnError(f"{path}: {self.factory} has no layer '{name}' to remove: {error}") from None
         weights = read_weights(path)
         resize_to(module, weights)
         load_weights(module, weights, str(path))
@@ -111,7 +112,7 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
         raise EdgecnnError(
             f"'{factory}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The user's own code ran: whatever it raises is told, not passed on as ours.
         raise EdgecnnError(f"'{factory}' failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
