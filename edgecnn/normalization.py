@@ -36,12 +36,21 @@ class Normalization:
             mean, std = (tuple(float(number) for number in part.split(",")) for part in match.groups())
             if len(mean) != len(std) or 0.0 in std:
                 raise ValueError
+            parsed = cls(mean, std)
+            if not all(np.isfinite(part).all() for part in parsed._scale_and_shift()):
+                raise ValueError
         except (AssertionError, ValueError):
             raise EdgecnnError(
                 f"--normalize '{text}' is not understood; known: pixels, unit, imagenet, mean=…,std=… "
                 "(as many of each as the image has channels, or one; of pixels divided by 255)"
             ) from None
-        return cls(mean, std)
+        return parsed
+
+    def _scale_and_shift(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return what pixels are multiplied with, and what is then taken off, a channel each."""
+        std = np.asarray(self.std)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (1.0 / (255.0 * std)).astype(np.float32), (np.asarray(self.mean) / std).astype(np.float32)
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
@@ -51,8 +60,15 @@ class Normalization:
         return f"mean={','.join(f'{m:g}' for m in self.mean)},std={','.join(f'{s:g}' for s in self.std)}"
 
     def apply(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return uint8 [N, C, H, W] as float32 of the same shape, normalised."""
-        shape = (1, -1) + (1,) * (pixels.ndim - 2)
-        scale = (1.0 / (255.0 * np.asarray(self.std))).reshape(shape).astype(np.float32)
-        shift = (np.asarray(self.mean) / np.asarray(self.std)).reshape(shape).astype(np.float32)
+        """Return uint8 [N, C, H, W] as float32 of the same shape, normalised.
+
+        Raises:
+            EdgecnnError: the images have another number of channels.
+        """
+        if len(self.mean) not in (1, pixels.shape[1]):
+            raise EdgecnnError(
+                f"the normalization is for {len(self.mean)} channels, the images have {pixels.shape[1]}; "
+                "say it with --normalize"
+            )
+        scale, shift = (part.reshape(1, -1, *(1,) * (pixels.ndim - 2)) for part in self._scale_and_shift())
         return np.asarray(pixels.astype(np.float32) * scale - shift)

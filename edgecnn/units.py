@@ -24,7 +24,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         EdgecnnError: the text is not a size.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].lower() not in _BYTE_UNITS:
         raise EdgecnnError(f"'{text}' is not a size; write it like 64KiB, 1.5MB or 65536")
     factor = _BYTE_UNITS[match[2].lower()]

@@ -67,8 +67,8 @@ def measure(
     artifact = file if isinstance(file, Artifact) else Artifact.open(file)
     effort = effort or Effort()
     check_at_hand(device, target)
-    if threads < 1 or effort.processes < 1:
-        raise EdgecnnError("threads and processes are at least 1")
+    if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
+        raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
     name = runtime_for(artifact.format, runtime)
     with open_target(target) as place:
         evaluation = Evaluation(None)

@@ -29,6 +29,10 @@ class TrainConfig:
     shift: int = 0  # images move by up to so many pixels each way
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise EdgecnnError(f"a learning rate is a number above 0, not {self.learning_rate:g}")
+
 
 def train(
     module: nn.Module,

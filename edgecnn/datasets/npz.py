@@ -15,6 +15,7 @@ from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
 
 EVALUATION_SHARE = 0.2
+_MOST_CLASSES = 100_000
 
 
 def open_npz(request: DataRequest) -> Dataset:
@@ -34,7 +35,7 @@ def open_npz(request: DataRequest) -> Dataset:
         # allow_pickle stays off: an npz with objects in it is refused.
         with np.load(path, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, OSError) as error:
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError, OSError) as error:
         raise EdgecnnError(f"{path}: not a readable npz file ({error}); write it with numpy.savez(x=…, y=…)") from None
     if "x_train" in arrays:
         training = _samples(path, arrays, "x_train", "y_train")
@@ -43,7 +44,7 @@ def open_npz(request: DataRequest) -> Dataset:
         training, evaluation = _samples(path, arrays, "x", "y").split(EVALUATION_SHARE)
     if not len(training) or not len(evaluation):
         raise EdgecnnError(f"{path}: too few samples to split into training and evaluation; give at least 10")
-    classes = _class_names(arrays, training, evaluation)
+    classes = _class_names(path, arrays, training, evaluation)
     normalization = Normalization() if training.images[:1].dtype == np.uint8 else None
     return Dataset(path.stem, training, evaluation, normalization, classes)
 
@@ -54,6 +55,8 @@ def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_nam
     x, y = arrays[x_name], arrays.get(y_name)
     if x.ndim < 2 or not (np.issubdtype(x.dtype, np.floating) or x.dtype == np.uint8):
         raise EdgecnnError(f"{path}: '{x_name}' must be uint8 or float [n, C, H, W], found {x.dtype} {list(x.shape)}")
+    if not x.size:
+        raise EdgecnnError(f"{path}: '{x_name}' is empty")
     if x.dtype != np.uint8:
         x = x.astype(np.float32, copy=False)
         if not np.isfinite(x).all():
@@ -65,10 +68,12 @@ def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_nam
     return Samples.of(x, y)
 
 
-def _class_names(arrays: dict[str, npt.NDArray[Any]], *splits: Samples) -> tuple[str, ...] | None:
+def _class_names(path: Path, arrays: dict[str, npt.NDArray[Any]], *splits: Samples) -> tuple[str, ...] | None:
     if any(split.labels is None for split in splits):
         return None
-    if "labels" in arrays:
-        return tuple(str(label) for label in arrays["labels"])
     count = 1 + max(int(split.labels.max()) for split in splits if split.labels is not None)
-    return tuple(f"class {index}" for index in range(count))
+    names = arrays.get("labels")
+    most = _MOST_CLASSES if names is None else names.size
+    if count > most:
+        raise EdgecnnError(f"{path}: class number {count - 1} among at most {most} classes; number them from 0")
+    return tuple(f"class {i}" for i in range(count)) if names is None else tuple(str(name) for name in names.flat)

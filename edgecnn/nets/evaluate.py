@@ -15,7 +15,7 @@ def accuracy_of(network: Network, samples: Samples, normalization: Normalization
     """Return the top-1 accuracy of *network* on labelled *samples*.
 
     Raises:
-        EdgecnnError: no labels, or a network that gives no class scores.
+        EdgecnnError: no labels, or a network that gives no class scores or some that are not finite.
     """
     correct = 0
     for batch in samples:
@@ -23,5 +23,7 @@ def accuracy_of(network: Network, samples: Samples, normalization: Normalization
         scores = network.outputs(x)[0]
         if batch.y is None or scores.ndim != 2:
             raise EdgecnnError("an accuracy needs labelled samples and a network that gives class scores")
+        if not np.isfinite(scores).all():
+            raise EdgecnnError(f"network {network.name} gives scores that are NaN or infinite; check its weights")
         correct += int((scores.argmax(axis=1) == batch.y).sum())
     return Accuracy(correct, len(samples))
