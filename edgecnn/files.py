@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgecnn.errors import EdgecnnError
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -34,6 +36,22 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Write *content* to *path* so that the old file or the new one is there, never a part."""
     with written_whole(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(path: Path) -> None:
+    """See before long work that a file can be written at *path*, whose folder is made where it is missing.
+
+    Raises:
+        EdgecnnError: it cannot.
+    """
+    if path.is_dir():
+        raise EdgecnnError(f"cannot write '{path}': it is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EdgecnnError(f"cannot write '{path}': its folder: {reason}") from None
 
 
 def sha256_of(path: Path) -> str:

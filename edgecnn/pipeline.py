@@ -23,6 +23,7 @@ from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import write_bundle
+from edgecnn.files import check_writable
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
@@ -445,6 +446,7 @@ def compress_model(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
+    check_writable(path)
     subject = load_subject(
         model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +17,10 @@ _COLUMNS = ("file", "runtime", "threads", "p50", "p90", "p99", "load", "first ca
 
 
 def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tuple[int, ...]:
-    """Return the whole numbers of at least 1 that *text* lists: `1,2,4`."""
+    """Return the whole numbers from 1 to 9999 that *text* lists: `1,2,4`."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"'{text}' is not a list of whole numbers of at least 1, like 1,2,4")
+    if not all(re.fullmatch(r"[1-9][0-9]{0,3}", part) for part in parts):
+        raise click.BadParameter(f"'{text}' is not a list of whole numbers from 1 to 9999, like 1,2,4")
     return tuple(int(part) for part in parts)
 
 
@@ -75,9 +76,11 @@ def command(
     """
     from edgecnn.benchmarks.measure import Effort
     from edgecnn.benchmarks.plan import measure_files
-    from edgecnn.files import write_whole
+    from edgecnn.files import check_writable, write_whole
     from edgecnn.normalization import Normalization
 
+    if output is not None:
+        check_writable(output)
     results: list[Measurement] = []
     try:
         with showing_progress() as progress:
