@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of, write_whole
 from edgecnn.formats import Graph, TensorSpec, read_graph
 from edgecnn.normalization import Normalization
@@ -59,8 +60,16 @@ class Artifact:
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
-        """What edgecnn wrote into the file (labels, normalization, layout, ...); empty for a file others made."""
-        return json.loads(self.graph.metadata[METADATA_KEY]) if METADATA_KEY in self.graph.metadata else {}
+        """What edgecnn wrote into the file (labels, normalization, layout, ...); empty for a file others made.
+
+        Raises:
+            EdgecnnError: it is damaged.
+        """
+        try:
+            document = json.loads(self.graph.metadata.get(METADATA_KEY, b"{}"))
+        except ValueError as error:
+            raise EdgecnnError(f"{self.path}: its metadata are broken: {error}; copy or export it again") from None
+        return document if isinstance(document, dict) else {}
 
     @property
     def precision(self) -> str:

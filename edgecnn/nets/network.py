@@ -45,7 +45,8 @@ class Network:
         try:
             with torch.no_grad():
                 result = self.module(torch.from_numpy(x))
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except Exception as error:
+            # The user's own code ran: whatever it raises is told, not passed on as ours.
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise EdgecnnError(f"network {self.name} does not take inputs of shape {list(x.shape)}: {first}") from error
         return [tensor.float().numpy() for tensor in _tensors(result, self.name)]

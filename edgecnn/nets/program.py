@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -76,13 +77,19 @@ class _Program(nn.Module):
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """Have torch's own loader refuse pickles that hold more than tensors; it has an environment variable for it."""
+    """Have torch's own loader refuse pickles that hold more than tensors; it has an environment variable for it.
+
+    What it would log of a broken archive, traces and all, is kept quiet: the error says it.
+    """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.disable(level)
         if before is None:
             del os.environ[name]
         else:

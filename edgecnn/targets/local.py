@@ -28,8 +28,17 @@ class Local:
             self._folder.cleanup()
 
     def push(self, path: Path) -> str:
-        """Return the absolute path: nothing needs to be copied."""
-        return str(path.resolve())
+        """Return the absolute path: nothing needs to be copied.
+
+        Raises:
+            EdgecnnError: its name is not text, which is all that the runtimes take.
+        """
+        place = str(path.resolve())
+        try:
+            place.encode()
+        except UnicodeEncodeError:
+            raise EdgecnnError(f"{path}: the runtimes open names in UTF-8 alone; rename it") from None
+        return place
 
     def run(self, program: str) -> Process:
         """Start *program* with the Python that runs us."""
