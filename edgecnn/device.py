@@ -158,6 +158,8 @@ def load_device(name: str) -> DeviceProfile:
     """
     if name == HOST:
         return _host_profile(read_host())
+    if name.startswith(f"{HOST}:"):
+        raise EdgecnnError(f"device '{name}': {HOST} is the machine at hand, it has no variants")
     path, variant = _split(name)
     profile = read_toml(path, DeviceProfile, name=path.stem, variant=None)
     _check(profile, path)

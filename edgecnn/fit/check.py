@@ -38,9 +38,12 @@ def check_fit(
     graph = model if isinstance(model, Graph) else read_graph(model)
     file = "" if isinstance(model, Graph) else str(model)
     profile = load_device(device) if isinstance(device, str) else device or _bare(ram_bytes, flash_bytes)
-    if profile.kind == "mcu":
-        return _check_microcontroller(graph, file, profile)
-    return _check_process(graph, file, profile)
+    check = _check_microcontroller if profile.kind == "mcu" else _check_process
+    try:
+        return check(graph, file, profile)
+    except (IndexError, KeyError) as error:
+        # The reader knows that every tensor is there, not how many each kind of operator needs.
+        raise EdgecnnError(f"{file}: broken file: an operator lacks a tensor; copy or export it again") from error
 
 
 def _bare(ram_bytes: int | None, flash_bytes: int | None) -> DeviceProfile:

@@ -55,7 +55,7 @@ def _read_model(onnx: Any, model: Any, path: Path) -> Graph:
     outputs = [value.name for value in model.graph.output]
     named: Iterable[str] = (name for node in nodes for name in (*node.input, *node.output) if name)
     index = {name: i for i, name in enumerate(dict.fromkeys((*inputs, *constants, *named, *outputs)))}
-    metadata = {entry.key: entry.value.encode() for entry in model.metadata_props}
+    metadata = {_text(entry.key): _text(entry.value).encode() for entry in model.metadata_props}
     quant = _quantization(metadata)
     tensors = tuple(_tensor(onnx, name, shapes.get(name), sizes.get(name), quant.get(name)) for name in index)
     operators = tuple(_operator(node, index, shapes) for node in nodes)
@@ -99,6 +99,11 @@ def _constant_of(onnx: Any, node: Any) -> Any:
         kind = onnx.TensorProto.STRING
     is_list = attribute.name.endswith("s")
     return onnx.helper.make_tensor("", kind, [len(value)] if is_list else [], value if is_list else [value])
+
+
+def _text(value: str | bytes) -> str:
+    """Return a string of the file; protobuf gives bytes where they are not UTF-8, which are replaced."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _stored_bytes(onnx: Any, tensor: Any) -> int:
@@ -183,6 +188,7 @@ def _tensor(
     quant: QuantParams | None,
 ) -> Tensor:
     shape, dtype = stated or ((), "undefined")
+    name = _text(name)
     if stored_bytes is None:
         code = onnx.TensorProto.UNDEFINED if dtype in ("undefined", "string") else _code(onnx, dtype)
         return Tensor(name, shape, dtype, quant, size_bytes=(prod(shape) * _bits(onnx, code) + 7) // 8)
@@ -203,12 +209,12 @@ def _operator(node: Any, index: Mapping[str, int], shapes: _Shapes) -> Operator:
             options[f"{stem}_h"], options[f"{stem}_w"] = attribute.ints
     outputs = [name for name in node.output if name]
     return Operator(
-        kind=node.op_type,
+        kind=_text(node.op_type),
         inputs=tuple(index[name] if name else -1 for name in node.input),
         outputs=tuple(index[name] for name in outputs),
         macs=_macs(node, options, {name: shape for name, (shape, _) in shapes.items()}),
         options=options,
-        name=node.name or (outputs[0] if outputs else ""),
+        name=_text(node.name or (outputs[0] if outputs else "")),
     )
 
 
