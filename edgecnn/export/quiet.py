@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -39,9 +40,10 @@ def quiet(what: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise EdgecnnError(f"{what} failed: {type(error).__name__}: {' '.join(lines[:2])[:300]}") from error
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
         logging.disable(level)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # the disk with the sink is full: nobody wanted to read it
+                stream.flush()
         for number, copy in enumerate(saved, start=1):
             os.dup2(copy, number)
             os.close(copy)
