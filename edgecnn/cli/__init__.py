@@ -6,17 +6,16 @@ import errno
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 import edgecnn
+from edgecnn.cli.interruption import interruptible, interruption_code
 from edgecnn.errors import EXTRAS, EdgecnnError, missing_package, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
@@ -32,9 +31,6 @@ COMMANDS = {
 }
 
 COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us
-
-INTERRUPTED = 130  # the shell's code for a program ended by Ctrl-C
-TERMINATED = 143  # the same, ended by `kill`
 
 
 class LazyGroup(click.Group):
@@ -90,15 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read here rather than by click, which may fail before it has parsed it.
     debug = "--debug" in given
     try:
-        signal.signal(signal.SIGTERM, _end)
-        with cli.make_context("edgecnn", given) as context:
+        with interruptible(), cli.make_context("edgecnn", given) as context:
             code = cli.invoke(context)
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
-    except Terminated:
-        fail("ended from outside; files that were there before are whole", TERMINATED, debug)
     except (KeyboardInterrupt, click.Abort):
-        fail("interrupted; files that were there before are whole", INTERRUPTED, debug)
+        fail("interrupted; files that were there before are whole", interruption_code(), debug)
     except EdgecnnError as error:
         fail(str(error), error.exit_code, debug)
     except click.ClickException as error:
@@ -120,14 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = " ".join(str(error).split())[:300]
         fail(f"unexpected {type(error).__name__}: {text} (--debug shows where)", 2, debug)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-class Terminated(KeyboardInterrupt):
-    """`kill` ends a program the way Ctrl-C does: what it holds is given back on the way out."""
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _prepare_streams() -> None:

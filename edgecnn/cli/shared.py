@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import click
 
+from edgecnn.cli.interruption import check_interruption
 from edgecnn.errors import EdgecnnError
-from edgecnn.progress import Progress, silent
+from edgecnn.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,9 +106,9 @@ def warn(message: str) -> None:
 
 @contextmanager
 def showing_progress() -> Iterator[Progress]:
-    """Yield a progress that draws on standard error; quiet when that is not a terminal."""
+    """Yield a progress that draws on standard error, quiet when that is not a terminal; interrupted work ends there."""
     if not sys.stderr.isatty():
-        yield silent
+        yield _show_nothing
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -124,12 +125,17 @@ def showing_progress() -> Iterator[Progress]:
 
         def show(step: str, done: int = 0, total: int | None = None) -> None:
             nonlocal current
+            check_interruption()
             if step != current:
                 current = step
                 bars.reset(task, description=step, total=total)
             bars.update(task, completed=done, total=total)
 
         yield show
+
+
+def _show_nothing(step: str, done: int = 0, total: int | None = None) -> None:
+    check_interruption()
 
 
 def model_options(command: F) -> F:
