@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.files import written_whole
+from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.shipped import from_table
 from edgecnn.tables import load_attribute
@@ -44,11 +44,10 @@ class Checkpoint:
 
     def save(self, path: Path, module: nn.Module) -> None:
         """Write the weights of *module* and this description to *path*, whole or not at all."""
-        save_file = require("safetensors.torch", "torch").save_file
+        serialize = require("safetensors.torch", "torch").save
         document = dataclasses.asdict(self) | {"schema_version": SCHEMA_VERSION}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-        with written_whole(path) as partial:
-            save_file(state, str(partial), metadata={_KEY: json.dumps(document)})
+        write_whole(path, serialize(state, metadata={_KEY: json.dumps(document)}))
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint | None:

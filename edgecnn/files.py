@@ -28,6 +28,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write does not say where
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
