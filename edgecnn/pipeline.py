@@ -260,13 +260,12 @@ def _facts(subject: Subject) -> FileFacts:
         normalization=subject.normalization,
         labels=subject.labels,
         weights_sha256=subject.network.weights_sha256() if subject.network else source,
-        calibration=subject.data.name,
     )
 
 
 def _write_float(subject: Subject, format_name: str, staging: Path) -> Artifact:
     path = staging / f"{subject.name}.fp32.{format_name}"
-    facts = replace(_facts(subject), calibration=None)
+    facts = _facts(subject)
     if subject.network is None:
         from edgecnn.export.onnx import simplify_onnx
 
@@ -287,10 +286,9 @@ def _write(
     if precision == "fp32":
         return float_file
     path = staging / f"{subject.name}.{precision}.{float_file.format}"
-    calibration = CalibrationInputs(subject.data.calibration(recipe.calibration.samples), subject.normalization)
-    return quantize(
-        float_file, path, precision, recipe=recipe, calibration=calibration, facts=_facts(subject), progress=progress
-    )
+    samples = subject.data.calibration(recipe.calibration.samples)
+    calibration = CalibrationInputs(samples, subject.normalization, subject.data.name)
+    return quantize(float_file, path, precision, recipe=recipe, calibration=calibration, progress=progress)
 
 
 def _verify(

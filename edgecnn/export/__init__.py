@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from edgecnn.recipe import PRECISIONS, Recipe
 from edgecnn.samples import Samples
 from edgecnn.tables import Table
 
-__all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "quantize"]
+__all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "quantize", "quantized_metadata", "versions"]
 
 _QUANTIZERS = Table(
     "format to quantize",
@@ -25,14 +25,12 @@ _QUANTIZERS = Table(
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What travels in every file as metadata; the writers add precision, layout and quantization."""
+    """What travels in every file as metadata; the writers add precision, layout, tools and calibration."""
 
     model: str
     normalization: Normalization | None = None
     labels: tuple[str, ...] | None = None
     weights_sha256: str | None = None
-    calibration: str | None = None  # the data set that the ranges come from
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self, **written: Any) -> dict[str, Any]:
         """Return the metadata document, with what the writer knows in *written*."""
@@ -45,8 +43,6 @@ class FileFacts:
             "normalization": None if norm is None else {"mean": list(norm.mean), "std": list(norm.std)},
             "labels": None if self.labels is None else list(self.labels),
             "weights_sha256": self.weights_sha256,
-            "calibration": self.calibration,
-            **self.more,
             **written,
         }
 
@@ -57,6 +53,7 @@ class CalibrationInputs:
 
     samples: Samples
     normalization: Normalization | None
+    source: str | None = None  # the data set's name
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -76,10 +73,9 @@ def quantize(
     *,
     recipe: Recipe | None = None,
     calibration: CalibrationInputs | None = None,
-    facts: FileFacts | None = None,
     progress: Progress = silent,
 ) -> Artifact:
-    """Write the float file *artifact* at another *precision* to *path*.
+    """Write the float file *artifact* at another *precision* to *path*, with all that its metadata says.
 
     Args:
         artifact: an fp32 file that `to_onnx` or `to_tflite` wrote.
@@ -87,7 +83,6 @@ def quantize(
         precision: `fp16`, `w8` (dynamic), `w8a8` (static; needs *calibration*), as the format allows.
         recipe: gives the dtype of input and output of a w8a8 file; None: float.
         calibration: samples that the activations' ranges come from.
-        facts: metadata for the file; None: its name alone.
         progress: told how far the calibration is.
 
     Raises:
@@ -100,7 +95,32 @@ def quantize(
     if artifact.precision != "fp32":
         raise EdgecnnError(f"{artifact.path} is {artifact.precision} already; quantize the fp32 file")
     quantizer = _QUANTIZERS.load(artifact.format)
-    recipe = recipe or Recipe("", "", {})
-    facts = facts or FileFacts(path.stem)
-    quantizer(artifact, path, precision, recipe=recipe, calibration=calibration, facts=facts, progress=progress)
+    calibrated = calibration if precision == "w8a8" else None
+    quantizer(artifact, path, precision, recipe or Recipe("", "", {}), calibrated, progress)
     return Artifact.open(path)
+
+
+def quantized_metadata(
+    artifact: Artifact,
+    precision: str,
+    recipe: Recipe,
+    calibration: CalibrationInputs | None,
+    packages: tuple[str, ...],
+    **written: Any,
+) -> dict[str, Any]:
+    """Return the metadata of a file quantized from *artifact* with the help of *packages*."""
+    return {
+        **artifact.metadata,
+        "precision": precision,
+        "layout": artifact.layout,
+        "recipe": recipe.name or None,
+        "calibration": calibration and calibration.source,
+        "calibration_samples": len(calibration) if calibration is not None else None,
+        "tools": {**artifact.metadata.get("tools", {}), **versions(packages)},
+        **written,
+    }
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the installed version of each package."""
+    return {package: version(package) for package in packages}

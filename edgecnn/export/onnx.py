@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.export import FileFacts
+from edgecnn.export import FileFacts, versions
+from edgecnn.export.means import pool_means
 from edgecnn.export.quiet import quiet
 from edgecnn.files import written_whole
 
@@ -41,6 +41,7 @@ def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: 
         buffer = io.BytesIO()
         program.save(buffer)
         model, simplified = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
+        pool_means(onnx, model)
     if not simplified:
         raise EdgecnnError("ONNX export: onnxsim changed what the network computes; please report the network")
     facts = facts or FileFacts(path.stem)
@@ -61,6 +62,7 @@ def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:
     shapes = {spec.name: list(spec.shape) for spec in source.inputs}
     with quiet("ONNX export"):
         model, simplified = onnxsim.simplify(onnx.load(source.path), overwrite_input_shapes=shapes)
+        pool_means(onnx, model)
     if not simplified:
         raise EdgecnnError(f"{source.path}: onnxsim changed what the network computes; please report the network")
     save_onnx(model, path, facts.to_json(precision="fp32", layout=source.layout, tools=versions(TOOLS[1:])))
@@ -82,8 +84,3 @@ def save_onnx(model: Any, path: Path, metadata: dict[str, Any]) -> None:
         onnx.checker.check_model(model, full_check=True)
     with written_whole(path) as partial:
         partial.write_bytes(model.SerializeToString())
-
-
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the installed version of each package."""
-    return {package: version(package) for package in packages}

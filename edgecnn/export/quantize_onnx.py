@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecnn.artifact import Artifact
-from edgecnn.errors import require
-from edgecnn.export import CalibrationInputs, FileFacts
-from edgecnn.export.onnx import TOOLS, save_onnx, versions
+from edgecnn.errors import EdgecnnError, require
+from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quiet import quiet
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
@@ -22,10 +24,8 @@ def quantize_onnx(
     artifact: Artifact,
     path: Path,
     precision: str,
-    *,
     recipe: Recipe,
     calibration: CalibrationInputs | None,
-    facts: FileFacts,
     progress: Progress,
 ) -> None:
     """Write the fp32 file *artifact* to *path* as `w8` (dynamic) or `w8a8` (static, QDQ)."""
@@ -39,33 +39,22 @@ def quantize_onnx(
             # The kernels of ConvInteger exist for unsigned weights alone.
             quantization.quantize_dynamic(prepared, quantized, weight_type=quantization.QuantType.QUInt8)
         else:
-            assert calibration is not None
+            assert calibration is not None  # `quantize` has seen to it
             quantization.quantize_static(
                 prepared,
                 quantized,
                 _reader(quantization, calibration, artifact.inputs[0].name, progress),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
-                activation_type=quantization.QuantType.QInt8,
+                # With signed activations onnxruntime leaves what surrounds a residual connection in float on x86.
+                activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 # onnxruntime asks for a stride that divides the number of samples.
                 extra_options={"CalibStridedMinMax": math.gcd(CHUNK, len(calibration))},
             )
         model = onnx.load(quantized)
-    ends = {}
-    if precision == "w8a8":
-        if recipe.input_dtype == "int8":
-            ends.update(_strip_input(onnx, model))
-        if recipe.output_dtype == "int8":
-            ends.update(_strip_outputs(onnx, model))
-    metadata = facts.to_json(
-        precision=precision,
-        layout=artifact.layout,
-        tools=versions((*TOOLS, "onnxruntime")),
-        recipe=recipe.name,
-        quantization=ends,
-        calibration_samples=len(calibration) if calibration is not None and precision == "w8a8" else None,
-    )
+    ends = _integer_ends(onnx, model, recipe) if precision == "w8a8" else {}
+    metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends)
     save_onnx(model, path, metadata)
 
 
@@ -90,39 +79,37 @@ def _reader(quantization: Any, calibration: CalibrationInputs, name: str, progre
     return Reader()
 
 
-def _strip_input(onnx: Any, model: Any) -> dict[str, Any]:
-    """Let the graph begin with int8: take the QuantizeLinear off its input, whose parameters go to the metadata."""
+def _integer_ends(onnx: Any, model: Any, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Let the graph take and give int8 where *recipe* says so; return scale and zero point of each such end by name.
+
+    The tensors inside are uint8, so the stored numbers are shifted by 128 and the zero points with them.
+    """
     graph = model.graph
-    entry = graph.input[0]
-    first = [node for node in graph.node if entry.name in node.input]
-    if len(first) != 1 or first[0].op_type != "QuantizeLinear":
-        return {}
-    _rename_uses(graph, first[0].output[0], entry.name)
-    entry.type.tensor_type.elem_type = onnx.TensorProto.INT8
-    return {entry.name: _take(onnx, graph, first[0])}
+    ends: dict[str, dict[str, Any]] = {}
+    for wanted, entries, inner, outer in (
+        (recipe.input_dtype, graph.input, "QuantizeLinear", "DequantizeLinear"),
+        (recipe.output_dtype, graph.output, "DequantizeLinear", "QuantizeLinear"),
+    ):
+        for entry in entries if wanted == "int8" else ():
+            converts = [n for n in graph.node if n.op_type == inner and entry.name in (*n.input[:1], *n.output)]
+            if len(converts) != 1:
+                raise EdgecnnError(f"'{entry.name}' is not quantized, so it cannot be int8; let the recipe say float32")
+            values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+            _, scale, zero_point = converts[0].input
+            shifted = np.asarray(int(values[zero_point]) - 128, np.int8)
+            graph.initializer.append(onnx.numpy_helper.from_array(shifted, f"{entry.name}_zero_point_int8"))
+            inside = f"{entry.name}_float"
+            _rename(graph, entry.name, inside)
+            names = (entry.name, inside) if outer == "DequantizeLinear" else (inside, entry.name)
+            node = onnx.helper.make_node(outer, [names[0], scale, f"{entry.name}_zero_point_int8"], [names[1]])
+            graph.node.insert(0 if outer == "DequantizeLinear" else len(graph.node), node)
+            entry.type.tensor_type.elem_type = onnx.TensorProto.INT8
+            ends[entry.name] = {"scale": [float(values[scale])], "zero_point": [int(shifted)]}
+    return ends
 
 
-def _strip_outputs(onnx: Any, model: Any) -> dict[str, Any]:
-    """Let the graph end with int8: take the DequantizeLinear off each output."""
-    graph, found = model.graph, {}
-    for exit_ in graph.output:
-        last = [node for node in graph.node if exit_.name in node.output]
-        if len(last) == 1 and last[0].op_type == "DequantizeLinear":
-            _rename_uses(graph, last[0].input[0], exit_.name)
-            exit_.type.tensor_type.elem_type = onnx.TensorProto.INT8
-            found[exit_.name] = _take(onnx, graph, last[0])
-    return found
-
-
-def _take(onnx: Any, graph: Any, node: Any) -> dict[str, Any]:
-    """Remove *node* and return its scale and zero point."""
-    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    graph.node.remove(node)
-    scale, zero_point = values[node.input[1]], values[node.input[2]]
-    return {"scale": [float(scale)], "zero_point": [int(zero_point)]}
-
-
-def _rename_uses(graph: Any, old: str, new: str) -> None:
+def _rename(graph: Any, old: str, new: str) -> None:
+    """Give a tensor another name wherever a node reads or writes it."""
     for node in graph.node:
         for names in (node.input, node.output):
             for index, name in enumerate(names):

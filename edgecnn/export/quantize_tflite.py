@@ -12,10 +12,9 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import require
-from edgecnn.export import CalibrationInputs, FileFacts
-from edgecnn.export.onnx import versions
+from edgecnn.export import CalibrationInputs, quantized_metadata
 from edgecnn.export.quiet import quiet
-from edgecnn.export.tflite import TOOLS, save_tflite
+from edgecnn.export.tflite import save_tflite
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
 
@@ -26,10 +25,8 @@ def quantize_tflite(
     artifact: Artifact,
     path: Path,
     precision: str,
-    *,
     recipe: Recipe,
     calibration: CalibrationInputs | None,
-    facts: FileFacts,
     progress: Progress,
 ) -> None:
     """Write the fp32 file *artifact* to *path* as `fp16`, `w8` or `w8a8`."""
@@ -37,17 +34,11 @@ def quantize_tflite(
         quantizers = require("ai_edge_quantizer.quantizer", "torch")
         content, rules = artifact.path.read_bytes(), _recipe(precision, recipe)
         ranges = None
-        if precision == "w8a8" and calibration is not None:
+        if calibration is not None:
             ranges = _ranges(content, rules, calibration, artifact.layout, progress)
         quantizer = quantizers.Quantizer(content, rules)
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    metadata = facts.to_json(
-        precision=precision,
-        layout=artifact.layout,
-        tools=versions((*TOOLS, "ai-edge-quantizer")),
-        recipe=recipe.name,
-        calibration_samples=len(calibration) if calibration is not None and precision == "w8a8" else None,
-    )
+    metadata = quantized_metadata(artifact, precision, recipe, calibration, ("ai-edge-quantizer",))
     save_tflite(bytes(result.quantized_model), path, metadata)
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import require
-from edgecnn.export import FileFacts
-from edgecnn.export.onnx import versions
+from edgecnn.export import FileFacts, versions
 from edgecnn.export.quiet import quiet
 from edgecnn.files import write_whole
 

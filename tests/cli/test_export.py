@@ -38,7 +38,7 @@ def test_export_json_holds_what_scripts_rely_on(digits_checkpoint: Path, tmp_pat
         assert Path(file["path"]).stat().st_size == file["size_bytes"]
         assert 0.9 < file["accuracy"]["low"] < file["accuracy"]["top1"] <= 1
         assert set(file["parity"]) == {"max_abs_diff", "sqnr_db", "top1_agreement", "n"}
-    assert "w8a8.onnx still computes in float: ReduceMean" in run.stderr
+        assert file["float_operators"] == []
 
 
 def test_a_broken_limit_is_exit_code_3(digits_checkpoint: Path, tmp_path: Path) -> None:
