@@ -72,6 +72,9 @@ class Checkpoint:
     def rebuild(self, path: Path) -> nn.Module:
         """Return the module with the weights of *path*, in evaluation mode.
 
+        This calls the factory, whatever it is: a file must not choose which code runs, so `edgecnn.build` lets only
+        networks of ours and of torchvision through on a file's word.
+
         Raises:
             EdgecnnError: the factory is not there, or the weights do not fit what it builds.
         """

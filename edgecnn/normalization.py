@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,14 @@ import numpy.typing as npt
 from edgecnn.errors import EdgecnnError
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How images come to a network's size: the shorter side scaled to so many pixels, then the centre cut out."""
+
+    shorter_side: int
+    interpolation: str = "bilinear"  # or "bicubic", "nearest"
 
 
 @dataclass(frozen=True)
@@ -72,3 +81,10 @@ class Normalization:
             )
         scale, shift = (part.reshape(1, -1, *(1,) * (pixels.ndim - 2)) for part in self._scale_and_shift())
         return np.asarray(pixels.astype(np.float32) * scale - shift)
+
+
+def ready(x: npt.NDArray[Any], normalization: Normalization | None) -> npt.NDArray[np.float32]:
+    """Return samples [N, ...] as a network takes them: pixels normalised (None: to 0…1), floats as they are."""
+    if x.dtype == np.uint8:
+        return (normalization or Normalization()).apply(x)
+    return x.astype(np.float32, copy=False)

@@ -63,6 +63,35 @@ def test_a_removed_layer_becomes_an_identity(tmp_path: Path) -> None:
         assert torch.equal(build(str(tmp_path / "a.safetensors")).module(x), network.module(x))
 
 
+def test_a_file_does_not_choose_the_code_that_runs(tmp_path: Path) -> None:
+    """A checkpoint that names a factory of its own is refused before anything of it is called."""
+    mark = tmp_path / "ran"
+    document = {"schema_version": 1, "factory": "subprocess:check_output", "arguments": {"args": ["touch", str(mark)]}}
+    for factory in ("subprocess:check_output", "torchvision.models:os", "edgecnn.nets.network:build", "os:getcwd"):
+        metadata = {"edgecnn": json.dumps(document | {"factory": factory})}
+        save_file({"w": torch.zeros(1)}, str(tmp_path / "evil.safetensors"), metadata=metadata)
+        with pytest.raises(EdgecnnError, match="not edgecnn's; where you trust it, name it"):
+            build(str(tmp_path / "evil.safetensors"))
+    assert not mark.exists()
+
+
+def test_the_users_own_network_is_rebuilt_when_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pruned network of the user's own code is refused by its file alone, and rebuilt by factory and --weights."""
+    body = "nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(288, 4))"
+    code = f"from torch import nn\n\ndef net():\n    return {body}\n"
+    (tmp_path / "own_net_for_checkpoint.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    network = build("own_net_for_checkpoint:net")
+    assert network.checkpoint is not None
+    small = prune(network.module, (1, 8, 8), PruneConfig(0.5))
+    network.checkpoint.save(tmp_path / "small.safetensors", small)
+    with pytest.raises(EdgecnnError, match=r"own_net_for_checkpoint:net --weights"):
+        build("small.safetensors")
+    x = torch.randn(1, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(build("own_net_for_checkpoint:net", weights="small.safetensors").module(x), small(x))
+
+
 def test_weights_alone_say_how_to_name_the_network(tmp_path: Path) -> None:
     """A safetensors file without our description is told from a checkpoint."""
     save_file({"conv.weight": torch.zeros(1)}, str(tmp_path / "w.safetensors"))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 
@@ -59,7 +59,7 @@ def train(
     for epoch in range(config.epochs):
         for batch in training.shuffled(config.seed + epoch).batched(config.batch_size):
             assert batch.y is not None
-            x = (normalization or Normalization()).apply(batch.x) if batch.x.dtype == np.uint8 else batch.x
+            x = ready(batch.x, normalization)
             logits = trained(_shifted(torch.from_numpy(x), config.shift, rng))
             loss = functional.cross_entropy(logits, torch.from_numpy(batch.y), label_smoothing=config.label_smoothing)
             if not torch.isfinite(loss):

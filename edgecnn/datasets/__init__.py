@@ -2,43 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
 from edgecnn.tables import Table
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set with its splits; the calibration samples are taken from *training*, never from *evaluation*."""
+    """A data set with its splits, each read when first asked for: a board that evaluates never reads the training part.
+
+    The calibration samples are taken from *training*, never from *evaluation*.
+    """
 
     name: str
-    training: Samples
-    evaluation: Samples
+    read_training: Callable[[], Samples]
+    read_evaluation: Callable[[], Samples]
     normalization: Normalization | None  # None: the samples are what the network wants already
     labels: tuple[str, ...] | None  # class names; None where the samples bear no labels
+
+    @cached_property
+    def training(self) -> Samples:
+        """The samples to learn and calibrate from."""
+        return self.read_training()
+
+    @cached_property
+    def evaluation(self) -> Samples:
+        """The samples to judge by."""
+        return self.read_evaluation()
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample, (C, H, W)."""
-        return self.training.shape
+        return self.evaluation.shape
 
     def calibration(self, count: int) -> Samples:
         """Return *count* training samples, the same ones each time."""
         return self.training.take(count, seed=1)
 
 
+def in_memory(
+    name: str,
+    training: Samples,
+    evaluation: Samples,
+    normalization: Normalization | None,
+    labels: tuple[str, ...] | None,
+) -> Dataset:
+    """Return a data set whose two parts are at hand."""
+    return Dataset(name, lambda: training, lambda: evaluation, normalization, labels)
+
+
 @dataclass(frozen=True)
 class DataRequest:
-    """Where to look for a data set, and how large its images are wanted (None: as they are)."""
+    """Where to look for a data set, and how images in files are brought to one size."""
 
     argument: str = ""  # what stands behind the colon
     data_dir: Path | None = None
     download: bool = False
-    side: tuple[int, int] | None = None  # (H, W) in pixels
+    side: tuple[int, int] | None = None  # (H, W) in pixels; None: as the images are
+    resize: Resize | None = None  # None: the shorter side becomes that of *side*
 
 
 DATASETS = Table(
@@ -61,8 +88,11 @@ def open_dataset(
     *,
     download: bool = False,
     side: tuple[int, int] | None = None,
+    resize: Resize | None = None,
 ) -> Dataset:
     """Return the data set *name*, found under *data_dir* or `$EDGECNN_DATA`.
+
+    *side* (H, W) and *resize* say what becomes of images in files; other data sets have their size.
 
     Raises:
         EdgecnnError: unknown name, or the data are not there; the message says where it looked and how to get them.
@@ -73,6 +103,6 @@ def open_dataset(
     opener = DATASETS.load(kind)
     if kind in ("folder", "npz") and not argument:
         raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{'DIR' if kind == 'folder' else 'FILE'}")
-    dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side))
+    dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, resize))
     assert isinstance(dataset, Dataset)
     return dataset

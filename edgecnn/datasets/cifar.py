@@ -55,11 +55,11 @@ def _dataset(
     labels: tuple[str, ...],
     normalization: Normalization,
 ) -> Dataset:
-    splits = []
-    for paths in (training, evaluation):
+    def read(paths: Sequence[Path]) -> Samples:
         parts = [_read(path, label_bytes) for path in paths]
-        splits.append(Samples.of(np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])))
-    return Dataset(name, splits[0], splits[1], normalization, labels)
+        return Samples.of(np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts]))
+
+    return Dataset(name, lambda: read(training), lambda: read(evaluation), normalization, labels)
 
 
 def _read(path: Path, label_bytes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

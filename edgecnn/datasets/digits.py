@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecnn.datasets import DataRequest, Dataset
+from edgecnn.datasets import DataRequest, Dataset, in_memory
 from edgecnn.errors import require
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
@@ -17,4 +17,4 @@ def open_digits(request: DataRequest) -> Dataset:
     loaded = require("sklearn.datasets", "torch").load_digits()
     pixels = np.rint(loaded.images * (255 / 16)).astype(np.uint8)[:, None]  # the publisher's range is 0…16
     training, evaluation = Samples.of(pixels, loaded.target).split(EVALUATION_SHARE)
-    return Dataset("digits", training, evaluation, Normalization(), tuple(str(digit) for digit in range(10)))
+    return in_memory("digits", training, evaluation, Normalization(), tuple(str(digit) for digit in range(10)))

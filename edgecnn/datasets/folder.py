@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.datasets import DataRequest, Dataset
+from edgecnn.datasets import DataRequest, Dataset, in_memory
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
 
 EVALUATION_SHARE = 0.2
@@ -19,11 +19,12 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", "
 
 
 class ImageFiles:
-    """Images decoded when asked for: RGB, the shorter side scaled to 8/7 of *side*, then the centre cut out."""
+    """Images decoded when asked for, RGB; one of another size than *side* is scaled, and the centre cut out."""
 
-    def __init__(self, paths: Sequence[Path], side: tuple[int, int]) -> None:
+    def __init__(self, paths: Sequence[Path], side: tuple[int, int], resize: Resize | None) -> None:
         self.paths = paths
         self.side = side
+        self.resize = resize
         self._pillow = require("PIL.Image", "torch")
 
     def __len__(self) -> int:
@@ -36,18 +37,30 @@ class ImageFiles:
 
     def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
         height, width = self.side
-        try:
-            with self._pillow.open(path) as opened:
-                image = opened.convert("RGB")
-        except (OSError, ValueError) as error:
-            raise EdgecnnError(f"{path}: not a readable image ({error}); remove or replace it") from None
-        # The evaluation transform of torchvision's ImageNet weights: 256 for the shorter side, 224 cut out of it.
-        scale = max(height / image.height, width / image.width) * 8 / 7
-        size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-        image = image.resize(size, self._pillow.Resampling.BILINEAR)
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        cut = image.crop((left, top, left + width, top + height))
-        return np.asarray(cut, np.uint8).transpose(2, 0, 1)
+        image = decode(self._pillow, path)
+        if (image.height, image.width) != self.side:
+            # Without word from the network's makers the shorter side becomes that of the network.
+            how = self.resize or Resize(0)
+            scale = max(height / image.height, width / image.width)
+            scale = max(scale, how.shorter_side / min(image.height, image.width))
+            size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+            image = image.resize(size, self._pillow.Resampling[how.interpolation.upper()])
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            image = image.crop((left, top, left + width, top + height))
+        return np.asarray(image, np.uint8).transpose(2, 0, 1)
+
+
+def decode(pillow: Any, path: Path) -> Any:
+    """Return the image at *path* as Pillow's RGB image.
+
+    Raises:
+        EdgecnnError: the file is no readable image.
+    """
+    try:
+        with pillow.open(path) as opened:
+            return opened.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise EdgecnnError(f"{path}: not a readable image ({error}); remove or replace it") from None
 
 
 def open_folder(request: DataRequest) -> Dataset:
@@ -59,25 +72,24 @@ def open_folder(request: DataRequest) -> Dataset:
     root = Path(request.argument)
     if not root.is_dir():
         raise EdgecnnError(f"no folder at '{root}' (for --data folder:DIR)")
-    side = request.side or (224, 224)
     train = root / "train"
     held_out = next((root / name for name in ("val", "test", "validation") if (root / name).is_dir()), None)
     if train.is_dir() and held_out is not None:
-        classes, training = _read(train, side)
-        other, evaluation = _read(held_out, side)
+        classes, training = _read(train, request)
+        other, evaluation = _read(held_out, request)
         if classes != other:
             raise EdgecnnError(
                 f"{root}: {train.name} and {held_out.name} have different classes; they must be the same"
             )
     else:
-        classes, everything = _read(root, side)
+        classes, everything = _read(root, request)
         training, evaluation = everything.split(EVALUATION_SHARE)
     if not len(evaluation):
         raise EdgecnnError(f"{root}: too few images to hold some back for evaluation; give at least 5 a class")
-    return Dataset(root.name, training, evaluation, Normalization.parse("imagenet"), classes)
+    return in_memory(root.name, training, evaluation, Normalization.parse("imagenet"), classes)
 
 
-def _read(root: Path, side: tuple[int, int]) -> tuple[tuple[str, ...], Samples]:
+def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:
     classes = tuple(sorted(folder.name for folder in root.iterdir() if folder.is_dir()))
     paths: list[Path] = []
     labels: list[int] = []
@@ -87,4 +99,13 @@ def _read(root: Path, side: tuple[int, int]) -> tuple[tuple[str, ...], Samples]:
         labels += [label] * len(found)
     if not paths:
         raise EdgecnnError(f"{root}: no images; put them into one folder a class, {root / 'cat' / '1.jpg'} say")
-    return classes, Samples.of(ImageFiles(paths, side), np.asarray(labels))
+    side = request.side or _common_side(paths)
+    return classes, Samples.of(ImageFiles(paths, side, request.resize), np.asarray(labels))
+
+
+def _common_side(paths: Sequence[Path]) -> tuple[int, int]:
+    """Return the height and width of the first few images where they agree, else 224, the custom of ImageNet."""
+    pillow = require("PIL.Image", "torch")
+    sizes = {decode(pillow, path).size for path in paths[:: max(1, len(paths) // 16)]}
+    width, height = sizes.pop() if len(sizes) == 1 else (224, 224)
+    return height, width

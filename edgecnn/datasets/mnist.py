@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,15 @@ def _open(
 ) -> Dataset:
     files = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     layouts = [[folder + file + packed for file in files] for folder in folders for packed in ("", ".gz")]
-    train_x, train_y, test_x, test_y = (read_idx(path) for path in find_files(request, name, layouts))
-    training, evaluation = Samples.of(train_x[:, None], train_y), Samples.of(test_x[:, None], test_y)
-    return Dataset(name, training, evaluation, normalization, labels)
+    train_x, train_y, test_x, test_y = find_files(request, name, layouts)
+
+    def read(images: Path, classes: Path) -> Samples:
+        x, y = read_idx(images), read_idx(classes)
+        if x.ndim != 3 or y.shape != x.shape[:1]:
+            raise EdgecnnError(f"{images}: {list(x.shape)} images with {list(y.shape)} labels; fetch both again")
+        return Samples.of(x[:, None], y)
+
+    return Dataset(name, lambda: read(train_x, train_y), lambda: read(test_x, test_y), normalization, labels)
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
@@ -56,5 +63,5 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         if zeros != 0 or kind != 8:
             raise ValueError("not an idx file of bytes")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (ValueError, struct.error, EOFError, gzip.BadGzipFile) as error:
+    except (ValueError, struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise EdgecnnError(f"{path}: not a whole idx file ({error}); fetch it again") from None

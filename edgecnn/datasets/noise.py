@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.datasets import Dataset
+from edgecnn.datasets import Dataset, in_memory
 from edgecnn.samples import Samples
 
 
@@ -32,4 +32,4 @@ class Noise:
 
 def noise(shape: tuple[int, ...], count: int) -> Dataset:
     """Return *count* samples of noise for calibration and as many others for comparison; no labels."""
-    return Dataset("noise", Samples.of(Noise(shape, count, 0)), Samples.of(Noise(shape, count, 1)), None, None)
+    return in_memory("noise", Samples.of(Noise(shape, count, 0)), Samples.of(Noise(shape, count, 1)), None, None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.datasets import DataRequest, Dataset
+from edgecnn.datasets import DataRequest, Dataset, in_memory
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
@@ -46,7 +46,7 @@ def open_npz(request: DataRequest) -> Dataset:
         raise EdgecnnError(f"{path}: too few samples to split into training and evaluation; give at least 10")
     classes = _class_names(path, arrays, training, evaluation)
     normalization = Normalization() if training.images[:1].dtype == np.uint8 else None
-    return Dataset(path.stem, training, evaluation, normalization, classes)
+    return in_memory(path.stem, training, evaluation, normalization, classes)
 
 
 def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
@@ -61,10 +61,16 @@ def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_nam
         x = x.astype(np.float32, copy=False)
         if not np.isfinite(x).all():
             raise EdgecnnError(f"{path}: '{x_name}' holds values that are not finite")
+    if x.ndim == 3 and x.dtype == np.uint8:
+        x = x[:, None]  # grey images
     if x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     if y is not None and (y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or y.min(initial=0) < 0):
-        raise EdgecnnError(f"{path}: '{y_name}' must hold one class number a sample, found {y.dtype} {list(y.shape)}")
+        lowest = f", the lowest {y.min()}" if y.size and np.issubdtype(y.dtype, np.integer) else ""
+        raise EdgecnnError(
+            f"{path}: '{y_name}' must hold one class number a sample, from 0 on; "
+            f"found {y.dtype} {list(y.shape)}{lowest}"
+        )
     return Samples.of(x, y)
 
 

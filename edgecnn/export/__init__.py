@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, unknown_name
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import PRECISIONS, Recipe
 from edgecnn.samples import Samples
@@ -61,9 +61,7 @@ class CalibrationInputs:
     def __getitem__(self, index: int) -> Any:
         """Return sample *index*, float32 [1, C, H, W]."""
         x = self.samples.images[self.samples.indices[index : index + 1]]
-        if x.dtype == "uint8":
-            return (self.normalization or Normalization()).apply(x)
-        return x.astype("float32", copy=False)
+        return ready(x, self.normalization)
 
 
 def quantize(

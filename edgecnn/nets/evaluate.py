@@ -7,7 +7,7 @@ import numpy as np
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, ready
 from edgecnn.samples import Samples
 
 
@@ -19,8 +19,7 @@ def accuracy_of(network: Network, samples: Samples, normalization: Normalization
     """
     correct = 0
     for batch in samples:
-        x = (normalization or Normalization()).apply(batch.x) if batch.x.dtype == np.uint8 else batch.x
-        scores = network.outputs(x)[0]
+        scores = network.outputs(ready(batch.x, normalization))[0]
         if batch.y is None or scores.ndim != 2:
             raise EdgecnnError("an accuracy needs labelled samples and a network that gives class scores")
         if not np.isfinite(scores).all():

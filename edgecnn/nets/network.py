@@ -19,7 +19,7 @@ from edgecnn.errors import EdgecnnError, require, unknown_name
 from edgecnn.nets import NETS
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import read_weight_file
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 
 MODEL_FORMS = "edgecnn:NAME, torchvision:NAME, package.module:factory, or a .safetensors, .pt2 or .onnx file"
 
@@ -35,6 +35,7 @@ class Network:
     normalization: Normalization | None = None
     labels: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = field(default=())
+    resize: Resize | None = None  # how its makers bring images to its size
 
     def outputs(self, x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Return the outputs for normalised inputs [n, C, H, W], each [n, ...].
@@ -108,27 +109,31 @@ def build(
         return _from_factory(name, NETS.rows.get(name, model), given, weights)
     if kind == "torchvision":
         return _from_torchvision(name, weights, classes)
-    return _from_factory(name, model, {}, weights)
+    # `mynet:factory` is known as mynet-factory.
+    return _from_factory(f"{kind.rpartition('.')[2]}-{name}", model, {}, weights)
 
 
 def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: str | Path | None) -> Network:
+    path = None if weights is None else Path(weights)
+    stored = Checkpoint.read(path) if path is not None and path.suffix == ".safetensors" else None
+    if path is not None and stored is not None:
+        # A checkpoint of this network, pruned perhaps: its shapes count, and what it says beside the weights.
+        return _of_checkpoint(path, dataclasses.replace(stored, factory=factory))
     module = call_factory(factory, arguments).eval()
     warnings: tuple[str, ...] = ()
-    if weights is not None:
-        stored = read_weight_file(Path(weights))
-        load_weights(module, stored, str(weights))
+    if path is not None:
+        load_weights(module, read_weight_file(path), str(path))
     elif factory in NETS.rows.values():
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",)
-    checkpoint = Checkpoint(factory, arguments)
-    stem = Path(weights).stem if weights is not None and factory in NETS.rows.values() else name
-    return _described(Network(stem, module, checkpoint, warnings=warnings))
+    else:
+        warnings = (f"{name}: no --weights given, so its accuracy is that of whatever weights its factory gives",)
+    return _described(Network(path.stem if path else name, module, Checkpoint(factory, arguments), warnings=warnings))
 
 
 def _from_torchvision(name: str, weights: str | Path | None, classes: int | None) -> Network:
     models = require("torchvision.models", "torch")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise unknown_name("torchvision network", name, known)
+    if name not in _torchvision_names():
+        raise unknown_name("torchvision network", name, _torchvision_names())
     arguments: dict[str, Any] = {}
     if weights != "DEFAULT" and classes is not None:
         arguments["num_classes"] = classes
@@ -148,6 +153,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
         if weights is not None:
             load_weights(module, read_weight_file(Path(weights)), str(weights))
     side = preset.crop_size[0]
+    resize = Resize(preset.resize_size[0], preset.interpolation.value)
     labels = tuple(enum.meta["categories"]) if weights == "DEFAULT" else None
     return Network(
         name,
@@ -157,6 +163,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
         Normalization(tuple(preset.mean), tuple(preset.std)),
         labels,
         warnings,
+        resize,
     )
 
 
@@ -168,6 +175,23 @@ def _from_checkpoint(path: Path) -> Network:
             f"{path} holds weights alone ({first}, …), not an edgecnn checkpoint; "
             f"name the network: package.module:factory --weights {path}"
         )
+    module_name, _, attribute = checkpoint.factory.partition(":")
+    ours = checkpoint.factory in NETS.rows.values()
+    if not ours and not (module_name == "torchvision.models" and attribute in _torchvision_names()):
+        # A file must not choose which code runs.
+        raise EdgecnnError(
+            f"{path} asks for '{checkpoint.factory}', code that is not edgecnn's; where you trust it, name it: "
+            f"{checkpoint.factory} --weights {path}"
+        )
+    return _of_checkpoint(path, checkpoint)
+
+
+def _torchvision_names() -> list[str]:
+    models = require("torchvision.models", "torch")
+    return list(models.list_models(module=models))
+
+
+def _of_checkpoint(path: Path, checkpoint: Checkpoint) -> Network:
     module = checkpoint.rebuild(path)
     return Network(path.stem, module, checkpoint, checkpoint.input_shape, checkpoint.normalization, checkpoint.labels)
 

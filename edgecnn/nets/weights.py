@@ -40,7 +40,8 @@ def read_weight_file(path: Path) -> dict[str, torch.Tensor]:
     state = _state_dict(loaded)
     if state is None:
         raise EdgecnnError(f"{path}: holds a {type(loaded).__name__}, no dict of tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    prefixed = all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module.") if prefixed else name: tensor for name, tensor in state.items()}
 
 
 def _state_dict(loaded: object) -> dict[str, torch.Tensor] | None:

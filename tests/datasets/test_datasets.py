@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Resize
 
 RNG = np.random.default_rng(0)
 
@@ -78,7 +79,7 @@ def test_a_cifar_pickle_runs_nothing(tmp_path: Path) -> None:
     evil = b"\x80\x02cos\nsystem\n(U" + bytes([len(f"touch {mark}")]) + f"touch {mark}".encode() + b"tR."
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(evil)
     with pytest.raises(EdgecnnError, match="fetch it again"):
-        open_dataset("cifar10", tmp_path)
+        assert open_dataset("cifar10", tmp_path).training
     assert not mark.exists()
 
 
@@ -88,7 +89,7 @@ def test_a_cut_cifar_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(EdgecnnError, match=r"test_batch\.bin.*fetch it again"):
-        open_dataset("cifar10", tmp_path)
+        assert open_dataset("cifar10", tmp_path).evaluation
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -146,6 +147,32 @@ def test_a_folder_of_images_is_split_and_sized(tmp_path: Path) -> None:
     for batch in data.evaluation:
         assert batch.y is not None
         assert ((batch.x.mean((1, 2, 3)) < 100) == batch.y.astype(bool)).all()
+
+
+def test_images_of_the_wanted_size_are_left_as_they_are(tmp_path: Path) -> None:
+    """Images that have the size asked for, or agree on one, come pixel by pixel; others are cut to their centre."""
+    pixels = RNG.integers(0, 256, (10, 12, 12, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        (tmp_path / str(number % 2)).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / str(number % 2) / f"{number}.png")
+    for side in (None, (12, 12)):
+        data = open_dataset(f"folder:{tmp_path}", side=side)
+        assert data.shape == (3, 12, 12)
+        seen = np.concatenate([b.x for b in (*data.training, *data.evaluation)])
+        assert {x.tobytes() for x in seen} == {x.transpose(2, 0, 1).tobytes() for x in pixels}
+    cut = open_dataset(f"folder:{tmp_path}", side=(6, 6), resize=Resize(12))
+    centres = {np.ascontiguousarray(x[3:9, 3:9].transpose(2, 0, 1)).tobytes() for x in pixels}
+    assert {x.tobytes() for b in cut.evaluation for x in b.x} <= centres
+
+
+def test_the_training_part_is_not_read_to_evaluate(tmp_path: Path) -> None:
+    """Evaluating CIFAR-10 reads its test file alone: a broken training file is not even opened."""
+    write_cifar10(tmp_path / "cifar-10-batches-bin", "bin")
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin").write_bytes(b"broken")
+    data = open_dataset("cifar10", tmp_path)
+    assert len(data.evaluation) == 7
+    with pytest.raises(EdgecnnError, match="data_batch_3"):
+        assert data.training
 
 
 def test_a_folder_with_its_own_parts_keeps_them(tmp_path: Path) -> None:
