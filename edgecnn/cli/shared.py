@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,9 +106,13 @@ def warn(message: str) -> None:
 
 @contextmanager
 def showing_progress() -> Iterator[Progress]:
-    """Yield a progress that draws on standard error, quiet when that is not a terminal; interrupted work ends there."""
+    """Yield a progress that draws on standard error, quiet when that is not a terminal; interrupted work ends there.
+
+    Meanwhile what the user's own network prints goes to standard error: standard output is for the result.
+    """
     if not sys.stderr.isatty():
-        yield _show_nothing
+        with redirect_stdout(sys.stderr):
+            yield _show_nothing
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

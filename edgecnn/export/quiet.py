@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, missing_package
 
 
 @contextmanager
@@ -36,6 +36,8 @@ def quiet(what: str) -> Iterator[None]:
             yield
     except (EdgecnnError, OSError, MemoryError):
         raise
+    except ModuleNotFoundError as error:
+        raise missing_package((error.name or "a package").partition(".")[0], "torch") from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise EdgecnnError(f"{what} failed: {type(error).__name__}: {' '.join(lines[:2])[:300]}") from error
