@@ -43,7 +43,7 @@ def shipped_files(kind: str) -> dict[str, Path]:
     """Return `{name: file}` for *kind*; a file of the user's own hides a shipped one of the same name."""
     found: dict[str, Path] = {}
     for folder in (shipped(kind), user_folder(kind)):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # says no, where `is_dir` raises, of a home that may not be entered
             found.update({path.stem: path for path in sorted(folder.glob("*.toml"))})
     return found
 
