@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgecnn.cli.shared import common, complete_device, print_json, print_table
-from edgecnn.device import Core, DeviceProfile, device_names, load_device
+from edgecnn.device import Core, DeviceProfile, MemoryRegion, device_names, load_device
 from edgecnn.units import format_bytes
 
 
@@ -75,4 +75,10 @@ def _print_profile(profile: DeviceProfile) -> None:
     rows = [(fact, value, profile.sources.get(fact, "-")) for fact, value in profile.facts().items()]
     print_table(f"{profile.name}: {profile.title} ({profile.kind}){variant}", ("fact", "value", "source"), rows)
     for region in profile.memory:
-        click.echo(f"{region.name}: {format_bytes(region.limit_bytes)} left for a runtime and its model")
+        click.echo(f"{region.name}: {format_bytes(region.limit_bytes)} {_what_is_left(region)}")
+
+
+def _what_is_left(region: MemoryRegion) -> str:
+    if region.system is None:
+        return "in all; what the system or the firmware takes of it is not known"
+    return "left for a runtime and its model"

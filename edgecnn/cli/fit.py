@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.shared import common, complete_device, print_json, print_table
-from edgecnn.errors import EdgecnnError
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.units import format_bytes, parse_bytes
 
@@ -17,13 +16,16 @@ DOES_NOT_FIT = 1
 @click.command("fit")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device, help="A device of `edgecnn devices`.")
-@click.option("--ram", metavar="SIZE", help="RAM of a bare microcontroller, like 64KiB; instead of --device.")
-@click.option("--flash", metavar="SIZE", help="Flash of a bare microcontroller, like 256KiB; instead of --device.")
+@click.option(
+    "--ram", metavar="SIZE", help="RAM, like 64KiB: of a bare microcontroller, or of a device that states none."
+)
+@click.option("--flash", metavar="SIZE", help="Flash, like 256KiB, likewise.")
 @common
 def command(file: Path, device: str | None, ram: str | None, flash: str | None, as_json: bool) -> int:
     """Check whether a file fits a device's memory.
 
-    FILE, a .tflite or .onnx, is read and not run: no runtime and no board is needed. The exit code is 0 where it fits, 1 where it does not, 2 for an error.
+    FILE, a .tflite or .onnx, is read and not run: no runtime and no board is needed. The exit code is 0 where it fits,
+    1 where it does not, 2 for an error.
 
     \b
     Example:
@@ -31,8 +33,6 @@ def command(file: Path, device: str | None, ram: str | None, flash: str | None, 
       edgecnn fit out/resnet20.w8a8.tflite --ram 64KiB --flash 256KiB
       edgecnn fit out/resnet20.fp32.onnx --device rpi4 --json
     """
-    if device is not None and (ram is not None or flash is not None):
-        raise EdgecnnError("--device has its own memory; give either --device or --ram and --flash")
     ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (ram, flash))
     report = check_fit(file, device, ram_bytes=ram_bytes, flash_bytes=flash_bytes)
     if as_json:
@@ -54,7 +54,8 @@ def _print_report(report: FitReport) -> None:
         for region in report.regions
     ]
     columns = ("memory", "use", "limit", "left", "fits")
-    print_table(f"{report.file} on {report.device}, estimated", columns, rows, right=(1, 2, 3))
+    click.echo(f"{report.file} on {report.device}, estimated")  # a table's title would be cut to its width
+    print_table("", columns, rows, right=(1, 2, 3))
     parts = [
         (region.name, part, format_bytes(size)) for region in report.regions for part, size in region.parts.items()
     ]

@@ -1,16 +1,22 @@
-"""What would make a network that does not fit smaller."""
+"""What would make a network that does not fit smaller; each advice is worked out as the network itself was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import sqrt
+from collections.abc import Callable, Iterator, Sequence
 
 from edgecnn.fit.report import RegionUse
+from edgecnn.fit.variants import image_axes, in_int8, with_input, with_integer_ends
 from edgecnn.formats import Graph
-from edgecnn.units import format_bytes, format_share
+from edgecnn.units import format_bytes
 
 _FEW = 3
-_FLOATS = ("float32", "float16")
+#: Of the limit: left free by what is advised, since a new export differs a little from what is worked out.
+_MARGIN = 0.03
+_SMALLEST = 4  # a smaller part of the side leaves nothing to recognize
+_MOST_PRUNED = 0.9  # of the weights: more is another network
+
+#: A graph → what it takes of each memory.
+Measure = Callable[[Graph], Sequence[RegionUse]]
 
 
 def short_name(name: str) -> str:
@@ -20,57 +26,114 @@ def short_name(name: str) -> str:
     return "/".join(step.removeprefix("torch.nn.modules.") for step in steps[-2:])
 
 
-def next_steps(graph: Graph, regions: Sequence[RegionUse], activation_bytes: int) -> tuple[str, ...]:
-    """Return what to try, one sentence each, the cheapest first; nothing where every region fits."""
+def next_steps(
+    graph: Graph, regions: Sequence[RegionUse], measure: Measure, *, is_microcontroller: bool
+) -> tuple[str, ...]:
+    """Return what to try, one sentence each, the cheapest first; nothing where every region fits.
+
+    On a microcontroller the weights lie in flash and the activations in RAM, elsewhere both in RAM.
+    """
     steps: list[str] = []
     for region in regions:
         if region.fits:
             continue
         steps.append(f"{region.name} lacks {format_bytes(-region.headroom_bytes)}")
-        steps += _quantize(graph, region, activation_bytes)
+
+        def use(changed: Graph, name: str = region.name) -> RegionUse:
+            return next(part for part in measure(changed) if part.name == name)
+
+        small = _integer(graph, is_microcontroller)
+        taken = use(small)
+        helps = taken.used_bytes < region.used_bytes and (bool(graph.float_operators()) or region.name == "ram")
+        if helps:
+            how = _how(graph, is_microcontroller)
+            answer = "which fits" if _fits(taken) else "which does not fit either"
+            steps.append(f"{how} would take about {format_bytes(taken.used_bytes)} of {region.name}, {answer}")
+        # What does not help enough is where the next advice starts.
+        start, prefix = (small, "with that, ") if helps and not _fits(taken) else (graph, "")
         if region.name == "ram":
-            steps += _shrink_input(graph, region, activation_bytes)
-        steps += _heaviest(graph) if region.name == "flash" or graph.weights_bytes > activation_bytes else []
+            steps += [prefix + step for step in _smaller_inputs(start, use)]
+        if not (is_microcontroller and region.name == "ram"):
+            steps += [prefix + step for step in _fewer_weights(start, use(start))]
     return tuple(dict.fromkeys(steps))
 
 
-def _quantize(graph: Graph, region: RegionUse, activation_bytes: int) -> list[str]:
-    """Say what int8 would take, where the file still computes in float."""
-    floats = sum(tensor.size_bytes for tensor in graph.tensors if tensor.constant and tensor.dtype == "float32")
-    halves = sum(tensor.size_bytes for tensor in graph.tensors if tensor.constant and tensor.dtype == "float16")
-    moving = (
-        activation_bytes if any(graph.tensors[i].dtype in _FLOATS for op in graph.operators for i in op.outputs) else 0
-    )
-    saved_weights = floats * 3 // 4 + halves // 2
-    counted_weights = region.name != "ram" or graph.weights_bytes * 2 < region.used_bytes > activation_bytes * 4
-    saved = (moving * 3 // 4 if region.name == "ram" else 0) + (saved_weights if counted_weights else 0)
-    if not graph.float_operators() or saved == 0:
-        return []
-    left = region.used_bytes - saved
-    answer = "fits" if left <= region.limit_bytes else "does not fit either"
-    return [
-        f"int8 weights and activations (w8a8) would take about {format_bytes(left)} of {region.name}, which {answer}"
+def _fits(region: RegionUse) -> bool:
+    return region.used_bytes <= region.limit_bytes * (1 - _MARGIN)
+
+
+def _integer(graph: Graph, is_microcontroller: bool) -> Graph:
+    """Return *graph* as its w8a8 file would be; on a microcontroller with int8 ends, as the recipe mcu writes it."""
+    small = in_int8(graph) if graph.float_operators() else graph
+    return with_integer_ends(small) if is_microcontroller else small
+
+
+def _how(graph: Graph, is_microcontroller: bool) -> str:
+    """Say how to get what `_integer` returns."""
+    if not is_microcontroller:
+        return "int8 weights and activations (w8a8)"
+    if graph.float_operators():
+        return "int8 weights, activations, input and output (w8a8, edgecnn export --recipe mcu)"
+    return "int8 input and output (edgecnn export --recipe mcu)"
+
+
+def _smaller_inputs(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator[str]:
+    """Say which input would fit: the largest that is halved as often as the network's own, without remainder."""
+    if not graph.inputs or len(graph.tensors[graph.inputs[0]].shape) != 4:
+        return
+    height, width = (graph.tensors[graph.inputs[0]].shape[axis] for axis in image_axes(graph))
+    whole, least = use(graph), use(with_input(graph, 1, 1))
+    if min(height, width) < _SMALLEST or least.used_bytes == whole.used_bytes:
+        return
+    if not least.fits:
+        yield (
+            f"no smaller input would do: what does not depend on it takes "
+            f"{format_bytes(least.used_bytes)} of {whole.name} alone"
+        )
+        return
+    step = _stride(graph, height)
+    sides = [(side, side * width // height // step * step) for side in range(step, height, step)]
+    sides = [pair for pair in sides if pair[0] * _SMALLEST >= height and pair[1] > 0]
+    low, high = 0, len(sides)  # what is below low fits
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if _fits(use(with_input(graph, *sides[middle]))) else (low, middle)
+    if low:
+        small_height, small_width = sides[low - 1]
+        taken = use(with_input(graph, small_height, small_width)).used_bytes
+        yield (
+            f"an input of {small_height}x{small_width} instead of {height}x{width} would take about "
+            f"{format_bytes(taken)} of {whole.name}, which fits"
+        )
+    else:
+        yield f"no input down to 1/{_SMALLEST} of the side would fit"
+
+
+def _stride(graph: Graph, side: int) -> int:
+    """Return by how much the network shrinks a side before it pools all of it; 1 where that leaves a remainder."""
+    axis = image_axes(graph)[0]
+    found = [
+        tensor.shape[axis]
+        for tensor, lifetime in zip(graph.tensors, graph.lifetimes, strict=True)
+        if lifetime is not None and len(tensor.shape) == 4 and 1 < tensor.shape[axis] <= side
     ]
+    smallest = min(found, default=side)
+    return side // smallest if side % smallest == 0 else 1
 
 
-def _shrink_input(graph: Graph, region: RegionUse, activation_bytes: int) -> list[str]:
-    """Say which input side would fit: activations shrink with its square, all else stays."""
-    images = [spec for spec in graph.input_specs if len(spec.shape) == 4]
-    room = region.limit_bytes - (region.used_bytes - activation_bytes)
-    if not images or room <= 0 or activation_bytes == 0:
-        return []
-    _, *sizes = images[0].shape
-    height, width = sizes[:2] if graph.format == "tflite" else sizes[1:]
-    factor = sqrt(room / activation_bytes)
-    small = (int(height * factor), int(width * factor))
-    if min(small) < 1:
-        return []
-    return [f"an input of {small[0]}x{small[1]} instead of {height}x{width} ({factor:.2f} of the side) would fit"]
-
-
-def _heaviest(graph: Graph) -> list[str]:
-    """Name the layers with the most weights."""
-    weights = {
+def _fewer_weights(graph: Graph, region: RegionUse) -> Iterator[str]:
+    """Say which part of the weights would have to go, and where the most are; or what else the file holds."""
+    lacking = -region.headroom_bytes
+    if lacking <= 0:
+        return
+    weights = graph.weights_bytes + sum(size for part, size in region.parts.items() if part.startswith("weights"))
+    if lacking > _MOST_PRUNED * weights:
+        yield (
+            f"pruning would not do: all weights together are {format_bytes(weights)}; "
+            f"{format_bytes(region.used_bytes - weights)} are not weights: {_not_weights(graph, region)}"
+        )
+        return
+    layers = {
         f"operator {step}, {operator.kind}": sum(
             graph.tensors[index].size_bytes
             for index in set(operator.inputs)
@@ -78,7 +141,20 @@ def _heaviest(graph: Graph) -> list[str]:
         )
         for step, operator in enumerate(graph.operators)
     }
-    largest = [name for name in sorted(weights, key=lambda name: -weights[name])[:_FEW] if weights[name]]
-    share = sum(weights[name] for name in largest) / max(graph.weights_bytes, 1)
-    shown = "; ".join(f"{name} ({format_bytes(weights[name])})" for name in largest)
-    return [f"prune the layers that dominate the weights ({format_share(share)}): {shown}"] if largest else []
+    largest = [name for name in sorted(layers, key=lambda name: -layers[name])[:_FEW] if layers[name]]
+    shown = "; ".join(f"{name} ({format_bytes(layers[name])})" for name in largest)
+    share = 100 * lacking / weights
+    yield f"prune at least {share:.0f} % of the {format_bytes(weights)} of weights; the heaviest: {shown}"
+
+
+def _not_weights(graph: Graph, region: RegionUse) -> str:
+    """Return what a memory holds beside the weights: of the file, and beside it."""
+    names = sum(len(tensor.name.encode(errors="replace")) for tensor in graph.tensors)
+    scales = sum(12 * len(tensor.quant.scale) for tensor in graph.tensors if tensor.quant is not None)
+    metadata = sum(map(len, graph.metadata.values()))
+    known = {"names of tensors": names, "scales and zero points": scales, "metadata": metadata}
+    rest = max(0, graph.size_bytes - graph.weights_bytes - sum(known.values()))
+    beside = {part: size for part, size in region.parts.items() if not part.startswith(("model file", "weights"))}
+    parts = {**beside, **known, "structure of the file": rest}
+    ordered = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{format_bytes(size)} {part}" for part, size in ordered if size > 0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from edgecnn.device import DeviceProfile, MemoryRegion, load_device
+from edgecnn.device import DeviceProfile, MemoryRegion, RuntimeCost, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import micro, process
 from edgecnn.fit.advice import next_steps, short_name
@@ -19,6 +20,7 @@ from edgecnn.units import format_bytes
 
 _LARGEST = 4  # tensors shown of the peak
 _CMSIS_PART = "CMSIS-NN scratch"
+_MICRO = "tflite-micro"  # as device profiles name it
 
 
 def check_fit(
@@ -30,14 +32,19 @@ def check_fit(
 ) -> FitReport:
     """Return what *model* takes of each memory of *device*, or of a bare microcontroller with the given budgets.
 
+    A device of whose memory nothing is known takes the budgets too.
+
     A microcontroller runs TFLite Micro; anything else LiteRT or onnxruntime, by the format of the file.
 
     Raises:
-        EdgecnnError: no such file or device, a broken file, neither device nor budget, or ONNX for a microcontroller.
+        EdgecnnError: no such file or device, a broken file, nothing known of the memory, budgets beside a device that
+            states its own, or ONNX for a microcontroller.
     """
     graph = model if isinstance(model, Graph) else read_graph(model)
     file = "" if isinstance(model, Graph) else str(model)
-    profile = load_device(device) if isinstance(device, str) else device or _bare(ram_bytes, flash_bytes)
+    profile = _profile(device, {"ram": ram_bytes, "flash": flash_bytes})
+    if not any(profile.region(name) for name in (("ram", "flash") if profile.kind == "mcu" else ("ram",))):
+        raise EdgecnnError(f"{profile.name}: nothing is known of its memory; give --ram, or use another device")
     check = _check_microcontroller if profile.kind == "mcu" else _check_process
     try:
         return check(graph, file, profile)
@@ -46,42 +53,40 @@ def check_fit(
         raise EdgecnnError(f"{file}: broken file: an operator lacks a tensor; copy or export it again") from error
 
 
-def _bare(ram_bytes: int | None, flash_bytes: int | None) -> DeviceProfile:
-    """Return a microcontroller of which nothing but its budgets is known."""
-    given = {"ram": ram_bytes, "flash": flash_bytes}
-    memory = tuple(MemoryRegion(name, size) for name, size in given.items() if size is not None)
-    if not memory:
-        raise EdgecnnError("what should it fit? give a device (--device), or budgets (--ram, --flash)")
-    name = ", ".join(f"{format_bytes(region.size)} {region.name}" for region in memory)
-    return DeviceProfile(name, name, "mcu", "unknown", sources={}, memory=memory)
+def _profile(device: DeviceProfile | str | None, budgets: Mapping[str, int | None]) -> DeviceProfile:
+    """Return *device* with the memories that it does not state itself, or a microcontroller with nothing else known."""
+    given = {name: size for name, size in budgets.items() if size is not None}
+    memory = tuple(MemoryRegion(name, size, system=0) for name, size in given.items())
+    if device is None:
+        if not memory:
+            raise EdgecnnError("what should it fit? give a device (--device), or budgets (--ram, --flash)")
+        name = ", ".join(f"{format_bytes(region.size)} {region.name}" for region in memory)
+        return DeviceProfile(name, name, "mcu", "unknown", sources={}, memory=memory)
+    profile = load_device(device) if isinstance(device, str) else device
+    if any(profile.region(region.name) for region in memory):
+        raise EdgecnnError(f"{profile.name} has its own memory; give either --device or --ram and --flash")
+    return replace(profile, memory=(*profile.memory, *memory))
 
 
 def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> FitReport:
     if graph.format != "tflite":
         raise EdgecnnError(f"{file}: {profile.name} runs TFLite Micro, which reads .tflite files alone; export one")
     arena, host = micro.plan_micro(graph, 4), micro.plan_micro(graph, 8)
-    instructions = next((name for name in ("helium", "dsp") if name in profile.features), None)
-    runs_cmsis = profile.arch.startswith("cortex-m")
-    optimized = micro.plan_micro(graph, 4, cmsis_nn_scratch(instructions)) if runs_cmsis else arena
-    # Below zero where CMSIS-NN's kernel asks for less than the reference one.
-    scratch = optimized.total_bytes - arena.total_bytes
-    runtime = profile.runtimes.get("tflite-micro")
-    ram = {"tensors (arena head)": arena.head_bytes, **{f"arena: {part}": size for part, size in arena.tail.items()}}
-    ram |= {_CMSIS_PART: scratch} if runs_cmsis else {}
-    flash = {"model file": graph.size_bytes}
-    flash |= {"TFLite Micro": runtime.flash} if runtime and runtime.flash else {}
-    ram |= {"TFLite Micro": runtime.ram} if runtime and runtime.ram else {}
-    regions = _regions(profile, {"ram": ram, "flash": flash})
+    regions = _micro_regions(graph, profile)
+    used = {region.name: region for region in regions}
     notes = [
         "the arena is estimated for 4-byte pointers, as on a microcontroller; "
-        f"on a 64-bit host it is {host.total_bytes} bytes",
-        "flash counts the file"
-        + (" and the core of TFLite Micro" if "TFLite Micro" in flash else "")
-        + ", not the kernels and the firmware",
+        f"on a 64-bit host it is {host.total_bytes} bytes"
     ]
-    if runs_cmsis:
+    if "flash" in used:
         notes.append(
-            f"with CMSIS-NN kernels ({instructions or 'no DSP'}) set the arena to {optimized.total_bytes} bytes"
+            f"flash counts the file and the core of TFLite Micro ({_core_source(profile)}), "
+            "not the kernels and the firmware"
+        )
+    if "ram" in used and _CMSIS_PART in used["ram"].parts:
+        total_bytes = arena.total_bytes + used["ram"].parts[_CMSIS_PART]
+        notes.append(
+            f"with CMSIS-NN kernels ({_instructions(profile) or 'no DSP'}) set the arena to {total_bytes} bytes"
         )
     return FitReport(
         file=file,
@@ -92,11 +97,48 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
         peak=_peak(graph, arena.buffers, arena.live_bytes, first_step=1),
         live_bytes=arena.live_bytes,
         unsupported_operators=_unsupported(graph, profile, unsupported_by_micro(graph)),
-        next_steps=next_steps(graph, regions, arena.head_bytes),
-        notes=tuple(notes),
+        next_steps=next_steps(
+            graph, regions, lambda changed: _micro_regions(changed, profile), is_microcontroller=True
+        ),
+        notes=(*notes, *_unknown_system(profile, "the firmware and its stack take")),
         arena_bytes_by_pointer={4: arena.total_bytes, 8: host.total_bytes},
         pointer_bytes=4,
     )
+
+
+def _micro_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, ...]:
+    """Return what *graph* takes of a microcontroller's memories with TFLite Micro."""
+    arena = micro.plan_micro(graph, 4)
+    ram = {"tensors (arena head)": arena.head_bytes, **{f"arena: {part}": size for part, size in arena.tail.items()}}
+    if profile.arch.startswith("cortex-m"):
+        optimized = micro.plan_micro(graph, 4, cmsis_nn_scratch(_instructions(profile)))
+        # Below zero where CMSIS-NN's kernel asks for less than the reference one.
+        ram[_CMSIS_PART] = optimized.total_bytes - arena.total_bytes
+    cost = profile.runtimes.get(_MICRO, RuntimeCost())
+    ram |= {"TFLite Micro": cost.ram} if cost.ram else {}
+    core_bytes = micro.CORE_FLASH_BYTES if cost.flash is None else cost.flash
+    return _regions(profile, {"ram": ram, "flash": {"model file": graph.size_bytes, "TFLite Micro": core_bytes}})
+
+
+def _instructions(profile: DeviceProfile) -> str | None:
+    """Return the instruction set that CMSIS-NN's kernels use; None: neither."""
+    return next((name for name in ("helium", "dsp") if name in profile.features), None)
+
+
+def _core_source(profile: DeviceProfile) -> str:
+    """Return where the size of TFLite Micro's core comes from."""
+    cost = profile.runtimes.get(_MICRO)
+    if cost is None or cost.flash is None:
+        return f"{format_bytes(micro.CORE_FLASH_BYTES)}, {micro.CORE_FLASH_SOURCE}"
+    return f"{format_bytes(cost.flash)}, as the device says"
+
+
+def _unknown_system(profile: DeviceProfile, what: str) -> list[str]:
+    """Say of the RAM that its limit is all of it, where it is not known what the system takes."""
+    ram = profile.region("ram")
+    if ram is None or ram.system is not None:
+        return []
+    return [f"what {what} is not known, the limit is all of its RAM"]
 
 
 def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport:
@@ -104,14 +146,10 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
     arena_bytes = planned_bytes(buffers, plan_greedy(buffers, process.ALIGNMENT), process.ALIGNMENT)
     live = live_bytes(buffers, len(graph.operators), process.ALIGNMENT)
     runtime = process.runtime_of(graph)
-    cost = profile.runtimes.get(runtime)
-    parts = process.memory_parts(graph, arena_bytes)
     notes = ["the peak resident memory of a Python process with one thread"]
-    if cost is None or cost.ram is None:
+    if profile.runtimes.get(runtime, RuntimeCost()).ram is None:
         notes.append(f"what {runtime} itself takes on {profile.name} is not known, and not counted")
-    else:
-        parts = {f"{runtime} itself": cost.ram, **parts}
-    regions = _regions(profile, {"ram": parts})
+    regions = _process_regions(graph, profile)
     known = {"Detection_PostProcess", *OPERATORS} if graph.format == "tflite" else None
     foreign = [op.kind for op in graph.operators if known and op.kind.removeprefix("TFLite_") not in known]
     return FitReport(
@@ -123,9 +161,21 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
         peak=_peak(graph, buffers, live, first_step=0),
         live_bytes=live,
         unsupported_operators=_unsupported(graph, profile, foreign),
-        next_steps=next_steps(graph, regions, arena_bytes),
-        notes=tuple(notes),
+        next_steps=next_steps(
+            graph, regions, lambda changed: _process_regions(changed, profile), is_microcontroller=False
+        ),
+        notes=(*notes, *_unknown_system(profile, "the system takes")),
     )
+
+
+def _process_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, ...]:
+    """Return what *graph* takes of the RAM in a process of an operating system."""
+    buffers = process.activation_buffers(graph)
+    arena_bytes = planned_bytes(buffers, plan_greedy(buffers, process.ALIGNMENT), process.ALIGNMENT)
+    runtime = process.runtime_of(graph)
+    cost = profile.runtimes.get(runtime, RuntimeCost())
+    base = {} if cost.ram is None else {f"{runtime} itself": cost.ram}
+    return _regions(profile, {"ram": {**base, **process.memory_parts(graph, arena_bytes)}})
 
 
 def _regions(profile: DeviceProfile, parts: dict[str, dict[str, int]]) -> tuple[RegionUse, ...]:

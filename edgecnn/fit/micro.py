@@ -10,6 +10,8 @@ from edgecnn.fit.plan import Buffer, align, live_bytes, plan_greedy, planned_byt
 from edgecnn.formats import Graph, Operator, Tensor
 
 ALIGNMENT = 16  # MicroArenaBufferAlignment()
+CORE_FLASH_BYTES = 16 * 1024
+CORE_FLASH_SOURCE = "https://www.tensorflow.org/lite/microcontrollers, on a Cortex-M3"
 
 
 @dataclass(frozen=True)

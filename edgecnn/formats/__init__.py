@@ -13,18 +13,21 @@ READERS = Table(
     "file format",
     {"tflite": "edgecnn.formats.tflite:read_tflite", "onnx": "edgecnn.formats.onnx:read_onnx"},
 )
+REJECTED = ".rejected"  # ends the name of a file that broke its recipe's limits
 
 
 def read_graph(path: Path | str) -> Graph:
-    """Return what the exported file at *path* says.
+    """Return what the exported file at *path* says; `NAME.tflite.rejected`, which broke a limit, is read as well.
 
     Raises:
-        EdgecnnError: no such file, not an exported file by its suffix, or its content is broken.
+        EdgecnnError: no such file, a folder, not an exported file by its suffix, or its content is broken.
     """
     path = Path(path)
+    if path.is_dir():
+        raise EdgecnnError(f"'{path}' is a folder; name a .tflite or .onnx file in it")
     if not path.is_file():
         raise EdgecnnError(f"no file at '{path}'")
-    suffix = path.suffix.removeprefix(".")
+    suffix = Path(path.name.removesuffix(REJECTED)).suffix.removeprefix(".")
     if suffix not in READERS.names():
         raise EdgecnnError(f"{path}: not an exported file; edgecnn reads .tflite and .onnx")
     graph = READERS.load(suffix)(path)
