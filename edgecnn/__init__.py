@@ -55,7 +55,10 @@ __all__ = sorted(_PUBLIC)
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'edgecnn' has no attribute '{name}'")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    from edgecnn.errors import telling_missing_packages
+
+    with telling_missing_packages():
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
+
+#: More known names than these are counted in an error, not listed.
+_MOST_LISTED = 20
 
 
 class EdgecnnError(Exception):
@@ -21,25 +25,55 @@ class LimitError(EdgecnnError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> EdgecnnError:
-    """Return the error for a *name* that is not among the *known* ones, with the nearest match."""
+    """Return the error for a *name* that is not among the *known* ones, with those it may have been meant to be.
+
+    *hint* stands at the end; where there may be many names it says how to see them all.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    guess = f"; did you mean '{near[0]}'?" if near else ";"
-    tail = f" {hint}" if hint else ""
-    return EdgecnnError(f"unknown {kind} '{name}'{guess} known: {', '.join(names)}{tail}")
+    near = [f"'{match}'" for match in _near(name, names)]
+    guess = f"; did you mean {' or '.join(filter(None, (', '.join(near[:-1]), *near[-1:])))}?" if near else ";"
+    listed = f"known: {', '.join(names)}" if len(names) <= _MOST_LISTED else f"{len(names)} are known"
+    return EdgecnnError(f"unknown {kind} '{name}'{guess} {listed}{' ' if hint else ''}{hint}")
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Return the names that *name* is the beginning of, else up to three that look like it."""
+    longer = [known for known in names if name and known.startswith(name)]
+    return longer or difflib.get_close_matches(name, names, n=3)
 
 
 #: Package that an import names → the extra of edgecnn that brings it; for what is imported at the top of a module.
 EXTRAS = {"matplotlib": "report", "onnx": "onnx", "torch": "torch", "torch_pruning": "torch", "torchvision": "torch"}
 
+#: Package that an import names → what brings it by itself, without all that its extra has beside it.
+_BY_ITSELF = {"PIL": "pillow", "sklearn": "scikit-learn"}
+
 
 def missing_package(package: str, extra: str) -> EdgecnnError:
     """Return the error for a *package* that is not installed, with the line that installs it."""
-    return EdgecnnError(f"this needs {package}, which is not installed: pip install 'edgecnn[{extra}]'")
+    name = _BY_ITSELF.get(package)
+    how = f"pip install {name}" if name else f"pip install 'edgecnn[{extra}]', or '.[{extra}]' in a checkout"
+    return EdgecnnError(f"this needs {name or package}, which is not installed: {how}")
+
+
+@contextmanager
+def telling_missing_packages() -> Iterator[None]:
+    """Within it, or in a function it decorates, an import that lacks a package of `EXTRAS` says what installs it.
+
+    Raises:
+        EdgecnnError: in place of that ModuleNotFoundError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise missing_package(package, EXTRAS[package]) from error
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import *module*, or say which extra of edgecnn brings it.
+    """Import *module*, or say what brings it: *extra* of edgecnn, or less where less is enough.
 
     Raises:
         EdgecnnError: the module is not installed.

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 import edgecnn
 from edgecnn.cli.interruption import interruptible, interruption_code
-from edgecnn.errors import EXTRAS, EdgecnnError, missing_package, unknown_name
+from edgecnn.errors import EdgecnnError, telling_missing_packages, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
 COMMANDS = {
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read here rather than by click, which may fail before it has parsed it.
     debug = "--debug" in given
     try:
-        with interruptible(), cli.make_context("edgecnn", given) as context:
+        with interruptible(), telling_missing_packages(), cli.make_context("edgecnn", given) as context:
             code = cli.invoke(context)
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
@@ -101,9 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in EXTRAS:
-            fail(str(missing_package(package, EXTRAS[package])), 2, debug)
         fail(f"{error}: the installation is broken; install edgecnn again", 2, debug)
     except OSError as error:
         fail(_os_message(error), 2, debug)

@@ -133,7 +133,8 @@ def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: s
 def _from_torchvision(name: str, weights: str | Path | None, classes: int | None) -> Network:
     models = require("torchvision.models", "torch")
     if name not in _torchvision_names():
-        raise unknown_name("torchvision network", name, _torchvision_names())
+        hint = "(torchvision.models.list_models() lists them)"
+        raise unknown_name("torchvision network", name, _torchvision_names(), hint)
     arguments: dict[str, Any] = {}
     if weights != "DEFAULT" and classes is not None:
         arguments["num_classes"] = classes

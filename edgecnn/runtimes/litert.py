@@ -22,7 +22,7 @@ class LiteRT:
     """The runtime, imported; the newest interface that is there is used, as a user of it would."""
 
     formats = ("tflite",)
-    install = "pip install 'edgecnn[litert]'"
+    install = "pip install 'edgecnn[litert]', or '.[litert]' in a checkout"
 
     def __init__(self) -> None:
         """Import the runtime.

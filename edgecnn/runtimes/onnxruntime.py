@@ -22,7 +22,7 @@ class OnnxRuntime:
     """The runtime, imported."""
 
     formats = ("onnx",)
-    install = "pip install 'edgecnn[onnx]'"
+    install = "pip install 'edgecnn[onnx]', or '.[onnx]' in a checkout"
     interface = "InferenceSession"
 
     def __init__(self) -> None:

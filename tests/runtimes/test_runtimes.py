@@ -30,4 +30,4 @@ def test_an_unknown_runtime_is_refused() -> None:
 @pytest.mark.parametrize(("name", "extra"), [("litert", "litert"), ("onnxruntime", "onnx")])
 def test_each_says_how_it_is_installed(name: str, extra: str) -> None:
     """The pip line names the extra that brings it, without importing it."""
-    assert runtime_class(name).install == f"pip install 'edgecnn[{extra}]'"
+    assert runtime_class(name).install == f"pip install 'edgecnn[{extra}]', or '.[{extra}]' in a checkout"
