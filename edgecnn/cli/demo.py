@@ -74,6 +74,7 @@ def _print(result: DemoResult) -> None:
     fits = [
         [
             fit.device,
+            str(Path(fit.file).relative_to(result.report.parent)),
             ", ".join(
                 f"{region.name} {format_bytes(region.used_bytes)} of {format_bytes(region.limit_bytes)}"
                 for region in fit.regions
@@ -82,5 +83,5 @@ def _print(result: DemoResult) -> None:
         ]
         for fit in result.fits
     ]
-    print_table(f"{Path(result.fits[0].file).name} on devices, estimated", ["device", "memory", "verdict"], fits)
+    print_table("On devices, estimated", ["device", "file", "memory", "verdict"], fits)
     click.echo(f"report: {result.report}")

@@ -14,6 +14,7 @@ from edgecnn.fit.cmsis_nn import cmsis_nn_scratch
 from edgecnn.fit.micro_kernels import unsupported_by_micro
 from edgecnn.fit.plan import Buffer, live_bytes, plan_greedy, planned_bytes
 from edgecnn.fit.report import FitReport, Peak, RegionUse
+from edgecnn.fit.variants import with_integer_ends
 from edgecnn.formats import Graph, read_graph
 from edgecnn.formats.tflite_schema import OPERATORS
 from edgecnn.units import format_bytes
@@ -87,6 +88,13 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
         total_bytes = arena.total_bytes + used["ram"].parts[_CMSIS_PART]
         notes.append(
             f"with CMSIS-NN kernels ({_instructions(profile) or 'no DSP'}) set the arena to {total_bytes} bytes"
+        )
+    small = with_integer_ends(graph)
+    if "ram" in used and small is not graph:
+        ram = next(region for region in _micro_regions(small, profile) if region.name == "ram")
+        notes.append(
+            "its input or output is float: with int8 ones (edgecnn export --recipe mcu) it would take about "
+            f"{format_bytes(ram.used_bytes)} of ram"
         )
     return FitReport(
         file=file,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from edgecnn.benchmarks.verify import ExportedFile
 from edgecnn.fit import FitReport
@@ -11,7 +10,7 @@ from edgecnn.measurement import Accuracy
 from edgecnn.report.facts import Row
 from edgecnn.report.layers import Layer, draw_layers, heaviest, layers_of
 from edgecnn.report.markup import Markup, element
-from edgecnn.report.memory import alike, draw_live_bytes
+from edgecnn.report.memory import alike, draw_live_bytes, told_apart
 from edgecnn.report.plots import draw_accuracies, draw_latencies, draw_sizes, draw_tradeoff, latency_limit
 from edgecnn.units import format_bytes, format_ns, format_share
 
@@ -92,15 +91,22 @@ def _layers_message(layers: Sequence[Layer]) -> str:
 
 
 def memory_figures(fits: Sequence[FitReport]) -> list[Markup]:
-    """Return a plot of the live bytes over the run, for each file and way of laying it out."""
-    figures = []
-    for number, group in enumerate(alike(fits)):
+    """Return a plot of the live bytes over the run, for each file and runtime that lays it out.
+
+    Beside microcontrollers, where activations are most of the RAM, devices with an operating system are left out.
+    """
+    micro = [fit for fit in fits if fit.pointer_bytes is not None]
+    figures, names = [], told_apart(fits)
+    for number, group in enumerate(alike(micro or fits)):
         peak = group[0].peak
         assert peak is not None
         devices = ", ".join(fit.device for fit in group)
         alive, kind = format_bytes(peak.live_bytes), peak.operator.split()[0]
-        message = f"At its peak {Path(group[0].file).name} keeps {alive} alive, at operator {peak.step} ({kind})"
-        detail = f"Estimated, as laid out on {devices}: what each leaves of its RAM once all else is in it."
+        message = f"At its peak {names[group[0].file]} keeps {alive} alive, at operator {peak.step} ({kind})"
+        layout = "TFLite Micro" if micro else "the runtime"
+        detail = (
+            f"Estimated, as {layout} lays it out on {devices}, with what each leaves of its RAM once all else is in it."
+        )
         figures.append(figure(message, detail, draw_live_bytes(group, f"live{number}")))
     return figures
 
@@ -126,8 +132,8 @@ def _tradeoff_message(rows: Sequence[Row]) -> str:
         return f"{best.label} is the fastest, and none is more accurate: {accuracy} in {format_ns(best.p50_ns)}"
     low, _ = best.accuracy.interval if best.accuracy else (0, 0)
     _, high = fastest.accuracy.interval if fastest.accuracy else (0, 0)
-    apart = "within the 95 % intervals" if high >= low else "beyond the 95 % intervals"
-    return f"{fastest.label} is the fastest; {best.label} is the most accurate, by a difference {apart}"
+    told = "their 95 % intervals overlap" if high >= low else "their 95 % intervals do not overlap"
+    return f"{fastest.label} is the fastest; {best.label} is the most accurate; {told}"
 
 
 def _latency_message(rows: Sequence[Row]) -> str:
@@ -155,7 +161,7 @@ def _size_message(rows: Sequence[Row]) -> str:
         return f"The file takes {format_bytes(smallest.size_bytes)}"
     times = largest.size_bytes / smallest.size_bytes
     size = format_bytes(smallest.size_bytes)
-    return f"{smallest.label} takes {size}, {_times(times)} times less than {largest.label}"
+    return f"{smallest.label} takes {size}, {_times(times)} times smaller than {largest.label}"
 
 
 def _accuracy_message(rows: Sequence[Row]) -> str:
@@ -164,5 +170,5 @@ def _accuracy_message(rows: Sequence[Row]) -> str:
     if lowest == highest:
         return f"Every file reaches {format_share(highest)}" if len(rows) > 1 else f"It reaches {format_share(highest)}"
     apart = max(low for low, _ in intervals) > min(high for _, high in intervals)
-    told = "more than chance explains" if apart else "less than these samples can tell apart"
-    return f"The files differ by {100 * (highest - lowest):.2f} points, {told}"
+    told = "not all of their 95 % intervals overlap" if apart else "their 95 % intervals overlap"
+    return f"The files differ by up to {100 * (highest - lowest):.2f} points; {told}"

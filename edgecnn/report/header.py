@@ -91,10 +91,16 @@ def _conditions(rows: Sequence[Row]) -> dict[str, str]:
         "system": all_of("system"),
         "Python": all_of("python"),
         "runtimes": _distinct(f"{result.runtime} {result.runtime_version or ''}".strip() for result in measured),
-        "effort": f"processes for each file: {processes}; values: {counts[0]} to {counts[-1]}" if counts else "",
+        "effort": f"processes for each file: {processes}; {_range(counts)} timed values for each file"
+        if counts
+        else "",
         "taken at": min((_text(conditions.get("taken_at")) for conditions in told), default=""),
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _range(counts: Sequence[int]) -> str:
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
 
 
 def _distinct(texts: Iterable[str]) -> str:

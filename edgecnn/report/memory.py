@@ -30,10 +30,21 @@ _LEFT, _BOTTOM, _HEIGHT, _LINE = 58.0, 38.0, 170.0, 14.0
 
 def device_cards(fits: Sequence[FitReport]) -> Markup:
     """Return a card for each of *fits*: its verdict, a bar for each memory, and what would help."""
-    return element("div", [_card(fit) for fit in fits], class_="devices")
+    names = told_apart(fits)
+    return element("div", [_card(fit, names[fit.file]) for fit in fits], class_="devices")
 
 
-def _card(fit: FitReport) -> Markup:
+def told_apart(fits: Sequence[FitReport]) -> dict[str, str]:
+    """Return the file of each of *fits* → its name, with its folder's where another has the same name."""
+    paths = {fit.file: Path(fit.file) for fit in fits}
+    names = [path.name for path in paths.values()]
+    return {
+        file: path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        for file, path in paths.items()
+    }
+
+
+def _card(fit: FitReport, name: str) -> Markup:
     verdict = element("strong", "fits" if fit.fits else "does not fit", class_="good" if fit.fits else "bad")
     head = element("h3", f"{fit.device}: ", verdict)
     rest = []
@@ -41,7 +52,7 @@ def _card(fit: FitReport) -> Markup:
         rest.append(element("p", "Operators it cannot run: ", ", ".join(fit.unsupported_operators), class_="bad"))
     if fit.next_steps:
         rest.append(element("ul", [element("li", step) for step in fit.next_steps]))
-    file = element("small", f"{Path(fit.file).name}, estimated")
+    file = element("small", f"{name}, estimated")
     return element("article", head, file, [_region(region) for region in fit.regions], rest, class_="device")
 
 

@@ -13,7 +13,7 @@ from edgecnn.report.facts import ReportFacts, Row, rows_of
 from edgecnn.report.figures import file_figures, layer_figures, memory_figures
 from edgecnn.report.header import page_head
 from edgecnn.report.markup import Markup, element, join
-from edgecnn.report.memory import device_cards
+from edgecnn.report.memory import device_cards, told_apart
 from edgecnn.report.table import files_table
 
 
@@ -87,8 +87,9 @@ def _warnings(facts: ReportFacts, rows: Sequence[Row], fits: Sequence[FitReport]
     for row in rows:
         warnings.setdefault(row.label, []).extend(_warnings_of(row))
         assumptions.setdefault(row.label, []).extend(row.measured.assumptions if row.measured else ())
+    names = told_apart(fits)
     for fit in fits:
-        assumptions.setdefault(f"{fit.device}, {Path(fit.file).name}", []).extend(fit.notes)
+        assumptions.setdefault(f"{fit.device}, {names[fit.file]}", []).extend(fit.notes)
     for title, found in (("Warnings", warnings), ("Assumptions", assumptions)):
         groups = _same_together({about: tuple(dict.fromkeys(texts)) for about, texts in found.items() if texts})
         if groups:
@@ -130,7 +131,8 @@ _READING = (
     (
         "accuracy",
         "the share of evaluation samples whose highest score is at the right class. The interval says where the "
-        "true share lies with 95 % confidence (Wilson); two files whose intervals overlap are hardly told apart.",
+        "true share lies with 95 % confidence (Wilson). All files answered the same samples, so that intervals which "
+        "overlap do not show that two files are equally good.",
     ),
     (
         "p50, p90",
@@ -147,7 +149,7 @@ _READING = (
         "how far the outputs' signal stands above their difference from the network's own. "
         "20 dB: the difference is a tenth of the signal; 10 dB more is about a third of that.",
     ),
-    ("verdict", "kept: the file is within the accuracy drop and the SQNR that its recipe allows."),
+    ("verdict", "ok: the file is within the accuracy drop and the SQNR that its recipe allows."),
     (
         "measured, estimated",
         "measured: taken by running the file. Estimated: worked out from the file and the facts "

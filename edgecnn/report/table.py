@@ -95,9 +95,9 @@ def _verdict(row: Row) -> str:
         return join([element("strong", "rejected", class_="bad"), element("small", row.file.rejected)])
     floats = len(row.file.float_operators)
     if floats:
-        kept = f"{floats} operator{'s' * (floats > 1)} left in float"
-        return join([element("strong", "kept", class_="good"), element("small", kept)])
-    return element("strong", "kept", class_="good")
+        left = f"{floats} operator{'s' * (floats > 1)} left in float"
+        return join([element("strong", "ok", class_="good"), element("small", left)])
+    return element("strong", "ok", class_="good")
 
 
 COLUMNS = (
