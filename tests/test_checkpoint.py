@@ -119,3 +119,23 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path) -> None:
         broken.save(path, network.module)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("{broken", "is broken"),
+        ("[1]", "schema None"),
+        ('{"schema_version": 1}', "missing key 'factory'"),
+        ('{"schema_version": 1, "factory": "a:b", "layers": 3}', "'layers'"),
+        ('{"schema_version": 1, "factory": "a:b", "input_shape": ["x"]}', "expected int"),
+        ('{"schema_version": 1, "factory": "a:b", "normalization": {"mean": 3}}', "expected a list"),
+    ],
+)
+def test_a_damaged_description_is_told(tmp_path: Path, document: str, told: str) -> None:
+    """What is written about the network is read strictly: the message names the file and what is wrong."""
+    path = tmp_path / "damaged.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, metadata={"edgecnn": document})
+    with pytest.raises(EdgecnnError, match=told) as caught:
+        Checkpoint.read(path)
+    assert "damaged.safetensors" in str(caught.value)

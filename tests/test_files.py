@@ -103,6 +103,7 @@ def test_a_full_disk_keeps_the_old_file(tiny_disk: Path) -> None:
     with pytest.raises(OSError, match="space") as caught:
         write_whole(path, b"x" * 200_000)
     assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tiny_disk) == ["model.bin"]
 

@@ -29,7 +29,18 @@ def test_any_normalization_round_trips(channels: list[tuple[float, float]]) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Pixels", "mean=1", "mean=,std=", "mean=1,2,std=1", "mean=0,std=0", "mean=a,std=b"]
+    "text",
+    [
+        "",
+        "Pixels",
+        "mean=1",
+        "mean=,std=",
+        "mean=1,2,std=1",
+        "mean=0,std=0",
+        "mean=a,std=b",
+        "mean=1e999,std=1",
+        "mean=1,std=1e-300",
+    ],
 )
 def test_what_is_not_understood_is_refused(text: str) -> None:
     """Another text is refused with the known ones."""

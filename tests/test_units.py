@@ -19,7 +19,9 @@ def test_parse_bytes(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "KiB", "-1", "1 TB", "1,5MB", "1e3", "64 KiB RAM", "nan", "١"])
+@pytest.mark.parametrize(
+    "text", ["", "KiB", "-1", "1 TB", "1,5MB", "1e3", "64 KiB RAM", "nan", "١", "9" * 400 + ".5", "9" * 5000]
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     """A text that is no size is refused with an example of one."""
     with pytest.raises(EdgecnnError, match="64KiB"):

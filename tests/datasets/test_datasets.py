@@ -215,6 +215,9 @@ def test_npz_takes_pixels_floats_and_channels_last(tmp_path: Path) -> None:
         ({"x": np.zeros((30, 1, 2, 2)), "y": np.zeros(29, np.int64)}, "one class number a sample"),
         ({"x": np.full((30, 1, 2, 2), np.nan)}, "not finite"),
         ({"x": np.asarray([{"a": 1}], object)}, "not a readable npz"),
+        ({"x": np.zeros((0, 3, 8, 8), np.uint8)}, "'x' is empty"),
+        ({"x": np.zeros((20, 3, 8, 8), np.uint8), "y": np.full(20, 10**12)}, "number them from 0"),
+        ({"x": np.zeros((20, 4)), "y": np.arange(20) % 4, "labels": np.asarray(["a", "b"])}, "class number 3"),
         ({"x": np.zeros((2, 1, 2, 2))}, "too few samples"),
     ],
 )

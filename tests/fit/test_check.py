@@ -130,7 +130,58 @@ def test_nothing_to_check_against_is_an_error() -> None:
         check_fit(network())
 
 
+def test_unknown_memory_is_refused() -> None:
+    """A device of whose memory nothing is known gives no verdict; a budget beside it does, on its own runtime."""
+    device = DeviceProfile("pc", "PC", "linux", "x86_64", {})
+    with pytest.raises(EdgecnnError, match=r"^pc: nothing is known of its memory; give --ram"):
+        check_fit(network(), device)
+    flash_alone = DeviceProfile("pc", "PC", "linux", "x86_64", {}, memory=(MemoryRegion("flash", MIB),))
+    with pytest.raises(EdgecnnError, match="nothing is known"):
+        check_fit(network(), flash_alone)
+    assert check_fit(network(), device, ram_bytes=64 * MIB).regions[0].parts["interpreter"] > 0
+
+
+def test_a_budget_beside_a_known_memory_is_refused() -> None:
+    """What a device states is not overridden in silence."""
+    with pytest.raises(EdgecnnError, match="either --device or --ram"):
+        check_fit(network(), BOARD, ram_bytes=MIB)
+
+
+def test_an_unknown_part_of_the_system_is_said() -> None:
+    """Where it is not known what the system takes, the report says that the limit is all of the RAM."""
+    phone = DeviceProfile("p", "P", "android", "aarch64", {}, memory=(MemoryRegion("ram", 64 * MIB),))
+    said = "not known, the limit is all of its RAM"
+    assert any(said in note for note in check_fit(network(), phone).notes)
+    assert any(said in note for note in check_fit(network(), BOARD).notes)
+    assert not any(said in note for note in check_fit(network(), LINUX).notes)
+    assert not any(said in note for note in check_fit(network(), ram_bytes=MIB).notes)
+
+
+def test_the_core_of_tflite_micro_always_counts() -> None:
+    """Flash holds the core of TFLite Micro, with its source, unless the device knows better."""
+    bare = check_fit(network(), flash_bytes=MIB)
+    assert bare.regions[0].parts == {"model file": 2000, "TFLite Micro": 16 * 1024}
+    assert "https://" in next(note for note in bare.notes if "flash" in note)
+    known = DeviceProfile(
+        "b", "B", "mcu", "x", {}, memory=(MemoryRegion("flash", MIB),), runtimes={"tflite-micro": RuntimeCost(flash=9)}
+    )
+    assert check_fit(network(), known).regions[0].parts["TFLite Micro"] == 9
+
+
+def test_flash_is_not_spoken_of_where_none_is_given() -> None:
+    """With a budget of RAM alone no note is about flash."""
+    assert not any("flash" in note for note in check_fit(network(), ram_bytes=MIB).notes)
+
+
 def test_no_file_is_an_error(tmp_path: Path) -> None:
     """A file that is not there is named."""
     with pytest.raises(EdgecnnError, match=r"gone\.tflite"):
         check_fit(tmp_path / "gone.tflite", BOARD)
+
+
+def test_an_operator_without_its_tensors_is_told() -> None:
+    """A file that can be read and makes no sense is an error that a user can act on."""
+    graph = network("float32")
+    bare = tuple(Operator(operator.kind, (), operator.outputs) for operator in graph.operators)
+    with pytest.raises(EdgecnnError, match="an operator lacks a tensor; copy or export it again"):
+        check_fit(Graph("tflite", graph.tensors, bare, graph.inputs, graph.outputs, 1000), BOARD)

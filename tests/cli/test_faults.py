@@ -1,0 +1,168 @@
+"""What goes wrong around a command ends in one line, and leaves what was there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgecnn.cli.interruption import check_interruption, interruptible, interruption_code
+from edgecnn.cli.shared import parse_input_shape
+from edgecnn.errors import EdgecnnError
+
+MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
+QUICK = "--processes 1 --min-time 0"
+
+
+def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `edgecnn` is the command line; a pipe fails where any part of it does."""
+    prelude = 'set -o pipefail; edgecnn() { "$PYTHON" -m edgecnn "$@"; }; '
+    return subprocess.run(
+        ["bash", "-c", prelude + line],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHON": sys.executable, **environment},
+    )
+
+
+@pytest.mark.parametrize("line", ["edgecnn devices >&-", "edgecnn devices <&- | true", "edgecnn devices --json | true"])
+def test_nobody_reads_is_no_failure(tmp_path: Path, line: str) -> None:
+    """A closed standard output, or a reader that went away, is not told as an error."""
+    done = shell(line, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_errors_never_go_to_standard_output(tmp_path: Path) -> None:
+    """Where standard error is closed, the line is lost and not mixed with the result."""
+    done = shell("edgecnn devices nothing 2>&-", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
+    """A result that cannot be written anywhere is an error."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    done = shell("edgecnn devices > /dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("edgecnn: no space left")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["[red]x:smile:.tflite", "a\nb.tflite", "ü漢 x.tflite"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_odd_names_go_through(tmp_path: Path, name: str, encoding: str) -> None:
+    """Names with brackets, line ends or letters that the terminal lacks neither fail nor break a warning's line."""
+    shutil.copy(MODEL, tmp_path / name)
+    done = shell(f'edgecnn bench "$NAME" {QUICK}', tmp_path, NAME=name, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("edgecnn: warning: ") for line in done.stderr.splitlines())
+    if name.isascii() and name.isprintable():
+        assert name in done.stdout
+
+
+def test_a_name_that_is_no_utf8_is_told(tmp_path: Path) -> None:
+    """`fit` reads such a file; the runtimes cannot open it, which is one line."""
+    odd = os.fsencode(tmp_path) + b"/b\xff.tflite"
+    try:
+        shutil.copy(os.fsencode(MODEL), odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    name = "$'b\\xff.tflite'"
+    assert shell(f"edgecnn fit {name} --device rpi4", tmp_path).returncode == 0
+    done = shell(f"edgecnn bench {name} {QUICK}", tmp_path)
+    assert done.returncode == 2
+    assert "rename it" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"edgecnn bench {MODEL} {QUICK} -o folder",
+        f"edgecnn bench {MODEL} {QUICK} -o file/results.json",
+        "edgecnn compress edgecnn:digits-cnn --data digits --epochs 9999 -o file/m.safetensors",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, line: str) -> None:
+    """A folder in place of a file, or a file in place of a folder, does not cost the user the measurement."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    done = shell(line, tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("edgecnn: cannot write ")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_kill_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """SIGTERM in the middle of a training ends with 143 and one line, the old checkpoint as it was."""
+    old = tmp_path / "m.safetensors"
+    old.write_bytes(b"old")
+    command = ["compress", "edgecnn:digits-cnn", "--data", "digits", "--epochs", "9999", "-o", str(old)]
+    process = subprocess.Popen([sys.executable, "-m", "edgecnn", *command], stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors.startswith("edgecnn: interrupted")
+    assert errors.count("\n") == 1
+    assert old.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Put the handlers of signals back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_swallowed_signal_ends_the_command_all_the_same(number: int, code: int) -> None:
+    """A library that swallows the interrupt, or makes another exception of it, does not keep us running."""
+
+    def work() -> None:
+        with interruptible():
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt):
+                check_interruption()
+            raise ValueError("what the library made of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert interruption_code() == code
+
+
+def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
+    """What the user's own code prints goes to standard error."""
+    network = "torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))"
+    code = f"import torch\nprint('hello')\ndef net():\n    print('building')\n    return {network}\n"
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "one.toml").write_text('title = "one"\nfiles = { onnx = ["fp32"] }\n')
+    done = shell("edgecnn export mine:net --data digits --recipe ./one.toml --json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["files"]) == 1
+    assert "hello" in done.stderr
+    assert "building" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["1x1x²x8", "1x0x8x8", "1x1x-8x8", "1x99999999x1x1", "1x9999x9999x9999", "1", ""])
+def test_an_input_shape_that_makes_no_sense_is_refused(text: str) -> None:
+    """Shapes that are none, or larger than any image, are told, not tried."""
+    with pytest.raises(EdgecnnError, match="--input"):
+        parse_input_shape(text)
