@@ -15,7 +15,7 @@ _QUANT = QuantParams((1.0,), (0,))  # that there is one counts, not which
 _WIDTHS = {"float32": 4, "float16": 2}
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 _PARAMS_BYTES = 2 * (4 + 8)  # of a channel in a .tflite file: scale and zero point, of its weights and of its bias
-_TENSOR_BYTES = 64  # of the tables that a quantized tensor adds to the file
+_TENSOR_BYTES = 40  # of the tables that a quantized tensor adds to the file
 _PADS = frozenset(["Pad", "PAD", "PADV2", "MIRROR_PAD"])
 #: These move height and width elsewhere: what follows them keeps its size here, which is never too small.
 _REARRANGING = frozenset(["Reshape", "RESHAPE", "Transpose", "TRANSPOSE"])

@@ -41,6 +41,13 @@ def test_shows_a_profile_with_its_sources() -> None:
     assert "ram: 291 MiB left for a runtime and its model" in run.stdout
 
 
+def test_an_unknown_part_of_the_system_is_not_left() -> None:
+    """Where it is not known what the system takes, all of the RAM is not called left."""
+    shown = edgecnn("devices", "pixel7pro").stdout
+    assert "ram: 12.0 GiB in all; what the system or the firmware takes of it is not known" in shown
+    assert "left for" not in shown
+
+
 def test_json_has_bytes_and_null() -> None:
     """`--json` gives sizes in bytes, and null for what is not known."""
     profile = json.loads(edgecnn("devices", "stm32h7a3", "--json").stdout)

@@ -67,6 +67,8 @@ def test_the_published_network_on_a_board() -> None:
         ((str(FILE), "--device", "rpi4", "--ram", "1MiB"), "either --device"),
         ((str(FILE), "--ram", "many"), "not a size"),
         (("nowhere.tflite", "--ram", "1MiB"), "nowhere.tflite"),
+        ((str(DATA), "--ram", "1MiB"), "is a folder"),
+        ((str(FILE), "--device", "x86-avx2"), "nothing is known of its memory; give --ram"),
         ((str(DATA / "README.md"), "--ram", "1MiB"), ".tflite and .onnx"),
     ],
 )
@@ -77,6 +79,19 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], message: str) -> None
     assert message in run.stderr
     assert len(run.stderr.splitlines()) == 1
     assert run.stdout == ""
+
+
+def test_the_title_is_a_line_of_its_own() -> None:
+    """A long name is not broken by the width of the table below it."""
+    run = edgecnn(str(FILE), "--ram", "1MiB")
+    assert run.stdout.splitlines()[0] == f"{FILE} on 1.0 MiB ram, estimated"
+
+
+def test_a_rejected_file_can_be_checked(tmp_path: Path) -> None:
+    """A file that broke its recipe's limits is read by its own name."""
+    rejected = tmp_path / "net.tflite.rejected"
+    rejected.write_bytes(FILE.read_bytes())
+    assert edgecnn(str(rejected), "--ram", "1MiB").returncode == 0
 
 
 def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_everything_given_is_shown(page: Page, written: Any) -> None:
         expected += [part for region in fit.regions for part, size in region.parts.items() if size]
     shown = " ".join(page.text.split())
     assert [text for text in expected if " ".join(text.split()) not in shown] == []
-    assert page.tags["svg"] == 5 + 2  # files: four plots; layers; live bytes of Linux and of TFLite Micro
+    assert page.tags["svg"] == 5 + 1  # files: four plots; layers; live bytes of TFLite Micro
 
 
 def test_a_hostile_name_stays_text(page: Page, written: Any) -> None:

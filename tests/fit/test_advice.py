@@ -1,0 +1,97 @@
+"""What a network that does not fit is told: nothing that would not help."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgecnn.device import DeviceProfile, MemoryRegion
+from edgecnn.fit import check_fit
+from edgecnn.formats import Graph, Operator, QuantParams, Tensor
+
+SIDE = 32
+QUANT = QuantParams((0.1,), (0,))
+
+
+def network(side: int = SIDE, *, float_ends: bool = False, weights_bytes: int = 1152, names: str = "") -> Graph:
+    """Return an int8 network: a convolution that halves the side, and a pooling of it all."""
+    half = side // 2
+    tensors = [
+        Tensor("image", (1, side, side, 8), "int8", QUANT, size_bytes=side * side * 8),
+        Tensor("weights", (16, 3, 3, 8), "int8", QUANT, constant=True, size_bytes=weights_bytes),
+        Tensor("features" + names, (1, half, half, 16), "int8", QUANT, size_bytes=half * half * 16),
+        Tensor("axes", (2,), "int32", constant=True, size_bytes=8),
+        Tensor("answer", (1, 16), "int8", QUANT, size_bytes=16),
+    ]
+    operators = [Operator("CONV_2D", (0, 1), (2,)), Operator("MEAN", (2, 3), (4,))]
+    inputs = (0,)
+    if float_ends:
+        tensors.append(Tensor("real", (1, side, side, 8), "float32", size_bytes=side * side * 32))
+        operators.insert(0, Operator("QUANTIZE", (5,), (0,)))
+        inputs = (5,)
+    size_bytes = weights_bytes + 1000 + len(names)
+    return Graph("tflite", tuple(tensors), tuple(operators), inputs, (4,), size_bytes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(500, 13_000), st.booleans())
+def test_an_advised_input_fits(ram_bytes: int, float_ends: bool) -> None:
+    """Whatever is lacking, the network with the advised input, and int8 ends where they are advised, fits."""
+    report = check_fit(network(float_ends=float_ends), ram_bytes=ram_bytes)
+    for step in report.next_steps:
+        found = re.search(r"an input of (\d+)x(\d+) instead of 32x32", step)
+        if found:
+            still_float = float_ends and not step.startswith("with that, ")
+            assert int(found[1]) % 2 == 0
+            assert check_fit(network(int(found[1]), float_ends=still_float), ram_bytes=ram_bytes).fits
+
+
+def test_what_is_fixed_is_said() -> None:
+    """Where what stays is more than the limit, no input is advised, and what stays is told."""
+    advice = check_fit(network(), ram_bytes=500).next_steps
+    assert any("no smaller input would do" in step for step in advice)
+    assert not any("an input of" in step for step in advice)
+
+
+def test_int8_ends_are_advised_with_what_they_take() -> None:
+    """Where a float input is the peak, int8 ends are advised first, with the use of the file that has them."""
+    ram = check_fit(network(), ram_bytes=100_000).regions[0].used_bytes
+    report = check_fit(network(float_ends=True), ram_bytes=20_000)
+    assert not report.fits
+    assert "--recipe mcu" in report.next_steps[1]
+    assert f"{ram / 1024:.1f} KiB of ram, which fits" in report.next_steps[1]
+
+
+def test_float_ends_are_told_where_they_fit() -> None:
+    """A microcontroller's report of a file with float ends says what int8 ones would take."""
+    assert any("--recipe mcu" in note for note in check_fit(network(float_ends=True), ram_bytes=100_000).notes)
+    assert not any("--recipe mcu" in note for note in check_fit(network(), ram_bytes=100_000).notes)
+
+
+def test_pruning_is_advised_only_where_it_can_be_enough() -> None:
+    """The part of the weights that must go is told; where all of them are too little, what the file else holds is."""
+    heavy = check_fit(network(weights_bytes=100_000), flash_bytes=80_000).next_steps
+    assert [step for step in heavy if step.startswith("prune at least 37 % of the 97.7 KiB")] != []
+    light = check_fit(network(names="n" * 5000), flash_bytes=20_000).next_steps
+    told = next(step for step in light if "pruning would not do" in step)
+    assert "16.0 KiB TFLite Micro, 4.9 KiB names of tensors" in told
+    assert not any(step.startswith("prune") for step in light if step is not told)
+
+
+def test_weights_are_in_flash_on_a_microcontroller() -> None:
+    """A microcontroller that lacks RAM is not told to prune; a device with an operating system is."""
+    graph = network(weights_bytes=50_000_000)
+    assert not any("prun" in step for step in check_fit(graph, ram_bytes=5000).next_steps)
+    linux = DeviceProfile("pi", "Pi", "linux", "aarch64", {}, memory=(MemoryRegion("ram", 80_000_000, 0),))
+    assert any(step.startswith("prune at least") for step in check_fit(graph, linux).next_steps)
+
+
+def test_nothing_is_advised_where_all_fits() -> None:
+    """A network that fits gets no advice, even without headroom."""
+    used = check_fit(network(), ram_bytes=100_000).regions[0].used_bytes
+    assert check_fit(network(), ram_bytes=used).next_steps == ()
+    lacking = check_fit(replace(network(), size_bytes=1), ram_bytes=used - 1)
+    assert lacking.next_steps[0] == "ram lacks 1 B"
