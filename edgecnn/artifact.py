@@ -84,8 +84,15 @@ class Artifact:
 
     @property
     def layout(self) -> str:
-        """`NHWC` or `NCHW`: as its maker wrote, else the custom of the format."""
-        return str(self.metadata.get("layout") or ("NHWC" if self.format == "tflite" else "NCHW"))
+        """`NHWC` or `NCHW`: as its maker wrote, else as the input's shape shows, else the custom of the format."""
+        written = self.metadata.get("layout")
+        if written:
+            return str(written)
+        shape = self.inputs[0].shape if self.inputs else ()
+        colours = [len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, -1)]
+        if colours[0] != colours[1]:
+            return "NCHW" if colours[0] else "NHWC"
+        return "NHWC" if self.format == "tflite" else "NCHW"
 
     @property
     def history_path(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +59,12 @@ def evaluate(
     if samples.labels is None:
         return Evaluation(None, plan.assumptions)
     correct = done = 0
-    for batch, outputs in outputs_of(artifact, samples, plan, runtime=runtime, threads=threads, target=target):
+    for labels, outputs in outputs_of(artifact, samples, plan, runtime=runtime, threads=threads, target=target):
         scores = class_scores(outputs)
         if scores is None:
             return Evaluation(None, (*plan.assumptions, "no class scores among the outputs: no accuracy"))
-        correct += count_correct(scores, batch, artifact.path.name)
-        done += len(batch)
+        correct += count_correct(scores, labels, artifact.path.name)
+        done += len(labels)
         progress(f"accuracy of {artifact.path.name}", done, len(samples))
     return Evaluation(Accuracy(correct, done), plan.assumptions)
 
@@ -90,13 +91,17 @@ def outputs_of(
     Raises:
         EdgecnnError: outputs that are not finite (which, of which file), or the runtime failed.
     """
-    packs = ([plan.prepare(batch.x)] for batch in samples)
-    for batch, raw in zip(
-        samples, run_file(artifact, packs, runtime=runtime, threads=threads, target=target), strict=True
-    ):
+    waiting: deque[npt.NDArray[np.int64]] = deque()  # the labels of batches sent and not yet answered
+
+    def packs() -> Iterator[list[npt.NDArray[Any]]]:
+        for batch in samples:
+            waiting.append(np.full(len(batch.x), -1) if batch.y is None else batch.y)
+            yield [plan.prepare(batch.x)]
+
+    for raw in run_file(artifact, packs(), runtime=runtime, threads=threads, target=target):
         outputs = real_outputs(artifact, raw)
         check_finite(outputs, artifact.path.name)
-        yield (np.full(len(batch.x), -1) if batch.y is None else batch.y), outputs
+        yield waiting.popleft(), outputs
 
 
 def check_finite(outputs: list[npt.NDArray[Any]], name: str) -> None:

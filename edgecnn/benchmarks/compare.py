@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
 from edgecnn.benchmarks.inputs import class_scores
+from edgecnn.benchmarks.plan import side_of
 from edgecnn.datasets import open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
@@ -117,9 +118,8 @@ def compare(
         EdgecnnError: a broken file, data that are not there or do not fit, outputs of different shapes.
     """
     files = Artifact.open(reference), Artifact.open(candidate)
-    side = (input_shape[1], input_shape[2]) if input_shape and len(input_shape) == 3 else None
     if data is not None:
-        dataset = open_dataset(data, data_dir, download=download, side=side)
+        dataset = open_dataset(data, data_dir, download=download, side=side_of(files[0]))
     elif input_shape is not None:
         dataset = noise(input_shape, samples or 1000)
     else:
@@ -128,5 +128,8 @@ def compare(
     plans = [plan_for(file, chosen, normalization, dataset.normalization) for file in files]
     runs = [outputs_of(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
     parity = parity_of((a, b) for (_, a), (_, b) in zip(*runs, strict=True))
-    assumptions = tuple(dict.fromkeys(text for plan in plans for text in plan.assumptions))
+    told = [text for plan in plans for text in plan.assumptions]
+    if data is None:
+        told.append("compared on noise, which an int8 file was not made for: its SQNR says little; give --data")
+    assumptions = tuple(dict.fromkeys(told))
     return Comparison(str(reference), str(candidate), parity, assumptions)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
+import sysconfig
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from edgecnn.errors import EdgecnnError, missing_package
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -39,8 +45,7 @@ def quiet(what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise missing_package((error.name or "a package").partition(".")[0], "torch") from error
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise EdgecnnError(f"{what} failed: {type(error).__name__}: {' '.join(lines[:2])[:300]}") from error
+        raise EdgecnnError(f"{what} failed: {_reason(error)}") from error
     finally:
         logging.disable(level)
         for stream in (sys.stdout, sys.stderr):
@@ -49,3 +54,22 @@ def quiet(what: str) -> Iterator[None]:
         for number, copy in enumerate(saved, start=1):
             os.dup2(copy, number)
             os.close(copy)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what began it, in one line, and the last line of the user's own code on the way there."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    root = chain[-1]
+    lines = [line.strip() for line in _COLOURS.sub("", str(root)).splitlines() if line.strip()]
+    own = [
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for step in chain
+        for frame in traceback.extract_tb(step.__traceback__)
+        if not {"site-packages", "edgecnn"} & set(Path(frame.filename).parts)
+        and "/" in frame.filename
+        and sysconfig.get_path("stdlib") not in frame.filename
+    ]
+    place = f" (at {own[-1]})" if own else ""
+    return f"{type(root).__name__}: {' '.join(lines[:2])[:300]}{place}"

@@ -56,6 +56,20 @@ def _output_shapes(module: nn.Module, example: Any) -> list[tuple[int, ...]]:
     return [tuple(output.shape) for output in flat]
 
 
+def _shorten_names(model: Any) -> None:
+    """Leave of each tensor's name the layer it belongs to: the converter writes the whole path of modules, many times.
+
+    In a small file the paths take as much flash as the weights.
+    """
+    for graph in model.subgraphs:
+        seen: dict[str, int] = {}
+        for tensor in graph.tensors:
+            path = (tensor.name or b"").decode(errors="replace").partition(";")[0]
+            short = path.rpartition("/")[2].rpartition(".")[2] or "tensor"
+            seen[short] = seen.get(short, 0) + 1
+            tensor.name = short if seen[short] == 1 else f"{short}.{seen[short]}"
+
+
 def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
     """Write a TFLite flatbuffer with edgecnn's *metadata* in its own metadata table, whole or not at all.
 
@@ -68,6 +82,7 @@ def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
         if buffer.offset > 1:  # 0 and 1 stand for "in here"
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
+    _shorten_names(model)
     own = schema.BufferT()
     own.data = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
     entry = schema.MetadataT()

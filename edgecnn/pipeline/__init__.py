@@ -1,0 +1,17 @@
+"""The steps in a row."""
+
+from __future__ import annotations
+
+from edgecnn.pipeline.compress import CompressResult, compress_model
+from edgecnn.pipeline.export import ExportResult, export_model, export_subject
+from edgecnn.pipeline.subject import Subject, load_subject
+
+__all__ = [
+    "CompressResult",
+    "ExportResult",
+    "Subject",
+    "compress_model",
+    "export_model",
+    "export_subject",
+    "load_subject",
+]

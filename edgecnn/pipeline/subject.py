@@ -1,0 +1,157 @@
+"""Find a network and its data, and see that they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import outputs_of, plan_for
+from edgecnn.benchmarks.compare import Outputs
+from edgecnn.benchmarks.plan import side_of
+from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.datasets.noise import noise
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization, Resize, ready
+from edgecnn.samples import Samples
+
+if TYPE_CHECKING:
+    from edgecnn.nets.network import Network
+
+NOISE_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported: a network or an ONNX file, its data, and how they fit together."""
+
+    name: str
+    network: Network | None  # None where the source is an ONNX file
+    source: Artifact | None  # the ONNX file
+    data: Dataset
+    shape: tuple[int, ...]  # (C, H, W)
+    normalization: Normalization | None
+    labels: tuple[str, ...] | None
+    warnings: tuple[str, ...]
+
+
+def load_subject(
+    model: str | Network,
+    *,
+    data: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    weights: str | Path | None = None,
+    normalization: Normalization | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+) -> Subject:
+    """Find the network *model* and its data, and see that they belong together; arguments as for `export_model`.
+
+    Raises:
+        EdgecnnError: one of them is not there, or they do not fit each other.
+    """
+    side = (input_shape[1], input_shape[2]) if input_shape and len(input_shape) == 3 else None
+
+    def opened(side: tuple[int, int] | None, resize: Resize | None = None) -> Dataset | None:
+        return open_dataset(data, data_dir, download=download, side=side, resize=resize) if data else None
+
+    if isinstance(model, str) and model.endswith(".onnx"):
+        source = Artifact.open(model)
+        shape = input_shape or tuple(source.inputs[0].shape[1:])
+        return _of_onnx(source, opened(side or side_of(source)), shape, normalization)
+    from edgecnn.nets.network import build
+
+    dataset = opened(side)
+    known = dataset.shape if dataset else input_shape
+    classes = len(dataset.labels) if dataset and dataset.labels else None
+    channels = known[0] if known else None
+    network = build(model, weights=weights, classes=classes, channels=channels) if isinstance(model, str) else model
+    own = network.input_shape
+    if data and data.startswith("folder:") and own and len(own) == 3:
+        dataset = opened(side or (own[1], own[2]), network.resize)
+    return _of_network(network, dataset, input_shape, normalization)
+
+
+def _of_network(
+    network: Network, dataset: Dataset | None, input_shape: tuple[int, ...] | None, given: Normalization | None
+) -> Subject:
+    shape = dataset.shape if dataset else input_shape or network.input_shape
+    if shape is None:
+        raise EdgecnnError(f"{network.name} does not say its input's shape: give --data, or --input 1x3x224x224")
+    if dataset and input_shape and input_shape != shape:
+        raise EdgecnnError(f"--input says {list(input_shape)}, data set '{dataset.name}' gives {list(shape)}")
+    data, warnings = _or_noise(dataset, shape)
+    assumed = given is None and network.normalization is None and data.normalization is not None
+    if assumed:
+        warnings += (
+            f"{network.name} does not say what its inputs expect: assumed {data.normalization}, "
+            f"as data set '{data.name}'; say it with --normalize",
+        )
+    subject = Subject(
+        network.name,
+        network,
+        None,
+        data,
+        shape,
+        given or network.normalization or data.normalization,
+        network.labels or data.labels,
+        (*network.warnings, *warnings),
+    )
+    for _ in original_outputs(subject, data.evaluation.take(1), threads=1):
+        pass  # a network and data that do not fit are told here, before any work
+    return subject
+
+
+def _of_onnx(source: Artifact, dataset: Dataset | None, shape: tuple[int, ...], given: Normalization | None) -> Subject:
+    data, warnings = _or_noise(dataset, shape)
+    plan = plan_for(source, data.evaluation, given, data.normalization)
+    labels = tuple(source.metadata.get("labels") or ()) or data.labels
+    name = source.path.stem.removesuffix(".fp32")
+    told = (*plan.assumptions, *warnings, "the source is an ONNX file: TFLite needs the torch network and is left out")
+    return Subject(name, None, source, data, data.shape, plan.normalization, labels, told)
+
+
+def _or_noise(dataset: Dataset | None, shape: tuple[int, ...]) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the data set, or noise in its place and the warning that goes with it."""
+    if dataset is not None:
+        return dataset, ()
+    return noise(shape, NOISE_SAMPLES), (
+        "no --data: calibrated on noise, so an int8 file's accuracy is unknown and likely poor; use it for latency "
+        "and memory alone",
+    )
+
+
+def original_outputs(
+    subject: Subject, samples: Samples, threads: int
+) -> Iterator[tuple[npt.NDArray[np.int64], Outputs]]:
+    """Yield the labels [n] (-1 where there are none) and the outputs of the original network, batch by batch.
+
+    Raises:
+        EdgecnnError: the network does not take the samples.
+    """
+    if subject.network is None:
+        assert subject.source is not None
+        plan = plan_for(subject.source, samples, subject.normalization, None)
+        yield from outputs_of(subject.source, samples, plan, threads=threads)
+        return
+    for batch in samples:
+        labels = np.full(len(batch.x), -1) if batch.y is None else batch.y
+        yield labels, subject.network.outputs(np.ascontiguousarray(ready(batch.x, subject.normalization)))
+
+
+def named(subject: Subject, name: str | None) -> Subject:
+    """Return the subject under another *name* for its files; None: as it is.
+
+    Raises:
+        EdgecnnError: a name with a path in it.
+    """
+    if name is None:
+        return subject
+    if not name or Path(name).name != name:
+        raise EdgecnnError(f"'{name}' is no name for files; leave folders to --out")
+    return replace(subject, name=name)
