@@ -91,9 +91,7 @@ def _conditions(rows: Sequence[Row]) -> dict[str, str]:
         "system": all_of("system"),
         "Python": all_of("python"),
         "runtimes": _distinct(f"{result.runtime} {result.runtime_version or ''}".strip() for result in measured),
-        "effort": f"processes for each file: {processes}; {_range(counts)} timed values for each file"
-        if counts
-        else "",
+        "effort": f"{processes} processes and {_range(counts)} timed values for each file" if counts else "",
         "taken at": min((_text(conditions.get("taken_at")) for conditions in told), default=""),
     }
     return {name: text for name, text in found.items() if text}
