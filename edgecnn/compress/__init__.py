@@ -1,1 +1,11 @@
 """Make a network smaller and keep its accuracy."""
+
+from __future__ import annotations
+
+from edgecnn.tables import Table
+
+#: Name → a function `(weight: Tensor[out, in, kh, kw]) -> Tensor[out]`; filters of the least score go first.
+CRITERIA = Table(
+    "criterion",
+    {"l1": "edgecnn.compress.criteria:l1", "l2": "edgecnn.compress.criteria:l2"},
+)

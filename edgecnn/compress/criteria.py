@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from edgecnn.tables import Table
-
-#: Name → a function `(weight: Tensor[out, in, kh, kw]) -> Tensor[out]`; filters of the least score go first.
-CRITERIA = Table(
-    "criterion",
-    {"l1": "edgecnn.compress.criteria:l1", "l2": "edgecnn.compress.criteria:l2"},
-)
-
 
 def l1(weight: torch.Tensor) -> torch.Tensor:
     """Return the sum of absolute weights of each filter: [out, ...] → [out] (Li et al. 2017, arXiv:1608.08710)."""

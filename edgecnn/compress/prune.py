@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgecnn.compress.criteria import CRITERIA
+from edgecnn.compress import CRITERIA
 from edgecnn.errors import EdgecnnError, require
 
 Criterion = Callable[[torch.Tensor], torch.Tensor]

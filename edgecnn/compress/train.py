@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -44,32 +45,44 @@ def train(
     """Return a trained copy of *module*, in evaluation mode; the same seed gives the same network on one machine.
 
     Raises:
-        EdgecnnError: samples without labels, or a loss that is no number.
+        EdgecnnError: samples without labels, labels the network has no class for, or a loss that is no number.
     """
     if training.labels is None:
         raise EdgecnnError("training needs labelled samples")
     if config.epochs == 0:
         return copy.deepcopy(module).eval()
-    torch.manual_seed(config.seed)
     trained = copy.deepcopy(module).train()
-    steps = math.ceil(len(training) / config.batch_size)
+    # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
+    steps = max(1, len(training) // config.batch_size)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
     rng = np.random.default_rng(config.seed)
-    for epoch in range(config.epochs):
-        for batch in training.shuffled(config.seed + epoch).batched(config.batch_size):
-            assert batch.y is not None
-            x = ready(batch.x, normalization)
-            logits = trained(_shifted(torch.from_numpy(x), config.shift, rng))
-            loss = functional.cross_entropy(logits, torch.from_numpy(batch.y), label_smoothing=config.label_smoothing)
-            if not torch.isfinite(loss):
-                raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-        progress("training", epoch + 1, config.epochs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # for dropout
+        for epoch in range(config.epochs):
+            order = training.shuffled(config.seed + epoch).batched(config.batch_size)
+            for batch in itertools.islice(order, steps):
+                assert batch.y is not None
+                x = torch.from_numpy(ready(batch.x, normalization))
+                logits = trained(_shifted(x, config.shift, rng))
+                loss = _loss(logits, torch.from_numpy(batch.y), config)
+                if not torch.isfinite(loss):
+                    raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+            progress("training", epoch + 1, config.epochs)
     return trained.eval()
+
+
+def _loss(logits: torch.Tensor, labels: torch.Tensor, config: TrainConfig) -> torch.Tensor:
+    if logits.ndim != 2 or int(labels.max()) >= logits.shape[1]:
+        raise EdgecnnError(
+            f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {labels.max()}; "
+            "use the data set it is for"
+        )
+    return functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
 
 
 def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:

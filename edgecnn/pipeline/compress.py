@@ -60,7 +60,7 @@ def compress_model(
     Args:
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write.
-        data: a data set's name; its evaluation part is touched once, at the end.
+        data: a data set's name; its evaluation part is touched at the end alone, to judge both networks.
         pruning_ratio: of the channels of every prunable layer, in [0, 1).
         criterion: `l1` or `l2`.
         round_to: channel counts become multiples of it.

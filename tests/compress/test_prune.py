@@ -91,6 +91,21 @@ def test_training_repeats_and_leaves_its_input_alone() -> None:
     assert not torch.equal(runs[0].state_dict()["classifier.weight"], before["classifier.weight"])
 
 
+def test_labels_beyond_the_classes_are_told() -> None:
+    """A network of three classes does not learn ten digits; the one line says what there is."""
+    data = open_dataset("digits")
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(EdgecnnError, match="classes up to 9"):
+        train(net, data.training, TrainConfig(epochs=1), data.normalization)
+
+
+def test_a_last_batch_of_one_sample_is_no_trouble() -> None:
+    """Batch norm over a single cell trains with one sample more than whole batches."""
+    data = open_dataset("digits")
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
+    train(net, data.training.take(65), TrainConfig(epochs=1, batch_size=64), data.normalization)
+
+
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
     """NaN in the weights ends in one line that says the epoch."""
     data = open_dataset("digits")
