@@ -142,3 +142,20 @@ def test_damaged_files_never_surprise(tmp_path: Path, data: st.DataObject) -> No
         graph = written(tmp_path, bytes(content))
         assert graph.macs >= 0
         assert len(graph.lifetimes) == len(graph.tensors)
+
+
+def test_a_folder_is_told(tmp_path: Path) -> None:
+    """A folder is called one, not a file that is missing."""
+    with pytest.raises(EdgecnnError, match="is a folder; name a"):
+        read_graph(tmp_path)
+
+
+def test_a_rejected_file_is_read(tmp_path: Path) -> None:
+    """The name of a file that broke its limits says the format before its last suffix."""
+    rejected = tmp_path / "net.tflite.rejected"
+    rejected.write_bytes(CLASSIFIER.read_bytes())
+    assert read_graph(rejected) == read_graph(CLASSIFIER)
+    other = tmp_path / "net.txt.rejected"
+    other.write_bytes(b"x")
+    with pytest.raises(EdgecnnError, match="not an exported file"):
+        read_graph(other)
