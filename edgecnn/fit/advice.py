@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from edgecnn.fit.report import RegionUse
-from edgecnn.fit.variants import image_axes, in_int8, with_input, with_integer_ends
+from edgecnn.fit.variants import follows_input, image_axes, in_int8, with_input, with_integer_ends
 from edgecnn.formats import Graph
 from edgecnn.units import format_bytes
 
@@ -13,6 +13,7 @@ _FEW = 3
 #: Of the limit: left free by what is advised, since a new export differs a little from what is worked out.
 _MARGIN = 0.03
 _SMALLEST = 4  # a smaller part of the side leaves nothing to recognize
+_WORTH = 0.1  # of what is lacking: what saves less is not advised
 _MOST_PRUNED = 0.9  # of the weights: more is another network
 
 #: A graph → what it takes of each memory.
@@ -44,11 +45,11 @@ def next_steps(
 
         small = _integer(graph, is_microcontroller)
         taken = use(small)
-        helps = taken.used_bytes < region.used_bytes and (bool(graph.float_operators()) or region.name == "ram")
+        helps = region.used_bytes - taken.used_bytes >= -_WORTH * region.headroom_bytes
         if helps:
             how = _how(graph, is_microcontroller)
-            answer = "which fits" if _fits(taken) else "which does not fit either"
-            steps.append(f"{how} would take about {format_bytes(taken.used_bytes)} of {region.name}, {answer}")
+            answer = "fits" if _fits(taken) else "is too close to be sure" if taken.fits else "does not fit either"
+            steps.append(f"{how} would take about {format_bytes(taken.used_bytes)} of {region.name}, which {answer}")
         # What does not help enough is where the next advice starts.
         start, prefix = (small, "with that, ") if helps and not _fits(taken) else (graph, "")
         if region.name == "ram":
@@ -64,8 +65,8 @@ def _fits(region: RegionUse) -> bool:
 
 def _integer(graph: Graph, is_microcontroller: bool) -> Graph:
     """Return *graph* as its w8a8 file would be; on a microcontroller with int8 ends, as the recipe mcu writes it."""
-    small = in_int8(graph) if graph.float_operators() else graph
-    return with_integer_ends(small) if is_microcontroller else small
+    small = with_integer_ends(graph) if is_microcontroller else graph
+    return in_int8(small) if graph.float_operators() else small
 
 
 def _how(graph: Graph, is_microcontroller: bool) -> str:
@@ -86,10 +87,9 @@ def _smaller_inputs(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator
     if min(height, width) < _SMALLEST or least.used_bytes == whole.used_bytes:
         return
     if not least.fits:
-        yield (
-            f"no smaller input would do: what does not depend on it takes "
-            f"{format_bytes(least.used_bytes)} of {whole.name} alone"
-        )
+        if follows_input(graph):
+            fixed = format_bytes(least.used_bytes)
+            yield f"no smaller input would do: what does not depend on it takes {fixed} of {whole.name} alone"
         return
     step = _stride(graph, height)
     sides = [(side, side * width // height // step * step) for side in range(step, height, step)]
@@ -105,7 +105,7 @@ def _smaller_inputs(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator
             f"an input of {small_height}x{small_width} instead of {height}x{width} would take about "
             f"{format_bytes(taken)} of {whole.name}, which fits"
         )
-    else:
+    elif follows_input(graph):
         yield f"no input down to 1/{_SMALLEST} of the side would fit"
 
 
@@ -127,24 +127,30 @@ def _fewer_weights(graph: Graph, region: RegionUse) -> Iterator[str]:
     if lacking <= 0:
         return
     weights = graph.weights_bytes + sum(size for part, size in region.parts.items() if part.startswith("weights"))
-    if lacking > _MOST_PRUNED * weights:
-        yield (
-            f"pruning would not do: all weights together are {format_bytes(weights)}; "
-            f"{format_bytes(region.used_bytes - weights)} are not weights: {_not_weights(graph, region)}"
-        )
+    rest = f"{format_bytes(region.used_bytes - weights)} are not weights: {_not_weights(graph, region)}"
+    if lacking > weights:
+        yield f"pruning would not do: all weights together are {format_bytes(weights)}, less than is lacking; {rest}"
         return
-    layers = {
-        f"operator {step}, {operator.kind}": sum(
-            graph.tensors[index].size_bytes
-            for index in set(operator.inputs)
-            if index >= 0 and graph.tensors[index].constant
-        )
-        for step, operator in enumerate(graph.operators)
+    share = f"{100 * lacking / weights:.0f} % of the {format_bytes(weights)} of weights"
+    if lacking > _MOST_PRUNED * weights:
+        yield f"pruning alone would not do: it would have to take {share}; {rest}"
+        return
+    yield f"prune at least {share}; the heaviest: {_heaviest(graph)}"
+
+
+def _heaviest(graph: Graph) -> str:
+    """Return the operators with the most weights."""
+    unpacked = {  # in a QDQ file the operator reads what DequantizeLinear makes of them
+        operator.outputs[0]: operator.inputs[0] for operator in graph.operators if operator.kind == "DequantizeLinear"
     }
-    largest = [name for name in sorted(layers, key=lambda name: -layers[name])[:_FEW] if layers[name]]
-    shown = "; ".join(f"{name} ({format_bytes(layers[name])})" for name in largest)
-    share = 100 * lacking / weights
-    yield f"prune at least {share:.0f} % of the {format_bytes(weights)} of weights; the heaviest: {shown}"
+    layers: dict[str, int] = {}
+    for step, operator in enumerate(graph.operators):
+        if operator.kind != "DequantizeLinear":
+            read = {unpacked.get(index, index) for index in operator.inputs if index >= 0}
+            weights = sum(graph.tensors[index].size_bytes for index in read if graph.tensors[index].constant)
+            layers[f"operator {step}, {operator.kind}"] = weights
+    largest = sorted(layers, key=lambda name: -layers[name])[:_FEW]
+    return "; ".join(f"{name} ({format_bytes(layers[name])})" for name in largest if layers[name])
 
 
 def _not_weights(graph: Graph, region: RegionUse) -> str:

@@ -88,6 +88,15 @@ def with_input(graph: Graph, height: int, width: int) -> Graph:
     return replace(graph, tensors=tensors)
 
 
+def follows_input(graph: Graph) -> bool:
+    """Return whether `with_input` shrinks all that a smaller input would; else it takes too much, never too little."""
+    return not any(
+        operator.kind in _REARRANGING and len(graph.tensors[output].shape) > 2
+        for operator in graph.operators
+        for output in operator.outputs
+    )
+
+
 def image_axes(graph: Graph) -> tuple[int, int]:
     """Return which axes of an image are its height and width, by the custom of the format."""
     return (1, 2) if graph.format == "tflite" else (2, 3)

@@ -65,6 +65,21 @@ def test_int8_ends_are_advised_with_what_they_take() -> None:
     assert f"{ram / 1024:.1f} KiB of ram, which fits" in report.next_steps[1]
 
 
+def test_a_use_just_below_the_limit_is_not_called_sure() -> None:
+    """What would fit by less than the margin is said to be close, and a smaller input is advised with it."""
+    used = check_fit(network(), ram_bytes=100_000).regions[0].used_bytes
+    steps = check_fit(network(float_ends=True), ram_bytes=used + 1).next_steps
+    assert steps[1].endswith("too close to be sure")
+    assert steps[2].startswith("with that, an input of")
+
+
+def test_what_hardly_saves_is_not_advised() -> None:
+    """Int8 ends that save little of what is lacking are left out."""
+    graph = network(float_ends=True)
+    tiny = replace(graph, tensors=(*graph.tensors[:5], replace(graph.tensors[5], size_bytes=8)))
+    assert not any("--recipe mcu" in step for step in check_fit(tiny, ram_bytes=5000).next_steps)
+
+
 def test_float_ends_are_told_where_they_fit() -> None:
     """A microcontroller's report of a file with float ends says what int8 ones would take."""
     assert any("--recipe mcu" in note for note in check_fit(network(float_ends=True), ram_bytes=100_000).notes)
@@ -75,6 +90,8 @@ def test_pruning_is_advised_only_where_it_can_be_enough() -> None:
     """The part of the weights that must go is told; where all of them are too little, what the file else holds is."""
     heavy = check_fit(network(weights_bytes=100_000), flash_bytes=80_000).next_steps
     assert [step for step in heavy if step.startswith("prune at least 37 % of the 97.7 KiB")] != []
+    most = check_fit(network(weights_bytes=100_000), flash_bytes=20_000).next_steps
+    assert any("pruning alone would not do: it would have to take 97 % of the 97.7 KiB" in step for step in most)
     light = check_fit(network(names="n" * 5000), flash_bytes=20_000).next_steps
     told = next(step for step in light if "pruning would not do" in step)
     assert "16.0 KiB TFLite Micro, 4.9 KiB names of tensors" in told
