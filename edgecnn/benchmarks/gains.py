@@ -21,7 +21,7 @@ def missing_gains(results: Sequence[Measurement]) -> list[str]:
             sentences.append(
                 f"{Path(result.file).name} is no faster than {Path(plain.file).name} here "
                 f"({format_ns(result.p50_ns)} against {format_ns(plain.p50_ns)}, {result.runtime}, "
-                f"{result.threads} threads): on this machine it gains size alone"
+                f"{result.threads} thread{'s' * (result.threads > 1)}): on this machine it gains size alone"
             )
     return sentences
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,11 @@ def measure(
         sha256=artifact.sha256,
         accuracy=evaluation.accuracy,
         assumptions=evaluation.assumptions,
-        conditions={"taken_at": datetime.now(UTC).isoformat(timespec="seconds"), **processes[0].machine},
+        conditions={
+            "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **processes[0].machine,
+            **extremes_of([process.run for process in processes]),
+        },
     )
     return replace(measurement, warnings=find_instabilities(measurement))
 
@@ -132,6 +138,22 @@ def time_process(
     taken: dict[str, Any] = {key: answer[key] for key in own}
     run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
     return TimedProcess(run, answer["version"], answer["interface"], answer["machine"])
+
+
+def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return how the machine fared over *runs* at the worst, as JSON values; None: the system does not tell."""
+    ends = [end for run in runs for end in (run.before, run.after)]
+    frequencies_mhz = [mhz for end in ends for mhz in end.get("frequencies_mhz") or ()]
+    temperatures_c = [degrees for end in ends for degrees in (end.get("temperatures_c") or {}).values()]
+    loads = [end["load_1m"] for end in ends if end.get("load_1m") is not None]
+    flags = [end["throttled"] for end in ends if end.get("throttled") is not None]
+    return {
+        "frequency_min_mhz": min(frequencies_mhz, default=None),
+        "frequency_max_mhz": max(frequencies_mhz, default=None),
+        "temperature_max_c": max(temperatures_c, default=None),
+        "load_1m_max": max(loads, default=None),
+        "throttled": reduce(or_, flags) if flags else None,  # as `runtimes.conditions` reads it, all ends together
+    }
 
 
 def check_at_hand(device: str, target: str) -> None:

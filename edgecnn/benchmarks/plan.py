@@ -93,6 +93,17 @@ def measure_files(
         yield replace(measurement, accuracy=first.accuracy, assumptions=first.assumptions)
 
 
+def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[str]:
+    """Return a sentence for each file of *results* that not all of *runtimes* run, naming those that do not."""
+    formats = {result.file: result.format for result in results}
+    unable = {file: [name for name in runtimes if name not in runtimes_for(kind)] for file, kind in formats.items()}
+    return [
+        f"{file} was not measured with {', '.join(names)}, which does not run .{formats[file]}"
+        for file, names in unable.items()
+        if names
+    ]
+
+
 def side_of(artifact: Artifact) -> tuple[int, int] | None:
     """Return the height and width that *artifact* takes, in pixels; None where its input is no image."""
     shape = artifact.inputs[0].shape if artifact.inputs else ()

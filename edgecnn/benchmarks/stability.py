@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from edgecnn.measurement import Measurement, Run
+from edgecnn.measurement import Measurement, Run, percentile
 from edgecnn.units import format_ns, format_share
 
 Rule = Callable[[Measurement], str | None]
@@ -26,30 +25,43 @@ def non_finite(measurement: Measurement) -> str | None:
 
 
 def spread(measurement: Measurement) -> str | None:
-    """The standard deviation is under 10 % of the mean (pyperf)."""
+    """The middle half of the values spans less than 10 % of the median.
+
+    pyperf takes the standard deviation; among thousands of values that is what one stall of the machine makes it.
+    """
     values = measurement.values_ns
-    if len(values) < 2:
+    low, middle, high = (percentile(values, percent) for percent in (25, 50, 75))
+    if low is None or middle is None or high is None or high - low < 0.10 * middle:
         return None
-    share = statistics.stdev(values) / statistics.fmean(values)
-    if share < 0.10:
-        return None
-    return f"the standard deviation is {format_share(share)} of the mean; close other programs and measure for longer"
+    share = format_share((high - low) / middle)
+    return f"the middle half of the values spans {share} of the median; close other programs and measure for longer"
 
 
 def outliers(measurement: Measurement) -> str | None:
-    """Under 1 % of the values are 50 % or more away from the mean.
+    """Under 1 % of the values are 50 % or more away from the median.
 
     pyperf allows none among some sixty values; among the thousands taken here there is always one.
     """
-    values = measurement.values_ns
-    mean = statistics.fmean(values) if values else 0.0
-    far = [value for value in values if abs(value - mean) >= 0.5 * mean]
+    values, middle = measurement.values_ns, measurement.p50_ns or 0.0
+    far = _far_values(measurement)
     if len(far) < 0.01 * len(values) or not far:
         return None
-    furthest = max(far, key=lambda value: abs(value - mean))
+    furthest = max(far, key=lambda value: abs(value - middle))
     return (
-        f"{len(far)} of {len(values)} values are 50 % or more from the mean, one is {format_ns(furthest)}; "
+        f"{len(far)} of {len(values)} values are 50 % or more from the median, one is {format_ns(furthest)}; "
         "something else ran meanwhile: trust the p50, not the p99, or measure again"
+    )
+
+
+def stalls(measurement: Measurement) -> str | None:
+    """A few values far above the median did not take 10 % of the time measured."""
+    values, middle = measurement.values_ns, measurement.p50_ns or 0.0
+    far = [value for value in _far_values(measurement) if value > middle]
+    if not far or len(far) >= 0.01 * len(values) or sum(far) < 0.10 * sum(values):
+        return None
+    return (
+        f"the machine stalled: {len(far)} of {len(values)} values took {format_share(sum(far) / sum(values))} of the "
+        f"time, one {format_ns(max(far))}; trust the p50, not the calls a second, or measure again"
     )
 
 
@@ -141,6 +153,7 @@ RULES: tuple[Rule, ...] = (
     non_finite,
     spread,
     outliers,
+    stalls,
     disagreement,
     few_values,
     other_load,
@@ -151,6 +164,11 @@ RULES: tuple[Rule, ...] = (
     heat,
     too_many_threads,
 )
+
+
+def _far_values(measurement: Measurement) -> list[int]:
+    middle = measurement.p50_ns or 0.0
+    return [value for value in measurement.values_ns if abs(value - middle) >= 0.5 * middle]
 
 
 def _ends(measurement: Measurement) -> Iterator[Mapping[str, Any]]:

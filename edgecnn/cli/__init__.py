@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 import edgecnn
 from edgecnn.cli.interruption import interruptible, interruption_code
+from edgecnn.cli.table import wrapped
 from edgecnn.errors import EdgecnnError, telling_missing_packages, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
@@ -64,7 +65,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(edgecnn.__version__, prog_name="edgecnn")
 def cli() -> None:
     """Make a trained CNN small and fast enough for a phone or a board, and prove it.
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     _prepare_streams()
     if COMPLETE_VARIABLE in os.environ:
+        importlib.import_module("edgecnn.cli.completion")  # has the bash completion of our own
         cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # click prints the completions and exits
     # Read here rather than by click, which may fail before it has parsed it.
     debug = "--debug" in given
@@ -126,7 +128,8 @@ def fail(message: str, code: int, debug: bool) -> None:
     """Print *message* as one line on standard error (the traceback before it where *debug*) and exit with *code*."""
     if debug:
         traceback.print_exc()
-    print(f"edgecnn: {' '.join(message.split())}", file=sys.stderr)
+    line = f"edgecnn: {' '.join(message.split())}"
+    print(wrapped(line, sys.stderr), file=sys.stderr)
     sys.exit(code)
 
 

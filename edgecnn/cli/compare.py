@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, print_table, warn
+from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json
+from edgecnn.cli.table import print_table, warn
 from edgecnn.normalization import Normalization
 from edgecnn.units import format_share
 
@@ -24,7 +25,7 @@ def command(
     data: str | None,
     data_dir: Path | None,
     download: bool,
-    normalize: str | None,
+    normalization: Normalization | None,
     input_text: str | None,
     samples: int,
     as_json: bool,
@@ -43,7 +44,7 @@ def command(
         data=data,
         input_shape=parse_input_shape(input_text),
         samples=samples,
-        normalization=Normalization.parse(normalize) if normalize else None,
+        normalization=normalization,
         data_dir=data_dir,
         download=download,
     )
@@ -54,11 +55,13 @@ def command(
         print_json({"reference": result.reference, "candidate": result.candidate, **parity})
         return
     row = [
-        result.candidate,
+        Path(result.candidate).name,
         "identical" if result.parity.max_abs_diff == 0 else f"{result.parity.max_abs_diff:.3g}",
         "-" if result.parity.sqnr_db is None else f"{result.parity.sqnr_db:.1f} dB",
         format_share(result.parity.top1_agreement),
         str(result.parity.n),
     ]
     title = f"Measured against {result.reference}"
-    print_table(title, ["candidate", "max diff", "SQNR", "top-1 agrees", "samples"], [row], right=(1, 2, 3, 4))
+    print_table(
+        title, ["candidate", "max diff", "SQNR", "top-1 agrees", "samples"], [row], right=(1, 2, 3, 4), spare=(4, 1)
+    )

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.shared import (
-    common,
-    data_options,
-    model_options,
-    print_json,
-    print_table,
-    showing_progress,
-)
+from edgecnn.cli.names import complete_criterion
+from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress
+from edgecnn.cli.table import print_table
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.units import format_count, format_share
@@ -23,7 +18,13 @@ from edgecnn.units import format_count, format_share
 @model_options
 @data_options
 @click.option("--ratio", type=float, default=0.5, show_default=True, help="Share of the channels to prune, in [0, 1).")
-@click.option("--criterion", default="l2", show_default=True, help="What filters are judged by: l1 or l2.")
+@click.option(
+    "--criterion",
+    default="l2",
+    show_default=True,
+    shell_complete=complete_criterion,
+    help="What filters are judged by: l1 or l2.",
+)
 @click.option(
     "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
 )
@@ -37,7 +38,7 @@ def command(
     data: str | None,
     data_dir: Path | None,
     download: bool,
-    normalize: str | None,
+    normalization: Normalization | None,
     ratio: float,
     criterion: str,
     round_to: int,
@@ -69,7 +70,7 @@ def command(
             epochs=epochs,
             learning_rate=learning_rate,
             weights=weights,
-            normalization=Normalization.parse(normalize) if normalize else None,
+            normalization=normalization,
             data_dir=data_dir,
             download=download,
             progress=progress,
@@ -83,6 +84,6 @@ def command(
     ]
     for row, accuracy in zip(rows, (result.accuracy_before, result.accuracy_after), strict=True):
         low, high = accuracy.interval
-        row.append(f"{format_share(accuracy.top1)} ({100 * low:.1f}…{100 * high:.1f})")
-    columns = ["network", "parameters", "MACs", f"accuracy of {result.accuracy_after.n} (95 %)"]
-    print_table("Measured in torch", columns, rows, right=(1, 2, 3))
+        row += [format_share(accuracy.top1), f"{100 * low:.1f}…{100 * high:.1f}"]
+    title = f"Measured in torch, on {result.accuracy_after.n} samples"
+    print_table(title, ["network", "parameters", "MACs", "accuracy", "95 %"], rows, right=(1, 2, 3, 4), spare=(4,))

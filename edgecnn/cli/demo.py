@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.shared import common, print_json, print_table, showing_progress
+from edgecnn.cli.shared import common, print_json, showing_progress
+from edgecnn.cli.table import print_table, say
 from edgecnn.units import format_bytes, format_count, format_ns, format_share
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def _print(result: DemoResult) -> None:
     for row, accuracy in zip(rows, (compressed.accuracy_before, compressed.accuracy_after), strict=True):
         row.append(format_share(accuracy.top1))
     n = compressed.accuracy_after.n
-    print_table("", ["network", "parameters", "MACs", f"accuracy of {n}, measured"], rows, right=(1, 2, 3))
+    title = f"Measured in torch, on {n} samples"
+    print_table(title, ["network", "parameters", "MACs", "accuracy"], rows, right=(1, 2, 3))
     fastest = sorted(result.measurements, key=lambda measurement: measurement.p50_ns or 0.0)
     measured = [
         [
@@ -70,12 +72,12 @@ def _print(result: DemoResult) -> None:
         for m in fastest
     ]
     columns = ["file", "runtime", "p50", "p90", "size", "peak RSS", "accuracy"]
-    print_table("Measured on this machine, one thread", columns, measured, right=(2, 3, 4, 5, 6))
+    print_table("Measured on this machine, one thread", columns, measured, right=(2, 3, 4, 5, 6), spare=(3, 5, 4))
     fits = [
         [
             fit.device,
             str(Path(fit.file).relative_to(result.report.parent)),
-            ", ".join(
+            "\n".join(
                 f"{region.name} {format_bytes(region.used_bytes)} of {format_bytes(region.limit_bytes)}"
                 for region in fit.regions
             ),
@@ -84,4 +86,4 @@ def _print(result: DemoResult) -> None:
         for fit in result.fits
     ]
     print_table("On devices, estimated", ["device", "file", "memory", "verdict"], fits)
-    click.echo(f"report: {result.report}")
+    say(f"report: {result.report}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from edgecnn.cli.shared import common, complete_device, print_json, print_table
+from edgecnn.cli.names import complete_device
+from edgecnn.cli.shared import common, print_json
+from edgecnn.cli.table import print_table, say
 from edgecnn.device import Core, DeviceProfile, MemoryRegion, device_names, load_device
 from edgecnn.units import format_bytes
 
@@ -39,8 +41,8 @@ def command(name: str | None, as_json: bool) -> None:
 
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
     columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "also known")
-    print_table("Devices", columns, [_row(profile) for profile in profiles], right=(4, 5))
-    click.echo("edgecnn devices NAME shows one, with the source of each fact; - is not known")
+    print_table("Devices", columns, [_row(profile) for profile in profiles], right=(4, 5), spare=(7, 1, 6, 3))
+    say("edgecnn devices NAME shows one, with the source of each fact; - is not known")
 
 
 def _row(profile: DeviceProfile) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ def _print_profile(profile: DeviceProfile) -> None:
     rows = [(fact, value, profile.sources.get(fact, "-")) for fact, value in profile.facts().items()]
     print_table(f"{profile.name}: {profile.title} ({profile.kind}){variant}", ("fact", "value", "source"), rows)
     for region in profile.memory:
-        click.echo(f"{region.name}: {format_bytes(region.limit_bytes)} {_what_is_left(region)}")
+        say(f"{region.name}: {format_bytes(region.limit_bytes)} {_what_is_left(region)}")
 
 
 def _what_is_left(region: MemoryRegion) -> str:

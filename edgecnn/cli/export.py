@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.shared import (
-    common,
-    data_options,
-    model_options,
-    parse_input_shape,
-    print_json,
-    print_table,
-    showing_progress,
-    warn,
-)
+from edgecnn.cli.names import complete_recipe
+from edgecnn.cli.shared import common, data_options, model_options, parse_input_shape, print_json, showing_progress
+from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import LimitError
 from edgecnn.normalization import Normalization
-from edgecnn.recipe import recipe_names
 from edgecnn.units import format_bytes, format_share
 
-
-def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in recipe_names() if name.startswith(incomplete)]
+if TYPE_CHECKING:
+    from edgecnn.pipeline import ExportResult
 
 
 @click.command("export")
@@ -34,7 +26,7 @@ def _complete_recipe(ctx: click.Context, parameter: click.Parameter, incomplete:
     "--recipe",
     default="board",
     show_default=True,
-    shell_complete=_complete_recipe,
+    shell_complete=complete_recipe,
     help="What to export for whom: board, phone, mcu, x86, or a TOML file.",
 )
 @click.option("--eval-samples", type=click.IntRange(min=1), help="How many samples to verify on.  [as the recipe says]")
@@ -46,7 +38,7 @@ def command(
     data: str | None,
     data_dir: Path | None,
     download: bool,
-    normalize: str | None,
+    normalization: Normalization | None,
     input_text: str | None,
     recipe: str,
     eval_samples: int | None,
@@ -74,7 +66,7 @@ def command(
             data=data,
             input_shape=parse_input_shape(input_text),
             weights=weights,
-            normalization=Normalization.parse(normalize) if normalize else None,
+            normalization=normalization,
             data_dir=data_dir,
             download=download,
             evaluation_samples=eval_samples,
@@ -102,31 +94,29 @@ def command(
     return 0
 
 
-def _print(result: object) -> None:
-    from edgecnn.pipeline import ExportResult
-
-    assert isinstance(result, ExportResult)
+def _print(result: ExportResult) -> None:
     rows = []
     for file in result.files:
         accuracy, parity = file.accuracy, file.parity
-        shown = "-"
-        if accuracy is not None:
-            low, high = accuracy.interval
-            shown = f"{format_share(accuracy.top1)} ({100 * low:.1f}…{100 * high:.1f})"
+        low, high = accuracy.interval if accuracy else (0.0, 0.0)
         rows.append(
             [
-                str(file.path),
+                file.path.name,
                 file.artifact.precision,
                 format_bytes(file.artifact.size_bytes),
-                shown,
+                format_share(accuracy.top1 if accuracy else None),
+                f"{100 * low:.1f}…{100 * high:.1f}" if accuracy else "-",
                 "identical" if parity.max_abs_diff == 0 else f"{parity.max_abs_diff:.2g}",
                 "-" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB",
                 format_share(parity.top1_agreement),
                 "rejected" if file.rejected else "ok",
             ]
         )
-    n = result.files[0].parity.n
-    columns = ["file", "precision", "size", "accuracy (95 %)", "max diff", "SQNR", "top-1 agrees", "verdict"]
-    print_table(f"Exported, measured in each file's runtime on {n} samples", columns, rows, right=(2, 3, 4, 5, 6))
+    folder, n = result.files[0].path.parent, result.files[0].parity.n
+    columns = ["file", "precision", "size", "accuracy", "95 %", "max diff", "SQNR", "top-1 agrees", "verdict"]
+    title = f"Exported to {folder}, measured in each file's runtime on {n} samples"
+    print_table(title, columns, rows, right=(2, 3, 4, 5, 6, 7), spare=(4, 1, 5, 7, 6))
     if result.reference_accuracy is not None:
-        click.echo(f"The network itself: {format_share(result.reference_accuracy.top1)} on the same samples.")
+        say(f"The network itself: {format_share(result.reference_accuracy.top1)} on the same samples.")
+    else:
+        say("No accuracy: there are no labelled data.")

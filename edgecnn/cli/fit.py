@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.shared import common, complete_device, print_json, print_table
+from edgecnn.cli.names import complete_device
+from edgecnn.cli.shared import common, print_json
+from edgecnn.cli.table import print_table
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.units import format_bytes, parse_bytes
 

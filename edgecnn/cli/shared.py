@@ -1,4 +1,4 @@
-"""What the commands share: options as stacked decorators, tables, progress, JSON."""
+"""What the commands share: options as stacked decorators, progress, JSON."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from math import prod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgecnn.cli.interruption import check_interruption
+from edgecnn.cli.names import complete_data, complete_model, complete_normalization
 from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
+
+if TYPE_CHECKING:
+    from edgecnn.normalization import Normalization
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +36,7 @@ def common(command: F) -> F:
 
 
 def data_options(command: F) -> F:
-    """Add `--data`, `--data-dir`, `--download` and `--normalize`: which samples, from where, and how they go in."""
+    """Add what says which samples, from where, and how they go in: data, data_dir, download, normalization."""
     for option in reversed(
         (
             click.option(
@@ -50,7 +54,10 @@ def data_options(command: F) -> F:
             click.option("--download", is_flag=True, help="Download the data where they are not there."),
             click.option(
                 "--normalize",
+                "normalization",
                 metavar="HOW",
+                callback=parse_normalization,
+                shell_complete=complete_normalization,
                 help="What the input expects of pixels, where nothing says it: pixels, unit, imagenet or mean=…,std=….",
             ),
         )
@@ -59,49 +66,9 @@ def data_options(command: F) -> F:
     return command
 
 
-def complete_device(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the device names that begin with *incomplete*, and the variants once a device is written out."""
-    from edgecnn.device import device_names, load_device
-
-    stem, colon, _ = incomplete.partition(":")
-    names = device_names()
-    if colon and stem in names:
-        try:
-            names = [f"{stem}:{variant}" for variant in load_device(stem).variants]
-        except EdgecnnError:
-            return []  # a broken file is told of when it is used, not in the middle of a line being typed
-    return [name for name in names if name.startswith(incomplete)]
-
-
 def print_json(document: Any) -> None:
     """Print *document* as JSON on standard output; NaN is refused, a figure not taken is null."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
-) -> None:
-    """Print a table; the columns numbered in *right* are aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    # A pipe has no width: give the table what it needs instead of rich's 80 columns.
-    # Names are shown as they are: no markup in brackets, no :emoji:.
-    width = None if sys.stdout.isatty() else 200
-    console = Console(width=width, highlight=False, markup=False, emoji=False)
-    with console.capture() as printed:  # rich itself would end the program where the reader of a pipe went away
-        console.print(table)
-    click.echo(printed.get(), nl=False)
-
-
-def warn(message: str) -> None:
-    """Print a warning as one line on standard error."""
-    click.echo(f"edgecnn: warning: {' '.join(message.split())}", err=True)
 
 
 @contextmanager
@@ -110,19 +77,28 @@ def showing_progress() -> Iterator[Progress]:
 
     Meanwhile what the user's own network prints goes to standard error: standard output is for the result.
     """
-    if not sys.stderr.isatty():
-        with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr):
+        if sys.stderr.isatty():
+            with _bars() as show:
+                yield show
+        else:
             yield _show_nothing
-        return
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    # A descriptor of its own: what converters print is kept away by turning descriptor 2 elsewhere.
+    # A descriptor of its own: what converters print is kept away by turning descriptor 2 elsewhere. So rich must not
+    # take over `sys.stderr`, which would lead around that.
     with (
         os.fdopen(os.dup(sys.stderr.fileno()), "w", errors="backslashreplace") as terminal,
-        Bars(*columns, console=Console(file=terminal), transient=True) as bars,
+        Bars(
+            *columns, console=Console(file=terminal), transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as bars,
     ):
         task = bars.add_task("", total=None)
         current = ""
@@ -150,23 +126,15 @@ def model_options(command: F) -> F:
     return click.argument("model", shell_complete=complete_model)(command)
 
 
-def complete_data(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the name of a data set."""
-    from edgecnn.datasets import DATASETS
+def parse_normalization(ctx: click.Context, param: click.Parameter, text: str | None) -> Normalization | None:
+    """Read what `--normalize` says.
 
-    names = [name + ":" if name in ("folder", "npz") else name for name in DATASETS.names()]
-    return [name for name in names if name.startswith(incomplete)]
+    Raises:
+        EdgecnnError: as `Normalization.parse` does.
+    """
+    from edgecnn.normalization import Normalization
 
-
-def complete_model(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Complete the name of one of our networks, or a file."""
-    from click.shell_completion import CompletionItem
-
-    from edgecnn.nets import NETS
-
-    names = [f"edgecnn:{name}" for name in NETS.names()]
-    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="file")]
+    return None if text is None else Normalization.parse(text)
 
 
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:

@@ -23,5 +23,6 @@ def test_a_slower_int8_file_is_named_and_a_faster_one_is_not(board: ExportResult
     small = replace(plain, file=str(board.files[3].path), precision="w8a8")
     (sentence,) = missing_gains([plain, at(small, 1.5)])
     assert "digits.w8a8.tflite is no faster than digits.fp32.tflite" in sentence
+    assert "litert, 1 thread)" in sentence
     assert missing_gains([plain, at(small, 0.5)]) == []
     assert missing_gains([plain, replace(at(small, 1.5), threads=2)]) == []

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.measure import Effort, measure
-from edgecnn.benchmarks.plan import measure_files, plan_cases, side_of
+from edgecnn.benchmarks.measure import Effort, extremes_of, measure
+from edgecnn.benchmarks.plan import left_out, measure_files, plan_cases, side_of
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Memory, Run
 from edgecnn.normalization import Normalization
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,6 +32,8 @@ def test_a_measurement_is_complete(classifier: Path, brief: Effort) -> None:
     assert found.p50_ns
     assert found.accuracy is None
     assert found.conditions["cores"] >= 1
+    extremes = {"frequency_min_mhz", "frequency_max_mhz", "temperature_max_c", "load_1m_max", "throttled"}
+    assert extremes <= set(found.conditions)
     assert found.size_bytes == classifier.stat().st_size
 
 
@@ -83,6 +86,29 @@ def test_cases_are_each_with_each(classifier: Path) -> None:
     ]
     with pytest.raises(EdgecnnError, match=r"for \.tflite use: litert"):
         plan_cases(files, ["onnxruntime"])
+
+
+def test_what_a_runtime_does_not_run_is_said(classifier: Path, brief: Effort) -> None:
+    """A file that one of the given runtimes cannot run is measured with the others, and that is told."""
+    results = list(measure_files([classifier], runtimes=["litert", "onnxruntime"], effort=replace(brief, processes=1)))
+    (sentence,) = left_out(results, ["litert", "onnxruntime"])
+    assert sentence == f"{classifier} was not measured with onnxruntime, which does not run .tflite"
+    assert left_out(results, ["litert"]) == []
+
+
+def test_the_conditions_are_the_worst_of_all_processes() -> None:
+    """Frequency, load, temperature and throttling are summed up over both ends of every process; unknown is null."""
+    quiet = {"frequencies_mhz": [1500.0, 600.0], "temperatures_c": {"cpu": 50.0}, "load_1m": 0.1, "throttled": 0}
+    hot = {"frequencies_mhz": [1400.0], "temperatures_c": {"cpu": 71.0}, "load_1m": 1.5, "throttled": 0x50000}
+    run = Run(1, 2, 3, 4, 1, (5,), Memory(), True, quiet, hot)
+    assert extremes_of([run]) == {
+        "frequency_min_mhz": 600.0,
+        "frequency_max_mhz": 1500.0,
+        "temperature_max_c": 71.0,
+        "load_1m_max": 1.5,
+        "throttled": 0x50000,
+    }
+    assert set(extremes_of([replace(run, before={}, after={})]).values()) == {None}
 
 
 def test_everything_is_checked_before_the_first_measurement(classifier: Path, tmp_path: Path) -> None:

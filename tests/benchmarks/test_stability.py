@@ -52,7 +52,7 @@ def test_what_is_not_known_is_not_blamed() -> None:
     ("measurement", "reason", "remedy"),
     [
         (of(run(finite=False), run(), run()), "NaN or infinite", "edgecnn compare"),
-        (of(run((1000, 1300) * 50)), "standard deviation is 13", "close other programs"),
+        (of(run((1000, 1300) * 50)), "middle half of the values spans 26.09 %", "close other programs"),
         (of(run((1000,) * 197 + (1600,) * 3)), "3 of 200 values", "measure again"),
         (of(run(), run((1100,) * 50)), "processes disagree", "--processes"),
         (of(run((1000,) * 20)), "only 20 values", "--min-time"),
@@ -72,6 +72,13 @@ def test_each_disturbance_is_said(measurement: Measurement, reason: str, remedy:
     assert len(found) == 1
     assert reason in found[0]
     assert remedy in found[0]
+
+
+def test_one_stall_is_told_as_one() -> None:
+    """A value that outweighs thousands of others is a stall of the machine; the others are neither far nor spread."""
+    (found,) = find_instabilities(of(run((10_000,) * 3010 + (3 * 10**9,))))
+    assert "the machine stalled: 1 of 3011 values" in found
+    assert "3 s" in found
 
 
 def test_every_rule_says_itself() -> None:

@@ -1,10 +1,9 @@
-"""`edgecnn devices` and `edgecnn completion`, as a user calls them."""
+"""`edgecnn devices`, as a user calls it."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,47 +100,3 @@ def test_a_users_own_device_is_found(tmp_path: Path) -> None:
     (tmp_path / "devices").mkdir()
     (tmp_path / "devices/mine.toml").write_text('title = "My board"\nkind = "linux"\narch = "a"\n[sources]\n')
     assert "My board" in edgecnn("devices", "mine", EDGECNN_HOME=str(tmp_path)).stdout
-
-
-def complete(line: str, shell: str = "bash") -> list[str]:
-    """Return what the program offers at the end of *line*, asked with the variables the shell's script sets."""
-    words = line.split(" ")
-    if shell == "fish":
-        variables = {"COMP_WORDS": line, "COMP_CWORD": words[-1]}
-    else:
-        variables = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    run = edgecnn(_EDGECNN_COMPLETE=f"{shell}_complete", **variables)
-    assert run.returncode == 0, run.stderr
-    return [entry.rpartition(",")[2].partition("\t")[0] for entry in run.stdout.split()]
-
-
-def test_completes_commands_and_devices() -> None:
-    """Commands complete at the first word, device names after `devices`."""
-    assert complete("edgecnn dev") == ["devices"]
-    assert complete("edgecnn devices rpi") == ["rpi3bplus", "rpi4", "rpi5", "rpizero2w"]
-    assert complete("edgecnn devices rpi4:", "fish") == ["rpi4:1gb", "rpi4:2gb", "rpi4:4gb", "rpi4:8gb"]
-
-
-def test_completing_a_wrong_command_is_quiet() -> None:
-    """Completion after a command that is not known offers something or nothing, and never a traceback."""
-    complete("edgecnn nonsense x")
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_the_bash_script_completes() -> None:
-    """The script that `edgecnn completion bash` prints makes bash complete a device name."""
-    script = edgecnn("completion", "bash").stdout
-    ask = 'COMP_WORDS=(edgecnn devices stm32h); COMP_CWORD=2; _edgecnn_completion edgecnn; echo "${COMPREPLY[@]}"'
-    run = subprocess.run(
-        ["bash", "-c", f"{script}\n{ask}"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
-    )
-    assert run.stdout.strip() == "stm32h7a3", run.stderr
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_has_its_script(shell: str) -> None:
-    """Each shell's script calls us back in that shell's own form."""
-    assert f"_EDGECNN_COMPLETE={shell}_complete" in edgecnn("completion", shell).stdout

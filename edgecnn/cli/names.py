@@ -1,0 +1,94 @@
+"""What the shell may complete: names of devices, data, networks, recipes, runtimes, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from click import Context, Parameter
+from click.shell_completion import CompletionItem
+
+from edgecnn.errors import EdgecnnError
+
+
+def complete_device(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the device names that begin with *incomplete*, and the variants once a device is written out."""
+    from edgecnn.device import device_names, load_device
+
+    stem, colon, _ = incomplete.partition(":")
+    names = device_names()
+    if colon and stem in names:
+        try:
+            names = [f"{stem}:{variant}" for variant in load_device(stem).variants]
+        except EdgecnnError:
+            return []  # a broken file is told of when it is used, not in the middle of a line being typed
+    return _begun(names, incomplete)
+
+
+def complete_data(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the data sets that begin with *incomplete*; behind `folder:` and `npz:` the folders and files."""
+    from edgecnn.datasets import DATASETS
+
+    kind, colon, path = incomplete.partition(":")
+    if colon and kind in ("folder", "npz"):
+        return [f"{kind}:{found}" for found in _paths(path, ".npz" if kind == "npz" else None)]
+    return _begun((f"{name}:" if name in ("folder", "npz") else name for name in DATASETS.names()), incomplete)
+
+
+def complete_model(ctx: Context, param: Parameter, incomplete: str) -> list[Any]:
+    """Return the networks of ours that begin with *incomplete*; where there is none, files."""
+    from edgecnn.nets import NETS
+
+    # The names of torchvision's networks would take seconds: it has to be imported for them.
+    names = [*(f"edgecnn:{name}" for name in NETS.names()), "torchvision:"]
+    if incomplete.startswith("torchvision:"):
+        return []
+    return _begun(names, incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+def complete_recipe(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the recipes that begin with *incomplete*, and TOML files."""
+    from edgecnn.recipe import recipe_names
+
+    return _begun(recipe_names(), incomplete) + _paths(incomplete, ".toml")
+
+
+def complete_runtimes(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the runtimes that the last name of a list begins."""
+    from edgecnn.runtimes import RUNTIMES
+
+    before, comma, _ = incomplete.rpartition(",")
+    return _begun((f"{before}{comma}{name}" for name in RUNTIMES.names()), incomplete)
+
+
+def complete_criterion(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the pruning criteria that begin with *incomplete*."""
+    from edgecnn.compress import CRITERIA
+
+    return _begun(CRITERIA.names(), incomplete)
+
+
+def complete_normalization(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the named normalizations that begin with *incomplete*."""
+    return _begun(("imagenet", "mean=", "pixels", "unit"), incomplete)
+
+
+def _begun(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _paths(incomplete: str, suffix: str | None) -> list[str]:
+    """Return the folders, and the files with *suffix*, whose path begins with *incomplete*; folders end in `/`."""
+    folder, slash, begun = incomplete.rpartition("/")
+    try:
+        entries = sorted(Path(folder + slash or ".").iterdir())
+    except OSError:
+        return []
+    return [
+        f"{folder}{slash}{entry.name}{'/' * entry.is_dir()}"
+        for entry in entries
+        if entry.name.startswith(begun)
+        and (begun or not entry.name.startswith("."))
+        and (entry.is_dir() or entry.suffix == suffix)
+    ]

@@ -1,0 +1,122 @@
+"""What is printed for people: tables and sentences that keep names and numbers whole, however narrow the terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+
+Rows = Sequence[Sequence[str]]
+
+#: The space between a figure and its unit.
+_UNIT = re.compile(r"(?<=[\d…]) (?=(?:B|[KMG]iB|ns|µs|ms|s|dB|MHz|GHz|%|°C|threads?)(?!\w))")
+
+_FRAME = 3  # characters beside the text of each column: its padding and one border; the table has one border more
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Rows, *, right: Sequence[int] = (), spare: Sequence[int] = ()
+) -> None:
+    """Print a table; the columns numbered in *right* are aligned to the right.
+
+    Where the terminal is too narrow, those of the columns numbered in *spare* are left out that do not fit beside the
+    others, the last of them being the most important; where not even the others fit, each row is a block of lines. No
+    cell is ever broken.
+    """
+    limit = line_width(sys.stdout)
+    kept = [index for index in range(len(columns)) if index not in spare]
+    for index in reversed(spare):
+        if limit is None or _width(columns, rows, [*kept, index]) <= limit:
+            kept = sorted([*kept, index])
+    if title:
+        say(title)
+    if limit is None or _width(columns, rows, kept) <= limit:
+        _print_grid([columns[index] for index in kept], _only(rows, kept), [kept.index(i) for i in right if i in kept])
+        if len(kept) < len(columns):
+            names = ", ".join(column for index, column in enumerate(columns) if index not in kept)
+            say(f"(for a wider terminal, or --json: {names})")
+    else:
+        _print_blocks(columns, rows)
+
+
+def say(text: str) -> None:
+    """Print a sentence on standard output: one line, on a terminal broken between words alone."""
+    click.echo(wrapped(text, sys.stdout))
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error: one line, on a terminal broken between words alone."""
+    click.echo(wrapped(f"edgecnn: warning: {' '.join(message.split())}", sys.stderr), err=True)
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """Return *text* broken between words where *stream* is a terminal; what is behind the first line is indented."""
+    width = line_width(stream)
+    if width is None:
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    # A space that textwrap does not know holds figures and their units together.
+    held = _UNIT.sub("\u00a0", text)
+    lines = textwrap.fill(held, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\u00a0", " ")
+
+
+def line_width(stream: TextIO) -> int | None:
+    """Return how many characters a line of *stream* holds; None where it is no terminal, and any number does."""
+    if not stream.isatty():
+        return None
+    told = os.environ.get("COLUMNS", "")
+    if told.isdigit() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def _only(rows: Rows, kept: Sequence[int]) -> Rows:
+    return [[row[index] for index in kept] for row in rows]
+
+
+def _width(columns: Sequence[str], rows: Rows, kept: Sequence[int]) -> int:
+    """Return how many characters a line of the table has that shows the *kept* columns."""
+    from rich.cells import cell_len
+
+    widest = (
+        max(cell_len(line) for cell in (columns[i], *(row[i] for row in rows)) for line in cell.split("\n"))
+        for i in kept
+    )
+    return sum(width + _FRAME for width in widest) + 1
+
+
+def _print_grid(columns: Sequence[str], rows: Rows, right: Sequence[int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # Names are shown as they are: no markup in brackets, no :emoji:.
+    width = _width(columns, rows, range(len(columns)))
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as printed:  # rich itself would end the program where the reader of a pipe went away
+        console.print(table)
+    click.echo(printed.get(), nl=False)
+
+
+def _print_blocks(columns: Sequence[str], rows: Rows) -> None:
+    widest = max(map(len, columns[1:]), default=0)
+    for row in rows:
+        say(row[0].replace("\n", ","))
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            say(f"  {column:<{widest}}  {cell.replace(chr(10), ', ')}")
+
+
+__all__ = ["line_width", "print_table", "say", "warn", "wrapped"]

@@ -1,0 +1,49 @@
+"""What `edgecnn bench` says below its table is said once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgecnn.cli.results import group_warnings
+from edgecnn.measurement import Measurement, Memory, Run
+
+ONE = Measurement(
+    "out/a.w8a8.tflite",
+    "tflite",
+    "w8a8",
+    "litert",
+    "1",
+    "host",
+    "local",
+    1,
+    (Run(1, 2, 3, 4, 20, (5,) * 100, Memory(), True),),
+    10,
+    warnings=("other programs kept 0.5 cores busy meanwhile; close them", "only 78 values, too few for a p99"),
+)
+
+
+def test_a_cause_is_told_once_with_all_it_befell() -> None:
+    """Nine results with the same causes give a line a cause; the figures are those of the first result."""
+    busy = "other programs kept 1.5 cores busy meanwhile; close them"
+    others = [replace(ONE, file=f"out/{name}.onnx", warnings=(busy,)) for name in "bcdefghi"]
+    told = group_warnings([ONE, *others])
+    assert len(told) == 2
+    assert told[0].startswith("all 9 results: other programs kept 0.5 cores busy")
+    assert told[0].endswith("(the figures of a.w8a8.tflite)")
+    assert told[1] == "a.w8a8.tflite: only 78 values, too few for a p99"
+
+
+def test_other_units_are_the_same_cause() -> None:
+    """Figures in other units do not make another cause; other words do."""
+    told = ["medians reach from 5 µs to 1.2 ms; more", "medians reach from 900 ns to 3 s; more", "medians differ"]
+    assert len(group_warnings([replace(ONE, file=text, warnings=(text,)) for text in told])) == 2
+
+
+def test_results_are_told_apart() -> None:
+    """Threads and runtimes are named where they differ, folders where the names of two files are the same."""
+    two = replace(ONE, threads=2, warnings=("hot",))
+    assert group_warnings([replace(ONE, warnings=()), two]) == ["a.w8a8.tflite, 2 threads: hot"]
+    twin = replace(ONE, file="other/a.w8a8.tflite", warnings=("hot",))
+    assert group_warnings([replace(ONE, warnings=()), twin]) == ["other/a.w8a8.tflite: hot"]
+    elsewhere = replace(ONE, runtime="other", warnings=("hot",))
+    assert group_warnings([replace(ONE, warnings=()), elsewhere]) == ["a.w8a8.tflite, other: hot"]

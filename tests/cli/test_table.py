@@ -1,0 +1,73 @@
+"""What is printed for people fits its terminal, and names and numbers stay whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+TABLE = """
+from edgecnn.cli.table import print_table, say
+columns = ["file", "precision", "size", "top-1"]
+rows = [["digits-small.fp32.tflite", "fp32", "66.1 KiB", "98.33 %"], ["a-longer-name.w8a8.tflite", "w8a8", "9 B", "-"]]
+print_table("Measured in each file's runtime on 539 samples of digits", columns, rows, right=(2, 3), spare=(2, 1))
+say("the peak of it is 1.2 MiB, of which one half is Python and numpy and the other one is 600 KiB of mine")
+"""
+
+
+def shown(code: str, columns: int) -> list[str]:
+    """Return the lines that *code* prints on a terminal of so many *columns*, without colours."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    bare = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    subprocess.run([sys.executable, "-c", code], stdout=follower, check=True, env={**bare, "TERM": "xterm"})
+    os.close(follower)
+    text = b""
+    while True:
+        try:
+            text += os.read(leader, 65536)
+        except OSError:  # all was read, and the other end is closed
+            break
+    os.close(leader)
+    return re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [24, 30, 44, 56, 60, 80, 200])
+def test_nothing_is_broken_at_any_width(columns: int) -> None:
+    """No line is wider than the terminal but for a longer word, and every name and figure is in one piece."""
+    lines = shown(TABLE, columns)
+    assert all(len(line) <= max(columns, len("a-longer-name.w8a8.tflite")) for line in lines)
+    text = "\n".join(lines)
+    assert all(whole in text for whole in ("digits-small.fp32.tflite", "a-longer-name.w8a8.tflite", "98.33 %"))
+    assert all(whole in text for whole in ("1.2 MiB", "600 KiB"))
+
+
+def test_what_is_left_out_is_the_least_important() -> None:
+    """Of the spare columns those that fit are kept, the last one first, and the others are named."""
+    text = "\n".join(shown(TABLE, 56))
+    assert "precision" in text.partition("for a wider terminal")[0]
+    assert "66.1 KiB" not in text
+    assert "(for a wider terminal, or --json: size)" in text
+    assert "66.1 KiB" in "\n".join(shown(TABLE, 80))
+
+
+def test_blocks_hold_every_column() -> None:
+    """Where not even the necessary columns fit, each row is a block with all of its cells."""
+    text = "\n".join(shown(TABLE, 30))
+    assert "precision  fp32" in text
+    assert "66.1 KiB" in text
+
+
+def test_a_pipe_gets_one_line_a_row() -> None:
+    """Where standard output is no terminal nothing is left out and nothing broken."""
+    run = subprocess.run([sys.executable, "-c", TABLE], capture_output=True, text=True, check=True)
+    assert "digits-small.fp32.tflite  │ fp32      │ 66.1 KiB │ 98.33 %" in run.stdout
+    assert run.stdout.splitlines()[-1].startswith("the peak of it")
+    assert run.stdout.splitlines()[-1].endswith("of mine")
