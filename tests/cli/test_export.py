@@ -84,6 +84,14 @@ def test_debug_shows_the_traceback() -> None:
     assert run.stderr.splitlines()[-1].startswith("edgecnn: unknown network 'nothing'")
 
 
+def test_a_missing_accuracy_is_explained(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """Without labelled data the column is empty, and a line below the table says why."""
+    run = edgecnn("export", digits_checkpoint, "--input", "1x1x8x8", "--recipe", "x86", "-o", tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"Exported to {tmp_path}, measured")
+    assert run.stdout.endswith("No accuracy: there are no labelled data.\n")
+
+
 @pytest.mark.parametrize("suffix", ["tflite", "onnx"])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"random bytes that are no model at all" * 9])
 def test_compare_tells_a_broken_file(board: ExportResult, tmp_path: Path, suffix: str, content: bytes) -> None:

@@ -67,7 +67,7 @@ def test_odd_names_go_through(tmp_path: Path, name: str, encoding: str) -> None:
     assert done.returncode == 0, done.stderr
     assert all(line.startswith("edgecnn: warning: ") for line in done.stderr.splitlines())
     if name.isascii() and name.isprintable():
-        assert done.stdout.count(name) >= 2  # in the table and below it
+        assert name in done.stdout
 
 
 def test_a_name_that_is_no_utf8_is_told(tmp_path: Path) -> None:

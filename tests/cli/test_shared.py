@@ -1,0 +1,60 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from edgecnn.cli.shared import parse_normalization
+from edgecnn.normalization import Normalization
+
+CONVERTING = """
+import sys
+from edgecnn.cli.shared import showing_progress
+from edgecnn.export.quiet import quiet
+with showing_progress() as progress:
+    progress("converting", 1, 2)
+    with quiet("the converter"):
+        print("chatter of a converter", file=sys.stderr)
+    print("word of the network")
+    progress("converting", 2, 2)
+print("result")
+"""
+
+
+def test_converters_stay_quiet_under_the_progress() -> None:
+    """On a terminal the progress is drawn, and what a converter prints meanwhile is kept away from it."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm"}
+    run = subprocess.run(
+        [sys.executable, "-c", CONVERTING], stdout=subprocess.PIPE, stderr=follower, text=True, env=environment
+    )
+    os.close(follower)
+    drawn = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert run.returncode == 0
+    assert "converting" in drawn
+    assert "word of the network" in drawn
+    assert "chatter" not in drawn + run.stdout
+    assert run.stdout == "result\n"
+
+
+@pytest.mark.parametrize("text", [None, "unit", "mean=0.5,std=0.25"])
+def test_the_normalization_is_parsed_where_it_comes_in(text: str | None) -> None:
+    """Commands get a Normalization, or None where none was given."""
+    parsed = parse_normalization(None, None, text)  # type: ignore[arg-type]
+    assert parsed == (text and Normalization.parse(text))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_alone_it_prints_its_help(arguments: list[str]) -> None:
+    """`edgecnn` without a command prints the help, laid out, on standard output."""
+    run = subprocess.run([sys.executable, "-m", "edgecnn", *arguments], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert run.stderr == ""
+    assert run.stdout.startswith("Usage: edgecnn")
+    assert "\n  bench " in run.stdout
