@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     help="What to export for whom: board, phone, mcu, x86, or a TOML file.",
 )
 @click.option("--eval-samples", type=click.IntRange(min=1), help="How many samples to verify on.  [as the recipe says]")
+@click.option("--name", metavar="NAME", help="Of the files.  [as the network is known]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
 @common
 def command(
@@ -42,6 +43,7 @@ def command(
     input_text: str | None,
     recipe: str,
     eval_samples: int | None,
+    name: str | None,
     out: Path,
     as_json: bool,
 ) -> int:
@@ -70,6 +72,7 @@ def command(
             data_dir=data_dir,
             download=download,
             evaluation_samples=eval_samples,
+            name=name,
             progress=progress,
         )
     for text in result.warnings:

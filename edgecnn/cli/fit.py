@@ -8,7 +8,7 @@ import click
 
 from edgecnn.cli.names import complete_device
 from edgecnn.cli.shared import common, print_json
-from edgecnn.cli.table import print_table
+from edgecnn.cli.table import print_table, say
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.units import format_bytes, parse_bytes
 
@@ -69,9 +69,9 @@ def _print_report(report: FitReport) -> None:
         for name, size in report.peak.tensors:
             click.echo(f"  {format_bytes(size)}  {name}")
     for operator in report.unsupported_operators:
-        click.echo(f"unsupported: {operator}")
+        say(f"unsupported: {operator}")
     for note in report.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     for step in report.next_steps:
-        click.echo(f"next: {step}")
+        say(f"next: {step}")
     click.echo("fits" if report.fits else "does not fit")

@@ -66,6 +66,7 @@ def test_a_broken_limit_is_exit_code_3(digits_checkpoint: Path, tmp_path: Path) 
         (["edgecnn:resnet20", "--data", "digits", "--weights", "absent.pth"], "no file at 'absent.pth'"),
         (["edgecnn:digits-cnn", "--data", "npz:absent.npz"], "no file at 'absent.npz'"),
         (["edgecnn:digits-cnn", "--dta", "digits"], "No such option"),
+        (["edgecnn:digits-cnn", "--data", "digits", "--name", "a/b"], "no name for files"),
         (["absent.onnx", "--data", "digits"], "no file at 'absent.onnx'"),
     ],
 )
