@@ -90,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with interruptible(), telling_missing_packages(), cli.make_context("edgecnn", given) as context:
             code = cli.invoke(context)
+            sys.stdout.flush()  # here, where a full disk is told, not when Python ends
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -128,6 +129,11 @@ def fail(message: str, code: int, debug: bool) -> None:
     """Print *message* as one line on standard error (the traceback before it where *debug*) and exit with *code*."""
     if debug:
         traceback.print_exc()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What cannot be written would be tried again when Python ends, with an exit code and lines of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     line = f"edgecnn: {' '.join(message.split())}"
     print(wrapped(line, sys.stderr), file=sys.stderr)
     sys.exit(code)
