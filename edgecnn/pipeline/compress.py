@@ -14,7 +14,8 @@ from edgecnn.pipeline.subject import load_subject
 from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from edgecnn.compress.prune import Size
+    from edgecnn.compress.prune import PruneConfig, Size
+    from edgecnn.compress.train import TrainConfig
     from edgecnn.nets.network import Network
 
 
@@ -79,10 +80,8 @@ def compress_model(
     from edgecnn.compress.train import TrainConfig, train
     from edgecnn.nets.evaluate import accuracy_of
 
-    config, schedule = (
-        PruneConfig(pruning_ratio, criterion, round_to),
-        TrainConfig(epochs=epochs, learning_rate=learning_rate),
-    )
+    config = PruneConfig(pruning_ratio, criterion, round_to)
+    schedule = TrainConfig(epochs=epochs, learning_rate=learning_rate)
     path = Path(path)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
@@ -103,11 +102,6 @@ def compress_model(
         accuracy_of(network, subject.data.evaluation, subject.normalization),
         accuracy_of(small, subject.data.evaluation, subject.normalization),
     )
-    steps: list[dict[str, Any]] = []
-    if pruning_ratio:
-        steps.append({"step": "prune", "pruning_ratio": pruning_ratio, "criterion": criterion, "round_to": round_to})
-    if epochs:
-        steps.append({"step": "train", **asdict(schedule), "data": subject.data.name})
     replace(
         checkpoint,
         input_shape=subject.shape,
@@ -115,6 +109,16 @@ def compress_model(
         labels=subject.labels,
         accuracy=result.accuracy_after.to_json(),
         data=subject.data.name,
-        history=(*checkpoint.history, *steps),
+        history=(*checkpoint.history, *_steps(config, schedule, subject.data.name)),
     ).save(path, tuned)
     return result
+
+
+def _steps(config: PruneConfig, schedule: TrainConfig, data: str) -> list[dict[str, Any]]:
+    """Return what was done, for the checkpoint's history; what did nothing is left out."""
+    steps: list[dict[str, Any]] = []
+    if config.pruning_ratio:
+        steps.append({"step": "prune", **asdict(config)})
+    if schedule.epochs:
+        steps.append({"step": "train", **asdict(schedule), "data": data})
+    return steps
