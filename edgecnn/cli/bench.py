@@ -8,15 +8,28 @@ from pathlib import Path
 
 import click
 
+from edgecnn.benchmarks.changes import COMPARED_PROCESSES, Change, find_change
 from edgecnn.cli.shared import common, complete_device, data_options, print_json, print_table, showing_progress, warn
-from edgecnn.measurement import Measurement, Memory, to_document
-from edgecnn.units import format_bytes, format_ns, format_share
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Measurement, Memory, read_measurements, to_document
+from edgecnn.units import format_bytes, format_ns, format_share, parse_share
+
+SLOWER = 4  # the exit code of a regression
 
 _COLUMNS = ("file", "runtime", "threads", "p50", "p90", "p99", "load", "first call", "peak RSS", "size", "top-1 (95 %)")
 
 
-def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tuple[int, ...]:
-    """Return the whole numbers of at least 1 that *text* lists: `1,2,4`."""
+def complete_suite(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the suites whose names begin with *incomplete*."""
+    from edgecnn.benchmarks.suite import suite_names
+
+    return [name for name in suite_names() if name.startswith(incomplete)]
+
+
+def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """Return the whole numbers of at least 1 that *text* lists: `1,2,4`; none where it is not given."""
+    if text is None:
+        return ()
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"'{text}' is not a list of whole numbers of at least 1, like 1,2,4")
@@ -24,24 +37,34 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tupl
 
 
 @click.command("bench")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--device", default="host", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
-@click.option("--target", default="local", metavar="TARGET", help="Where it runs (local).")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--suite", metavar="NAME", shell_complete=complete_suite, help="A suite, or its TOML file: what to measure."
+)
+@click.option("--device", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
+@click.option("--target", metavar="TARGET", help="Where it runs (local).")
 @click.option(
     "--runtime", default="", metavar="NAME,NAME", help="litert, onnxruntime; else the usual one of each file."
 )
-@click.option("--threads", default="1", callback=parse_numbers, help="How many threads, several in one go: 1,2,4.")
 @click.option(
-    "--processes", type=click.IntRange(min=1), default=3, show_default=True, help="Worker processes a result."
+    "--threads", metavar="N,N", callback=parse_numbers, help="How many threads, several in one go: 1,2,4 (1)."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Worker processes a result (3; {COMPARED_PROCESSES} with --against).",
 )
 @click.option(
     "--min-time",
     type=click.FloatRange(min=0, max=3600),
-    default=1.0,
-    show_default=True,
     metavar="S",
-    help="Seconds measured, a process.",
+    help="Seconds measured, a process (1).",
 )
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE", help="An earlier result (-o) to compare with."
+)
+@click.option("--tolerance", default="5%", show_default=True, help="The change in latency that is none yet.")
 @data_options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the results there as JSON."
@@ -49,59 +72,73 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tupl
 @common
 def command(
     files: Sequence[Path],
-    device: str,
-    target: str,
+    suite: str | None,
+    device: str | None,
+    target: str | None,
     runtime: str,
     threads: tuple[int, ...],
-    processes: int,
-    min_time: float,
+    processes: int | None,
+    min_time: float | None,
+    against: Path | None,
+    tolerance: str,
     data: str | None,
     data_dir: str | None,
     download: bool,
     normalize: str | None,
     output: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure latency, memory and accuracy of exported files.
 
     Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
-    the same.
+    the same. What is given here takes the place of what --suite says. With --against the exit code is 4 where a file
+    became slower by more than --tolerance.
 
     \b
     Example:
       edgecnn bench out/m.w8a8.tflite out/m.fp32.onnx --data digits
       edgecnn bench out/m.w8a8.tflite --threads 1,2,4 --json -o results.json
       edgecnn bench theirs.tflite --data cifar10 --normalize pixels
+      edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
     """
-    from edgecnn.benchmarks.measure import Effort
-    from edgecnn.benchmarks.plan import measure_files
+    from edgecnn.benchmarks.history import keeping_history
+    from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
     from edgecnn.files import write_whole
-    from edgecnn.normalization import Normalization
 
+    plan = with_given(
+        Suite(files=tuple(map(str, files))) if suite is None else load_suite(suite, files),
+        device=device,
+        target=target,
+        runtimes=[name.strip() for name in runtime.split(",") if name.strip()],
+        threads=threads,
+        data=data,
+        normalize=normalize,
+        processes=processes,
+        min_time_s=min_time,
+    )
+    earlier, tolerated = None if against is None else read_measurements(against), parse_share(tolerance)
+    if earlier is not None and processes is None:
+        plan = with_given(plan, processes=max(plan.effort.processes, COMPARED_PROCESSES))
+    if against is not None and output is not None and against.resolve() == output.resolve():
+        raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
     results: list[Measurement] = []
+    changes: list[Change] = []
     try:
         with showing_progress() as progress:
-            for measurement in measure_files(
-                files,
-                runtimes=[name.strip() for name in runtime.split(",") if name.strip()],
-                threads=threads,
-                device=device,
-                target=target,
-                data=data,
-                data_dir=data_dir,
-                download=download,
-                normalization=None if normalize is None else Normalization.parse(normalize),
-                effort=Effort(processes=processes, min_time_s=min_time),
-                progress=progress,
-            ):
+            taken = measure_suite(plan, data_dir=data_dir, download=download, progress=progress)
+            for measurement in keeping_history(taken, warn):
                 results.append(measurement)
                 if output is not None:
                     write_whole(output, json.dumps(to_document(results), indent=1) + "\n")
+                if earlier is not None:
+                    changes.append(find_change(measurement, earlier, tolerated))
     finally:
         if results and as_json:
-            print_json(to_document(results))
+            print_json(to_document(results) | ({} if earlier is None else {"changes": [c.to_json() for c in changes]}))
         elif results:
             print_results(results)
+            print_changes(changes)
+    return SLOWER if any(change.verdict == "slower" for change in changes) else 0
 
 
 def print_results(results: Sequence[Measurement]) -> None:
@@ -111,7 +148,11 @@ def print_results(results: Sequence[Measurement]) -> None:
     fastest = sorted(results, key=lambda result: result.p50_ns or 0.0)
     first = fastest[0]
     title = f"{first.method.capitalize()} on {first.device} ({first.conditions.get('cpu') or first.target})"
-    print_table(title, _COLUMNS, [_row(result) for result in fastest], right=tuple(range(2, 10)))
+    rows = [_row(result) for result in fastest]
+    if len({result.device for result in results}) > 1:
+        title = ""
+        rows = [(f"{row[0]} on {result.device}", *row[1:]) for row, result in zip(rows, fastest, strict=True)]
+    print_table(title, _COLUMNS, rows, right=tuple(range(2, 10)))
     click.echo("peak RSS is all of the worker process:")
     for result in fastest:
         click.echo(f"  {_label(result)}: {_memory(result)}")
@@ -122,6 +163,17 @@ def print_results(results: Sequence[Measurement]) -> None:
     for result in fastest:
         for warning in result.warnings:
             warn(f"{_label(result)}: {warning}")
+
+
+def print_changes(changes: Sequence[Change]) -> None:
+    """Print a line for each change, with the interval of its ratio."""
+    for change in changes:
+        interval = "" if change.low is None else f" (95 %: {change.low:.3f}…{change.high:.3f})"
+        line = (
+            f"{change.verdict}: {change.file}, {change.runtime}, {change.threads} thread{'s' * (change.threads > 1)}: "
+            f"{change.ratio:.3f} times{interval}, {format_ns(change.earlier_ns)} → {format_ns(change.later_ns)}"
+        )
+        click.echo(f"{line}; {change.remedy}" if change.remedy else line)
 
 
 def _row(result: Measurement) -> tuple[str, ...]:
