@@ -60,6 +60,34 @@ class RuntimeCost:
     flash: int | None = field(default=None, metadata=BYTES)
 
 
+#: Kinds of operators whose efficiency differs by an order of magnitude; `other` is pooling, addition and the like.
+LATENCY_KINDS = ("conv", "pointwise", "depthwise", "linear", "other")
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """What operators of one kind cost: the sum of these times their multiply-adds, bytes moved and number."""
+
+    ns_per_mac: float = 0.0  # channels rounded up to what kernels compute at once
+    ns_per_byte: float = 0.0  # of activations and weights
+    ns_per_operator: float = 0.0
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Coefficients of the latency with one runtime, precision and number of threads, and how far to trust them."""
+
+    runtime: str
+    precision: str  # of the operators: "fp32", "w8a8" (integers throughout), "w8" (integer weights alone)
+    threads: int
+    costs: Mapping[str, OperatorCost]  # LATENCY_KINDS → cost
+    low: float  # the band: truth / estimate lies between low and high ...
+    high: float
+    coverage: float  # ... for this share of networks that the fit never saw
+    networks: int  # that the coefficients were fitted to
+    source: str
+
+
 @dataclass(frozen=True)
 class Variant:
     """What differs in one variant of a device: the size of its RAM, say."""
@@ -90,6 +118,7 @@ class DeviceProfile:
     idle_w: float | None = None
     load_w: float | None = None
     memcpy_mb_s: float | None = None
+    latency: tuple[LatencyModel, ...] = ()  # each bears its own source
     default_variant: str | None = None
     variants: Mapping[str, Variant] = field(default_factory=dict)
     variant: str | None = None
