@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgecnn.measurement import Measurement, Memory, Run
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
-from edgecnn.targets import Target, open_target
+from edgecnn.targets import Target, open_target, target_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def measure(
     runtime: str | None = None,
     threads: int = 1,
     device: str = HOST,
-    target: str = "local",
+    target: str | Target = "local",
     data: Dataset | None = None,
     normalization: Normalization | None = None,
     effort: Effort | None = None,
@@ -59,18 +60,19 @@ def measure(
     """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
 
     With *data* the accuracy on its evaluation samples is taken too; *normalization* is for files that do not say
-    what their input expects.
+    what their input expects. A *target* that is open already stays open, and what was sent there is not sent again.
 
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
     """
     artifact = file if isinstance(file, Artifact) else Artifact.open(file)
     effort = effort or Effort()
-    check_at_hand(device, target)
+    where = check_at_hand(device, target) if isinstance(target, str) else target.name
     if threads < 1 or effort.processes < 1:
         raise EdgecnnError("threads and processes are at least 1")
     name = runtime_for(artifact.format, runtime)
-    with open_target(target) as place:
+    with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
+        check_architecture(device, place)
         evaluation = Evaluation(None)
         if data is not None:
             evaluation = evaluate(
@@ -97,7 +99,7 @@ def measure(
         runtime_version=processes[0].runtime_version,
         interface=processes[0].interface,
         device=device,
-        target=target,
+        target=where,
         threads=threads,
         runs=tuple(process.run for process in processes),
         size_bytes=artifact.size_bytes,
@@ -134,20 +136,42 @@ def time_process(
     return TimedProcess(run, answer["version"], answer["interface"], answer["machine"])
 
 
-def check_at_hand(device: str, target: str) -> None:
-    """Raise where *device* cannot be measured through *target*.
+def check_at_hand(device: str, target: str) -> str:
+    """Return the target that leads to *device*: *target*, or for `local` the one that the user tied to the device.
 
     Raises:
-        EdgecnnError: an unknown device, or a device other than this machine without a target that leads to it.
+        EdgecnnError: an unknown device, or none of this machine's without a target that leads to it, or a target for
+            which no device is named.
     """
     if device == HOST:
-        return
+        if target != "local":
+            raise EdgecnnError(
+                f"whose figures does {target} give? say --device NAME; edgecnn devices probe {target} makes a profile"
+            )
+        return target
     profile = load_device(device)
-    if target == "local":
+    tied = target_of(device) if target == "local" else target
+    if tied == "local":
         raise EdgecnnError(
-            f"{profile.title} is not attached here, and this machine's figures are not its own: run edgecnn bench "
-            f"with --device {HOST} on the board itself; edgecnn fit --device {device} checks its memory from here"
+            f"{profile.title} is not attached here, and this machine's figures are not its own: give --target "
+            f"ssh://user@board, or run edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
+            f"{device} checks its memory from here"
         )
+    return tied
 
 
-__all__ = ["Effort", "TimedProcess", "check_at_hand", "measure", "time_process"]
+def check_architecture(device: str, target: Target) -> None:
+    """Raise EdgecnnError where *target* has another architecture than *device*, whose figures it cannot give."""
+    if device == HOST or target.machine is None:
+        return
+    arch = load_device(device).arch
+    families = [_FAMILIES.get(name, name) for name in (arch, target.machine)]
+    if families[0] != families[1]:
+        raise EdgecnnError(f"{device} is {arch} but {target.name} is {target.machine}: name the device that it is")
+
+
+#: A board with a 64-bit core may run a 32-bit system.
+_FAMILIES = {"arm64": "arm", "aarch64": "arm", "armv8l": "arm", "armv7l": "arm", "AMD64": "x86_64"}
+
+
+__all__ = ["Effort", "TimedProcess", "check_architecture", "check_at_hand", "measure", "time_process"]

@@ -23,6 +23,7 @@ class LiteRT:
 
     formats = ("tflite",)
     install = "pip install 'edgecnn[litert]'"
+    packages = ("ai-edge-litert", "numpy")
 
     def __init__(self) -> None:
         """Import the runtime.

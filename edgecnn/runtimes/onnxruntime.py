@@ -23,6 +23,7 @@ class OnnxRuntime:
 
     formats = ("onnx",)
     install = "pip install 'edgecnn[onnx]'"
+    packages = ("onnxruntime", "numpy")
     interface = "InferenceSession"
 
     def __init__(self) -> None:
