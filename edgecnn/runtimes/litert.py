@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ class LiteRT:
         found = [name for name in ("ai_edge_litert", "tflite_runtime") if importlib.util.find_spec(name)]
         package = found[0] if found else "ai_edge_litert"
         # Before it had options, `CompiledModel` could not be told the number of threads (2.1, the last on Python 3.9).
-        newest = importlib.util.find_spec(package + ".options")
+        newest = importlib.util.find_spec(package + ".options") and not _is_early_arm64()
         self.interface = "CompiledModel" if newest else "Interpreter"
         self._module = importlib.import_module(package + (".compiled_model" if newest else ".interpreter"))
         self.version = importlib.metadata.version(package.replace("_", "-"))
@@ -43,6 +44,19 @@ class LiteRT:
         """Load the file at *path* for *threads* threads and return its session."""
         session = _Compiled if self.interface == "CompiledModel" else _Interpreted
         return session(self._module, path, threads)
+
+
+def _is_early_arm64() -> bool:
+    """Whether this is an ARM64 processor before Armv8.1: Cortex-A53, A57, A72, A73, so every Raspberry Pi up to 4.
+
+    `CompiledModel` loads a library for GPUs that uses the atomic instructions of Armv8.1 (LSE), and kills the process
+    where there are none ("This binary was compiled with lse enabled", ai-edge-litert 2.3.0). `Interpreter` does not.
+    """
+    if platform.machine() != "aarch64":
+        return False
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        features = [line.split() for line in file if line.startswith("Features")]
+    return not all("atomics" in words for words in features)
 
 
 class _Compiled:
