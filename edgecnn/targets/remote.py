@@ -39,7 +39,7 @@ if command -v flock >/dev/null && test -r "$lock"; then
   { echo "$1" >"$lock"; } 2>/dev/null
 fi
 folder=$(mktemp -d "$base/edgecnn-XXXXXX") || { echo "nofolder=$base"; exit; }
-stop() { kill -9 -- -"$(cat "$1")" || kill -9 "$(cat "$1")"; rm -f "$1"; } 2>/dev/null
+stop() { kill -KILL "-$(cat "$1")" || kill -KILL "$(cat "$1")"; rm -f "$1"; } 2>/dev/null
 finish() {
   for pid in "$folder"/*.pid; do test -e "$pid" && stop "$pid"; done
   rm -rf "$folder"
