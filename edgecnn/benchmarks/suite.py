@@ -94,7 +94,12 @@ def with_given(
 
 
 def measure_suite(
-    suite: Suite, *, data_dir: Path | str | None = None, download: bool = False, progress: Progress = silent
+    suite: Suite,
+    *,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    install: bool = False,
+    progress: Progress = silent,
 ) -> Iterator[Measurement]:
     """Yield the measurement of each case of *suite*, as soon as it is taken.
 
@@ -118,6 +123,7 @@ def measure_suite(
             download=download,
             normalization=None if suite.normalize is None else Normalization.parse(suite.normalize),
             effort=suite.effort,
+            install=install,
             progress=progress,
         )
 

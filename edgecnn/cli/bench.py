@@ -42,7 +42,8 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) 
     "--suite", metavar="NAME", shell_complete=complete_suite, help="A suite, or its TOML file: what to measure."
 )
 @click.option("--device", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
-@click.option("--target", metavar="TARGET", help="Where it runs (local).")
+@click.option("--target", metavar="TARGET", help="Where it runs: local, ssh://user@host, adb:SERIAL.")
+@click.option("--install", is_flag=True, help="Install a runtime that the target lacks, in a folder of our own there.")
 @click.option(
     "--runtime", default="", metavar="NAME,NAME", help="litert, onnxruntime; else the usual one of each file."
 )
@@ -75,6 +76,7 @@ def command(
     suite: str | None,
     device: str | None,
     target: str | None,
+    install: bool,
     runtime: str,
     threads: tuple[int, ...],
     processes: int | None,
@@ -99,6 +101,7 @@ def command(
       edgecnn bench out/m.w8a8.tflite out/m.fp32.onnx --data digits
       edgecnn bench out/m.w8a8.tflite --threads 1,2,4 --json -o results.json
       edgecnn bench theirs.tflite --data cifar10 --normalize pixels
+      edgecnn bench out/m.w8a8.tflite --device rpi4 --target ssh://pi@raspberrypi.local
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
     """
     from edgecnn.benchmarks.history import keeping_history
@@ -125,7 +128,7 @@ def command(
     changes: list[Change] = []
     try:
         with showing_progress() as progress:
-            taken = measure_suite(plan, data_dir=data_dir, download=download, progress=progress)
+            taken = measure_suite(plan, data_dir=data_dir, download=download, install=install, progress=progress)
             for measurement in keeping_history(taken, warn):
                 results.append(measurement)
                 if output is not None:
