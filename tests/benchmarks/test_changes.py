@@ -49,7 +49,7 @@ def verdicts(factor: float, tolerance: float, trials: int) -> Counter[str]:
 def test_chance_is_rarely_called_a_change() -> None:
     """Of 400 pairs without a difference about 5 % are called one at tolerance 0, though values within a process agree.
 
-    With 5 % the count is over 33 with probability 0.003; a test over six values of each process calls 37 % of them different.
+    At 5 % over 33 come up once in 400 times; a test over six values of each process calls 37 % of them different.
     """
     found = verdicts(1.0, 0.0, trials=400)
     assert 3 <= found["slower"] + found["faster"] <= 33
