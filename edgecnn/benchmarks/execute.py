@@ -29,6 +29,10 @@ class MissingRuntimeError(EdgecnnError):
     """A target lacks a runtime, or what that needs."""
 
 
+class OutOfMemoryError(EdgecnnError):
+    """A target has less memory than a file needs."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A worker at its job; *file*, *runtime* and *target* name it in errors."""
@@ -77,7 +81,7 @@ class Worker:
         if how == "signal 9, SIGKILL":
             free = self.target.free_bytes
             more = f" than the {format_bytes(free)} that were free" if free else ""
-            return EdgecnnError(
+            return OutOfMemoryError(
                 f"{self.file}: {self.runtime} was killed ({how}), as a system does when memory runs out: it needs more "
                 f"memory{more} on {self.target.name}"
             )

@@ -11,16 +11,17 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, evaluate
-from edgecnn.benchmarks.execute import started_worker
+from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
 from edgecnn.benchmarks.stability import find_instabilities
 from edgecnn.datasets import Dataset
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Measurement, Memory, Run
+from edgecnn.host import FEATURES
+from edgecnn.measurement import EMULATED, Measurement, Memory, Run
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
-from edgecnn.targets import Target, open_target, target_of
+from edgecnn.targets import Target, device_of, open_target, target_of
 
 
 @dataclass(frozen=True)
@@ -68,36 +69,43 @@ def measure(
     artifact = file if isinstance(file, Artifact) else Artifact.open(file)
     effort = effort or Effort()
     where = check_at_hand(device, target) if isinstance(target, str) else target.name
+    device = device_of(where) or device
     if threads < 1 or effort.processes < 1:
         raise EdgecnnError("threads and processes are at least 1")
     name = runtime_for(artifact.format, runtime)
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
+        check_threads(threads, place)
         evaluation = Evaluation(None)
-        if data is not None:
-            evaluation = evaluate(
-                artifact,
-                data.evaluation,
-                normalization=normalization,
-                of_data=data.normalization,
-                runtime=name,
-                threads=threads,
-                target=place,
-                progress=progress,
-            )
-        processes = []
+        processes: list[TimedProcess] = []
+        outgrown: tuple[str, ...] = ()
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
-        progress(step, 0, effort.processes)
-        for done in range(1, effort.processes + 1):
-            processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
-            progress(step, done, effort.processes)
+        try:
+            if data is not None:
+                evaluation = evaluate(
+                    artifact,
+                    data.evaluation,
+                    normalization=normalization,
+                    of_data=data.normalization,
+                    runtime=name,
+                    threads=threads,
+                    target=place,
+                    progress=progress,
+                )
+            for done in range(effort.processes):
+                progress(step, done, effort.processes)
+                processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
+            progress(step, effort.processes, effort.processes)
+        except OutOfMemoryError as error:  # a result too: the device is too small for it
+            outgrown = (str(error),)
+    first = processes[0] if processes else None
     measurement = Measurement(
         file=str(artifact.path),
         format=artifact.format,
         precision=artifact.precision,
         runtime=name,
-        runtime_version=processes[0].runtime_version,
-        interface=processes[0].interface,
+        runtime_version=first.runtime_version if first else None,
+        interface=first.interface if first else None,
         device=device,
         target=where,
         threads=threads,
@@ -106,9 +114,10 @@ def measure(
         sha256=artifact.sha256,
         accuracy=evaluation.accuracy,
         assumptions=evaluation.assumptions,
-        conditions={"taken_at": datetime.now(UTC).isoformat(timespec="seconds"), **processes[0].machine},
+        conditions={"taken_at": datetime.now(UTC).isoformat(timespec="seconds"), **(first.machine if first else {})},
+        method=place.method,
     )
-    return replace(measurement, warnings=find_instabilities(measurement))
+    return replace(measurement, warnings=(*outgrown, *find_instabilities(measurement)))
 
 
 def time_process(
@@ -120,6 +129,9 @@ def time_process(
         EdgecnnError: the runtime is missing, or it fails or dies on the file.
     """
     effort = effort or Effort()
+    counts = target is not None and target.method == EMULATED
+    if counts:
+        effort = replace(effort, **_COUNTING)
     job = {
         "kind": "time",
         "warmup_ns": round(effort.warmup_s * 1e9),
@@ -133,7 +145,27 @@ def time_process(
     own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
     taken: dict[str, Any] = {key: answer[key] for key in own}
     run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
-    return TimedProcess(run, answer["version"], answer["interface"], answer["machine"])
+    machine = dict(answer["machine"])
+    flags = machine.pop("cpu_flags", [])
+    machine["features"] = list(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags))
+    return TimedProcess(counted(run) if counts else run, answer["version"], answer["interface"], machine)
+
+
+#: A count is the same each time: a few calls are enough, and emulating more takes long.
+_COUNTING: dict[str, Any] = {"warmup_s": 0.005, "min_time_s": 0.02, "min_values": 3}
+
+
+def counted(run: Run) -> Run:
+    """Return *run* of a board whose clock goes one nanosecond an instruction: a count, and no durations."""
+    return replace(
+        run, import_ns=None, load_ns=None, first_ns=None, values_ns=(), instructions=round(run.median_ns or 0)
+    )
+
+
+def check_threads(threads: int, target: Target) -> None:
+    """Raise EdgecnnError where *target* has one core, on which a count for more *threads* would mean nothing."""
+    if target.method == EMULATED and threads > 1:
+        raise EdgecnnError(f"{target.name} counts the instructions of one core: take --threads 1")
 
 
 def check_at_hand(device: str, target: str) -> str:
@@ -141,8 +173,14 @@ def check_at_hand(device: str, target: str) -> str:
 
     Raises:
         EdgecnnError: an unknown device, or none of this machine's without a target that leads to it, or a target for
-            which no device is named.
+            which no device is named, or that names another one.
     """
+    named = device_of(target)
+    if named is not None:
+        if device not in (HOST, named):
+            raise EdgecnnError(f"{target} is not {device}: say --target emulated --device {device}")
+        load_device(named)
+        return target
     if device == HOST:
         if target != "local":
             raise EdgecnnError(
@@ -157,7 +195,7 @@ def check_at_hand(device: str, target: str) -> str:
             f"ssh://user@board, or run edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
             f"{device} checks its memory from here"
         )
-    return tied
+    return f"emulated:{device}" if tied == "emulated" else tied
 
 
 def check_architecture(device: str, target: Target) -> None:

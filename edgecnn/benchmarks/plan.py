@@ -10,7 +10,7 @@ from pathlib import Path
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import plan_for
 from edgecnn.benchmarks.execute import check_runtime
-from edgecnn.benchmarks.measure import Effort, check_architecture, check_at_hand, measure
+from edgecnn.benchmarks.measure import Effort, check_architecture, check_at_hand, check_threads, measure
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.device import HOST
 from edgecnn.measurement import Measurement
@@ -82,6 +82,7 @@ def measure_files(
     accurate: dict[tuple[Path, str], Measurement] = {}
     with open_target(target) as place:
         check_architecture(device, place)
+        check_threads(max(case.threads for case in cases), place)
         needed = {case.runtime for case in cases}
         if install or (target != "local" and len(needed) > 1):  # the first worker tells of a single one
             for name in sorted(needed):

@@ -32,6 +32,7 @@ class Target(Protocol):
     """
 
     name: str
+    method: str  # how its figures come to be: `MEASURED`, or `EMULATED` where its clock counts instructions
     machine: str | None  # as `uname -m` says
     free_bytes: int | None  # memory that was free when we came
 
@@ -63,6 +64,12 @@ def open_target(name: str = "local") -> Target:
     return cast("Target", TARGETS.load(name.partition(":")[0])(name))
 
 
+def device_of(target: str) -> str | None:
+    """Return the device that *target* itself names: `emulated:rpi4` is `rpi4`; None: it names none."""
+    kind, _, device = target.partition(":")
+    return (device or None) if kind == "emulated" else None
+
+
 def target_of(device: str) -> str:
     """Return the target that the user tied to *device* (`my-pi`, `rpi4:4gb`) in `targets.toml`, else `local`.
 
@@ -88,4 +95,4 @@ def _tied_targets(path: Path) -> Mapping[str, str]:
     return tied
 
 
-__all__ = ["TARGETS", "Process", "Target", "open_target", "target_of"]
+__all__ = ["TARGETS", "Process", "Target", "device_of", "open_target", "target_of"]

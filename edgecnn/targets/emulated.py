@@ -1,8 +1,8 @@
 """`emulated:rpi4`: a virtual ARM64 board with the device's processor and RAM, on this machine.
 
-It runs the device's own machine code, so accuracy, memory, what kernels can run and how many instructions they take are
-the device's. It has no caches, no pipeline and no bandwidth: what its clock tells is a number of instructions, and never
-a duration.
+It runs the device's own machine code, so accuracy, memory, what kernels can run and how many instructions they take
+are the device's. It has no caches, no pipeline and no bandwidth: what its clock tells is a number of instructions, and
+never a duration.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from edgecnn.device import DeviceProfile, device_names, load_device
 from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import EMULATED
 from edgecnn.targets.board.image import check_programs, describe_build, find_image
 from edgecnn.targets.board.machine import CPUS, Board, Hardware
 from edgecnn.targets.ssh import Ssh
@@ -19,7 +20,7 @@ from edgecnn.targets.ssh import Ssh
 class Emulated(Ssh):
     """`emulated:DEVICE`, a device of the catalogue or a variant of it; booted for the time of the `with`."""
 
-    method = "emulated"
+    method = EMULATED
 
     def __init__(self, name: str) -> None:
         """Choose the processor and the RAM.
@@ -34,6 +35,11 @@ class Emulated(Ssh):
         self._board: Board | None = None
         super().__init__("ssh://board")
         self.name = name
+
+    def __enter__(self) -> Emulated:
+        super().__enter__()
+        self.free_bytes = self.hardware.limit_bytes
+        return self
 
     @property
     def board(self) -> Board:

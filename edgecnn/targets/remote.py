@@ -20,6 +20,7 @@ from typing import BinaryIO, NoReturn
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of
+from edgecnn.measurement import MEASURED
 from edgecnn.targets.process import Process
 from edgecnn.units import format_bytes
 
@@ -61,6 +62,8 @@ while read -r pid; do stop "$folder/$pid.pid"; done
 
 class Remote:
     """A machine reached through a program of ours; who derives from it says how (`connect` to `explain`)."""
+
+    method = MEASURED
 
     def __init__(self, name: str) -> None:
         self.name = name

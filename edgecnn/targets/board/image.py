@@ -74,7 +74,9 @@ AcceptEnv LANG
 Subsystem sftp /usr/lib/openssh/sftp-server
 """
 # A password of "*" lets a key in; "!" would count as a locked account.
-_PASSWD = "root:*:0:0:root:/root:/bin/sh\npi:*:1000:1000:pi:/home/pi:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n"
+_ACCOUNTS = (
+    "root:*:0:0:root:/root:/bin/sh\npi:*:1000:1000:pi:/home/pi:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n"
+)
 _GROUP = "root:*:0:\npi:*:1000:\nnogroup:*:65534:\n"
 
 
@@ -142,15 +144,13 @@ def build_board(progress: Progress = silent) -> Image:
         work = Path(scratch)
         image, root = work / "image", work / "root"
         image.mkdir()
-        steps = (
-            ("fetching Debian packages", lambda: _fetch_packages(work, root)),
-            ("fetching Python wheels", lambda: _fetch_wheels(work, root)),
-            ("writing the board's disk", lambda: _write_image(root, image)),
-        )
-        for done, (step, make) in enumerate(steps):
-            progress(f"emulated board: {step}", done, len(steps))
-            make()
-        progress("emulated board: built", len(steps), len(steps))
+        progress("emulated board: fetching Debian packages", 0, 3)
+        _fetch_packages(work, root)
+        progress("emulated board: fetching Python wheels", 1, 3)
+        _fetch_wheels(work, root)
+        progress("emulated board: writing its disk", 2, 3)
+        _write_image(root, image)
+        progress("emulated board: built", 3, 3)
         try:
             image.rename(final)
         except OSError:  # another process was faster; its image is as good
@@ -207,8 +207,11 @@ def _fetch_packages(work: Path, root: Path) -> None:
 def _mirror() -> str:
     """Return the Debian mirror that this machine's apt is set up with."""
     try:
-        listed = subprocess.run(  # noqa: S607 - apt is where the system has it
-            ["apt-get", "indextargets", "--format", "$(LABEL) $(SITE)"], capture_output=True, text=True, check=True
+        listed = subprocess.run(
+            [find_program("apt-get") or "apt-get", "indextargets", "--format", "$(LABEL) $(SITE)"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         listed = ""
@@ -222,15 +225,18 @@ def _fetch_wheels(work: Path, root: Path) -> None:
     """Put the Python packages under *root*, and compile them: the disk is read-only, so no board would keep that."""
     site = root / "usr/lib/python3/dist-packages"
     platforms = [f"--platform={name}_aarch64" for name in _PLATFORMS]
+    version = f"{PYTHON[0]}.{PYTHON[1]}"
     _run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
-        + ["--target", site, "--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON[0]}.{PYTHON[1]}"]
-        + [*platforms, *WHEELS],
+        [
+            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"),
+            *("--target", str(site), "--only-binary=:all:", "--implementation=cp", f"--python-version={version}"),
+            *(*platforms, *WHEELS),
+        ],
         "fetching the Python wheels",
         folder=work,
     )
     if sys.version_info[:2] == PYTHON:  # another Python's bytecode would not be read; imports then take longer there
-        for place in (site, root / f"usr/lib/python{PYTHON[0]}.{PYTHON[1]}"):
+        for place in (site, root / f"usr/lib/python{version}"):
             compileall.compile_dir(
                 place,
                 quiet=2,
@@ -253,7 +259,7 @@ def _write_image(root: Path, image: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
     texts = {
-        "etc/passwd": _PASSWD,
+        "etc/passwd": _ACCOUNTS,
         "etc/group": _GROUP,
         "etc/shadow": "",
         "etc/ssh/sshd_config": _SSHD_CONFIG,
@@ -300,7 +306,11 @@ def _run(arguments: Sequence[str | Path], what: str, *, folder: Path | None = No
     program, *rest = map(str, arguments)
     try:
         done = subprocess.run(
-            [find_program(program) or program, *rest], input=given.encode(), capture_output=True, cwd=folder, check=False
+            [find_program(program) or program, *rest],
+            input=given.encode(),
+            capture_output=True,
+            cwd=folder,
+            check=False,
         )
     except OSError as error:
         raise EdgecnnError(f"the emulated board cannot be built: {what}: {error}") from None

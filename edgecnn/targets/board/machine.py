@@ -123,7 +123,8 @@ class Board:
                 break
         reason = self.ending() or f"it is silent after {_PATIENCE_S:.0f} s; its last words: {self._last_words()}"
         raise EdgecnnError(
-            f"the emulated board ({self.hardware.cpu}, {format_bytes(self.hardware.ram_bytes)}) does not start: {reason}"
+            f"the emulated board ({self.hardware.cpu}, {format_bytes(self.hardware.ram_bytes)} of RAM) "
+            f"does not start: {reason}"
         )
 
     def _start(self) -> None:
