@@ -11,7 +11,7 @@ import click
 from edgecnn.benchmarks.changes import COMPARED_PROCESSES, Change, find_change
 from edgecnn.cli.shared import common, complete_device, data_options, print_json, print_table, showing_progress, warn
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Measurement, Memory, read_measurements, to_document
+from edgecnn.measurement import EMULATED, Measurement, Memory, read_measurements, to_document
 from edgecnn.units import format_bytes, format_ns, format_share, parse_share
 
 SLOWER = 4  # the exit code of a regression
@@ -42,7 +42,8 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) 
     "--suite", metavar="NAME", shell_complete=complete_suite, help="A suite, or its TOML file: what to measure."
 )
 @click.option("--device", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
-@click.option("--target", metavar="TARGET", help="Where it runs: local, ssh://user@host, adb:SERIAL.")
+@click.option("--target", metavar="TARGET", help="Where it runs: local, ssh://user@host, adb:SERIAL, emulated.")
+@click.option("--yes", is_flag=True, help="Build the emulated board, where it is not yet, without asking.")
 @click.option("--install", is_flag=True, help="Install a runtime that the target lacks, in a folder of our own there.")
 @click.option(
     "--runtime", default="", metavar="NAME,NAME", help="litert, onnxruntime; else the usual one of each file."
@@ -76,6 +77,7 @@ def command(
     suite: str | None,
     device: str | None,
     target: str | None,
+    yes: bool,
     install: bool,
     runtime: str,
     threads: tuple[int, ...],
@@ -102,6 +104,7 @@ def command(
       edgecnn bench out/m.w8a8.tflite --threads 1,2,4 --json -o results.json
       edgecnn bench theirs.tflite --data cifar10 --normalize pixels
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target ssh://pi@raspberrypi.local
+      edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --data digits
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
     """
     from edgecnn.benchmarks.history import keeping_history
@@ -124,6 +127,10 @@ def command(
         plan = with_given(plan, processes=max(plan.effort.processes, COMPARED_PROCESSES))
     if against is not None and output is not None and against.resolve() == output.resolve():
         raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
+    if any(name.partition(":")[0] == "emulated" for name in plan.targets.values()):
+        from edgecnn.cli.board import prepare_board
+
+        prepare_board(agreed=yes)
     results: list[Measurement] = []
     changes: list[Change] = []
     try:
@@ -145,6 +152,22 @@ def command(
 
 
 def print_results(results: Sequence[Measurement]) -> None:
+    """Print counted instructions and measured latencies apart: they share no column."""
+    emulated = [result for result in results if result.method == EMULATED]
+    if emulated:
+        from edgecnn.cli.board import print_emulated
+
+        print_emulated(emulated)
+    if len(emulated) < len(results):
+        _print_measured([result for result in results if result.method != EMULATED])
+    for result in results:
+        for warning in result.warnings:
+            warn(f"{label_of(result)}: {warning}")
+    for assumption in dict.fromkeys(text for result in results for text in result.assumptions):
+        click.echo(assumption)
+
+
+def _print_measured(results: Sequence[Measurement]) -> None:
     """Print one table of all *results*, the fastest first, and below it what its figures contain and rest on."""
     from edgecnn.benchmarks.gains import missing_gains
 
@@ -158,14 +181,9 @@ def print_results(results: Sequence[Measurement]) -> None:
     print_table(title, _COLUMNS, rows, right=tuple(range(2, 10)))
     click.echo("peak RSS is all of the worker process:")
     for result in fastest:
-        click.echo(f"  {_label(result)}: {_memory(result)}")
-    for assumption in dict.fromkeys(text for result in results for text in result.assumptions):
-        click.echo(assumption)
+        click.echo(f"  {label_of(result)}: {describe_memory(result)}")
     for sentence in missing_gains(fastest):
         click.echo(sentence)
-    for result in fastest:
-        for warning in result.warnings:
-            warn(f"{_label(result)}: {warning}")
 
 
 def print_changes(changes: Sequence[Change]) -> None:
@@ -191,22 +209,22 @@ def _row(result: Measurement) -> tuple[str, ...]:
         format_ns(result.first_ns),
         format_bytes(result.peak_rss_bytes),
         format_bytes(result.size_bytes),
-        _accuracy(result),
+        describe_accuracy(result),
     )
 
 
-def _accuracy(result: Measurement) -> str:
+def describe_accuracy(result: Measurement) -> str:
     if result.accuracy is None:
         return "-"
     low, high = result.accuracy.interval
     return f"{format_share(result.accuracy.top1)} ({100 * low:.2f}…{100 * high:.2f}, n={result.accuracy.n})"
 
 
-def _label(result: Measurement) -> str:
+def label_of(result: Measurement) -> str:
     return f"{Path(result.file).name}, {result.runtime}, {result.threads} thread{'s' * (result.threads > 1)}"
 
 
-def _memory(result: Measurement) -> str:
+def describe_memory(result: Measurement) -> str:
     """Say what each step adds to the resident memory, in the process where the peak was highest."""
     memory = max((run.memory for run in result.runs), key=lambda memory: memory.peak_bytes or 0, default=Memory())
     steps = (
