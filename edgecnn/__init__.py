@@ -31,6 +31,7 @@ _PUBLIC = {
     "Samples": "edgecnn.samples",
     "Suite": "edgecnn.benchmarks.suite",
     "build": "edgecnn.nets.network",
+    "build_board": "edgecnn.targets.board.image",
     "check_fit": "edgecnn.fit",
     "compare": "edgecnn.benchmarks.compare",
     "compress_model": "edgecnn.pipeline",

@@ -114,7 +114,11 @@ def measure(
         sha256=artifact.sha256,
         accuracy=evaluation.accuracy,
         assumptions=evaluation.assumptions,
-        conditions={"taken_at": datetime.now(UTC).isoformat(timespec="seconds"), **(first.machine if first else {})},
+        conditions={
+            "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "ram_free_bytes": place.free_bytes,
+            **(first.machine if first else {}),
+        },
         method=place.method,
     )
     return replace(measurement, warnings=(*outgrown, *find_instabilities(measurement)))
