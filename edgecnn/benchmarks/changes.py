@@ -23,14 +23,15 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Change:
-    """How the latency of one case changed; ratios are later / earlier, and an interval is one of 95 %."""
+    """How one case changed in latency, or in instructions; ratios are later / earlier, the interval is one of 95 %."""
 
     file: str
     runtime: str
     device: str
     threads: int
-    earlier_ns: float  # the median of the processes' medians
-    later_ns: float
+    unit: str  # "ns"; "instructions" where a board without a clock counts those
+    earlier: float  # the median of the processes' medians
+    later: float
     ratio: float
     low: float | None  # None: too few processes for an interval
     high: float | None
@@ -72,8 +73,9 @@ class Change:
             "low": self.low,
             "high": self.high,
             "tolerance": self.tolerance,
-            "earlier_ns": self.earlier_ns,
-            "later_ns": self.later_ns,
+            "unit": self.unit,
+            "earlier": self.earlier,
+            "later": self.later,
         }
 
 
@@ -94,24 +96,34 @@ def find_change(measurement: Measurement, earlier: Sequence[Measurement], tolera
             one of the two has no latency.
     """
     before = _counterpart(measurement, earlier)
-    medians = [[run.median_ns for run in result.runs if run.median_ns] for result in (before, measurement)]
-    if not all(medians):
+    units = ("ns", "instructions")
+    figures = [(unit, _of_processes(before, unit), _of_processes(measurement, unit)) for unit in units]
+    taken = [(unit, then, now) for unit, then, now in figures if then and now]
+    if not taken:
         raise EdgecnnError(f"{measurement.file}: no latency was taken in both results; there is nothing to compare")
-    shift = shift_between(np.log(medians[0]), np.log(medians[1]))
+    unit, then, now = taken[0]
+    shift = shift_between(np.log(then), np.log(now))
     known = math.isfinite(shift.low)
     return Change(
         file=measurement.file,
         runtime=measurement.runtime,
         device=measurement.device,
         threads=measurement.threads,
-        earlier_ns=statistics.median(medians[0]),
-        later_ns=statistics.median(medians[1]),
+        unit=unit,
+        earlier=statistics.median(then),
+        later=statistics.median(now),
         ratio=math.exp(shift.estimate),
         low=math.exp(shift.low) if known else None,
         high=math.exp(shift.high) if known else None,
         tolerance=tolerance,
-        missing_processes=0 if known else least_values(len(medians[0])) - len(medians[1]),
+        missing_processes=0 if known else least_values(len(then)) - len(now),
     )
+
+
+def _of_processes(measurement: Measurement, unit: str) -> list[float]:
+    """Return the figure of each process: the median latency, or the instructions of a call, where taken."""
+    figures = [run.median_ns if unit == "ns" else run.instructions for run in measurement.runs]
+    return [figure for figure in figures if figure]
 
 
 def conditions_of(measurement: Measurement) -> dict[str, Any]:

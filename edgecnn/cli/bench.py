@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.benchmarks.changes import COMPARED_PROCESSES, Change, find_change
 from edgecnn.cli.shared import common, complete_device, data_options, print_json, print_table, showing_progress, warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import EMULATED, Measurement, Memory, read_measurements, to_document
-from edgecnn.units import format_bytes, format_ns, format_share, parse_share
+from edgecnn.units import format_bytes, format_count, format_ns, format_share, parse_share
+
+if TYPE_CHECKING:
+    from edgecnn.benchmarks.changes import Change
 
 SLOWER = 4  # the exit code of a regression
 
@@ -55,7 +58,7 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) 
     "--processes",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Worker processes a result (3; {COMPARED_PROCESSES} with --against).",
+    help="Worker processes a result (3; 9 with --against).",
 )
 @click.option(
     "--min-time",
@@ -107,6 +110,7 @@ def command(
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --data digits
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
     """
+    from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
     from edgecnn.files import write_whole
@@ -190,11 +194,16 @@ def print_changes(changes: Sequence[Change]) -> None:
     """Print a line for each change, with the interval of its ratio."""
     for change in changes:
         interval = "" if change.low is None else f" (95 %: {change.low:.3f}…{change.high:.3f})"
+        figures = " → ".join(_figure(figure, change.unit) for figure in (change.earlier, change.later))
         line = (
             f"{change.verdict}: {change.file}, {change.runtime}, {change.threads} thread{'s' * (change.threads > 1)}: "
-            f"{change.ratio:.3f} times{interval}, {format_ns(change.earlier_ns)} → {format_ns(change.later_ns)}"
+            f"{change.ratio:.3f} times{interval}, {figures}"
         )
         click.echo(f"{line}; {change.remedy}" if change.remedy else line)
+
+
+def _figure(figure: float, unit: str) -> str:
+    return format_ns(figure) if unit == "ns" else f"{format_count(figure)} {unit}"
 
 
 def _row(result: Measurement) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def test_the_verdict_follows_the_interval() -> None:
     """Beyond the tolerance, within, or across its edge: each has its word."""
 
     def verdict(low: float | None, high: float | None) -> str:
-        return Change("m", "litert", "host", 1, 1.0, 1.0, 1.0, low, high, 0.05, 0).verdict
+        return Change("m", "litert", "host", 1, "ns", 1.0, 1.0, 1.0, low, high, 0.05, 0).verdict
 
     assert verdict(1.06, 1.20) == "slower"
     assert verdict(0.80, 0.95) == "faster"
@@ -162,6 +162,19 @@ def test_a_file_is_found_by_its_path_then_by_its_name() -> None:
         find_change(now, [result(1, file="x.onnx")])
     with pytest.raises(EdgecnnError, match="they have nothing"):
         find_change(now, [])
+
+
+def test_counted_instructions_are_compared_where_there_is_no_clock() -> None:
+    """On an emulated board the instructions of a call take the place of its latency, and the change says so."""
+
+    def counted(*instructions: int) -> Measurement:
+        runs = tuple(replace(result(1).runs[0], values_ns=(), instructions=count) for count in instructions)
+        return replace(result(), runs=runs, method="emulated")
+
+    change = find_change(counted(1101, 1100, 1100, 1099), [counted(1000, 1000, 1001, 1000)])
+    assert (change.unit, change.earlier, change.later, change.verdict) == ("instructions", 1000, 1100, "slower")
+    with pytest.raises(EdgecnnError, match="no latency"):
+        find_change(counted(1), [replace(result(1), method="emulated")])
 
 
 def test_without_latency_there_is_nothing_to_compare() -> None:
