@@ -99,7 +99,8 @@ def command(
 
     Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
     the same. What is given here takes the place of what --suite says. With --against the exit code is 4 where a file
-    became slower by more than --tolerance.
+    became slower by more than --tolerance. For a --device that is not at hand, without --target, the latency is
+    estimated and the memory checked.
 
     \b
     Example:
@@ -109,12 +110,20 @@ def command(
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target ssh://pi@raspberrypi.local
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --data digits
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
+      edgecnn bench out/m.w8a8.tflite --device rpi4
     """
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
+    from edgecnn.benchmarks.foretell import is_at_hand
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
     from edgecnn.files import write_whole
 
+    if device is not None and suite is None and target is None and against is None and not is_at_hand(device):
+        from edgecnn.cli.estimates import show_estimates
+
+        names = [name.strip() for name in runtime.split(",") if name.strip()]
+        show_estimates(files, device, names, threads, output, as_json)
+        return 0
     plan = with_given(
         Suite(files=tuple(map(str, files))) if suite is None else load_suite(suite, files),
         device=device,

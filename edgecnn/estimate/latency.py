@@ -13,7 +13,8 @@ from edgecnn.estimate.fitting import amounts_of, as_array
 from edgecnn.estimate.work import Work, graph_works
 from edgecnn.formats import Graph, read_graph
 
-_USUAL_RUNTIME = {"tflite": "litert", "onnx": "onnxruntime"}
+CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
+_USUAL_RUNTIME = {"tflite": CALIBRATED, "onnx": "onnxruntime"}
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,13 @@ def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: in
             f"{profile.name}: no latency coefficients for microcontrollers yet, so no estimate; "
             f"edgecnn fit --device {profile.name} checks the memory"
         )
-    raise EdgecnnError(
-        f"{profile.name}: no latency coefficients for {wanted} (known: {known}); with the board at hand run "
-        f"edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD --threads {threads}"
+    way = (
+        f"with the board at hand run edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD "
+        f"--threads {threads}"
+        if runtime == CALIBRATED
+        else f"estimate a .tflite file ({CALIBRATED}), or measure with --target ssh://USER@BOARD"
     )
+    raise EdgecnnError(f"{profile.name}: no latency coefficients for {wanted} (known: {known}); {way}")
 
 
 def describe_models(models: Sequence[LatencyModel]) -> list[str]:

@@ -74,7 +74,8 @@ _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _LINEAR = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"})
 #: They change no value, or only once, when the file is loaded.
 _FREE = frozenset(
-    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "Constant", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"}
+    """RESHAPE SQUEEZE EXPAND_DIMS Constant DequantizeLinear Flatten Identity QuantizeLinear Reshape Shape Squeeze
+    Unsqueeze""".split()
 )
 _INTEGERS = frozenset({"int8", "uint8", "int16", "int4"})
 
@@ -82,15 +83,50 @@ _INTEGERS = frozenset({"int8", "uint8", "int16", "int4"})
 def graph_works(graph: Graph) -> list[tuple[str, Work]]:
     """Return (precision, work) of each operator of a file that costs time.
 
-    The precision is `w8a8` where integers go in and come out, `w8` where the weights alone are integers, else `fp32`;
-    a conversion between float and integers counts as `w8a8`.
+    The precision is `w8a8` where integers go in or come out, `w8` where the weights alone are integers, else `fp32`.
+    In a QDQ ONNX file it is what runtimes compute: operators between conversions are `w8a8`, and cost; conversions do not.
     """
-    return [(_precision(graph, op), _work(graph, op)) for op in graph.operators if not _is_free(graph, op)]
+    weights = _constants(graph)
+    integer = _between_conversions(graph)
+    return [
+        ("w8a8" if index in integer else _precision(graph, operator), _work(graph, operator, weights))
+        for index, operator in enumerate(graph.operators)
+        if not _is_free(graph, operator, weights)
+    ]
 
 
-def _is_free(graph: Graph, operator: Operator) -> bool:
-    moving = [index for index in operator.inputs if index >= 0 and not graph.tensors[index].constant]
-    return operator.kind in _FREE or not moving
+def _constants(graph: Graph) -> frozenset[int]:
+    """Return the tensors whose values the file fixes: its constants, and what is computed from them alone."""
+    known = {index for index, tensor in enumerate(graph.tensors) if tensor.constant}
+    for operator in graph.operators:
+        if all(index < 0 or index in known for index in operator.inputs):
+            known.update(operator.outputs)
+    return frozenset(known)
+
+
+def _between_conversions(graph: Graph) -> frozenset[int]:
+    """Return the operators of an ONNX file that runtimes compute in integers although their tensors are float."""
+    if graph.format != "onnx" or not any(operator.kind == "DequantizeLinear" for operator in graph.operators):
+        return frozenset()
+    floats = {name for _, name in graph.float_operators()}
+    return frozenset(
+        index
+        for index, operator in enumerate(graph.operators)
+        if operator.outputs and graph.tensors[operator.outputs[0]].name not in floats
+    )
+
+
+def _is_free(graph: Graph, operator: Operator, weights: frozenset[int]) -> bool:
+    """Return whether an operator costs nothing: views, what is computed once, QDQ pairs, and float padding.
+
+    XNNPACK and onnxruntime take a PAD with zeros into the convolution that follows; in integers XNNPACK does not.
+    """
+    if operator.kind in _FREE or not [index for index in operator.inputs if index >= 0 and index not in weights]:
+        return True
+    if operator.kind != "PAD" or graph.tensors[operator.outputs[0]].dtype != "float32":
+        return False
+    readers = [reader for reader in graph.operators if operator.outputs[0] in reader.inputs]
+    return bool(readers) and all(reader.kind in ("CONV_2D", _DEPTHWISE) for reader in readers)
 
 
 def _precision(graph: Graph, operator: Operator) -> str:
@@ -101,12 +137,11 @@ def _precision(graph: Graph, operator: Operator) -> str:
     return "w8" if weights else "fp32"
 
 
-def _work(graph: Graph, operator: Operator) -> Work:
-    inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
-    outputs = [graph.tensors[index] for index in operator.outputs]
-    activations = sum(prod(tensor.shape) for tensor in (*inputs, *outputs) if not tensor.constant)
-    weights = sum(prod(tensor.shape) for tensor in inputs if tensor.constant)
-    return _computing(graph, operator).moving(activations=activations, weights=weights)
+def _work(graph: Graph, operator: Operator, weights: frozenset[int]) -> Work:
+    named = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
+    fixed = sum(prod(graph.tensors[index].shape) for index in named if index in weights)
+    moved = sum(prod(graph.tensors[index].shape) for index in named if index not in weights)
+    return _computing(graph, operator).moving(activations=moved, weights=fixed)
 
 
 def _computing(graph: Graph, operator: Operator) -> Work:
