@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.files import write_whole
 from edgecnn.host import HostFacts, read_host
-from edgecnn.shipped import BYTES, find_shipped, read_toml, shipped_files
+from edgecnn.shipped import BYTES, find_shipped, read_toml, shipped, shipped_files, user_folder
 from edgecnn.units import format_bytes
 
 KINDS = ("linux", "android", "mcu", "macos", "windows")
@@ -252,17 +254,42 @@ def _host_profile(host: HostFacts) -> DeviceProfile:
     """Return what is known of this machine; what the runtimes add is taken from the x86-64 profile, where measured."""
     measured = load_device("x86-avx2")
     runtime_sources = {key: text for key, text in measured.sources.items() if key.startswith("runtimes.")}
+    profile = profile_of(host, HOST)
+    return replace(profile, sources={**profile.sources, **runtime_sources}, runtimes=measured.runtimes)
+
+
+def profile_of(host: HostFacts, name: str) -> DeviceProfile:
+    """Return the profile of a machine as it tells of itself."""
     memory = () if host.ram_bytes is None else (MemoryRegion("ram", host.ram_bytes, host.ram_used_bytes),)
     return DeviceProfile(
-        name=HOST,
+        name=name,
         title=host.title,
         kind=host.system if host.system in KINDS else "linux",
         arch=host.arch,
-        sources={**host.sources, **runtime_sources},
+        sources=dict(host.sources),
         soc=host.cpu,
         cores=tuple(Core(*core) for core in host.cores),
         features=host.features,
         memory=memory,
-        runtimes=measured.runtimes,
         governor=host.governor,
     )
+
+
+def add_device(path: Path) -> Path:
+    """Check the profile in the TOML file *path*, copy it into the user's folder, and return where it is now.
+
+    Its name is the file's: `my-pi.toml` is the device `my-pi`. A file of the user's own by that name is replaced.
+
+    Raises:
+        EdgecnnError: no such file, a broken one, or a name that a shipped device or `host` has.
+    """
+    if path.suffix != ".toml" or not path.is_file():
+        raise EdgecnnError(f"no device file at '{path}'; edgecnn devices probe writes one: NAME.toml")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
+        raise EdgecnnError(f"'{path.stem}' is no name for a device: letters, digits, '.', '_' and '-' make one")
+    if path.stem == HOST or (shipped("devices") / path.name).is_file():
+        raise EdgecnnError(f"'{path.stem}' is a device of the catalogue; give {path} another name")
+    load_device(str(path))
+    added = user_folder("devices") / path.name
+    write_whole(added, path.read_bytes())
+    return added

@@ -1,18 +1,38 @@
-"""`edgecnn devices`: the catalogue, and one profile with the source of each fact."""
+"""`edgecnn devices`: the catalogue, one profile with the source of each fact, and profiles of your own boards."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from click.shell_completion import CompletionItem
 
 from edgecnn.cli.shared import common, complete_device, print_json, print_table
-from edgecnn.device import Core, DeviceProfile, device_names, load_device
+from edgecnn.device import Core, DeviceProfile, add_device, device_names, load_device
 from edgecnn.units import format_bytes
 
 
-@click.command("devices")
-@click.argument("name", required=False, shell_complete=complete_device)
+class DeviceGroup(click.Group):
+    """A group whose first argument is a subcommand or, as ever, the name of a device."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take what is no subcommand for the name of a device to show."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the devices and subcommands that begin with *incomplete*."""
+        names = complete_device(ctx, click.Argument(["name"]), incomplete)
+        return [*map(CompletionItem, names), *super().shell_complete(ctx, incomplete)]
+
+
+@click.group("devices", cls=DeviceGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND ...]")
 @common
-def command(name: str | None, as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
     """List the device catalogue, or show one profile with its sources.
 
     NAME is a device (rpi4), a variant of it (rpi4:4gb), the path of a TOML file, or host: the machine at hand.
@@ -22,19 +42,77 @@ def command(name: str | None, as_json: bool) -> None:
       edgecnn devices
       edgecnn devices rpi4:4gb
       edgecnn devices host --json
+      edgecnn devices probe ssh://pi@raspberrypi.local > my-pi.toml
+      edgecnn devices add my-pi.toml
     """
-    if name is None:
-        profiles = [load_device(known) for known in device_names()]
-        if as_json:
-            print_json([profile.to_json() for profile in profiles])
-        else:
-            _print_catalogue(profiles)
+    if ctx.invoked_subcommand is not None:
         return
-    profile = load_device(name)
+    profiles = [load_device(known) for known in device_names()]
     if as_json:
+        print_json([profile.to_json() for profile in profiles])
+    else:
+        _print_catalogue(profiles)
+
+
+def _asked_for_json(ctx: click.Context, as_json: bool) -> bool:
+    """Whether `--json` stands after the subcommand or before it."""
+    return as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
+
+
+@command.command("show", hidden=True)
+@click.argument("name", shell_complete=complete_device)
+@common
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show one profile with the source of each fact; `edgecnn devices NAME` is short for it.
+
+    \b
+    Example:
+      edgecnn devices show rpi4
+    """
+    profile = load_device(name)
+    if _asked_for_json(ctx, as_json):
         print_json(profile.to_json())
     else:
         _print_profile(profile)
+
+
+@command.command("probe", short_help="Print a profile read from a board itself.")
+@click.argument("target")
+@common
+@click.pass_context
+def probe(ctx: click.Context, target: str, as_json: bool) -> None:
+    """Print a profile of the board that TARGET leads to, as a TOML file, read from the board itself.
+
+    \b
+    Example:
+      edgecnn devices probe ssh://pi@raspberrypi.local > my-pi.toml
+    """
+    from edgecnn.benchmarks.probe import probe_device, profile_toml
+
+    profile = probe_device(target)
+    if _asked_for_json(ctx, as_json):
+        print_json(profile.to_json())
+    else:
+        click.echo(profile_toml(profile), nl=False)
+
+
+@command.command("add", short_help="Add a profile to your own.")
+@click.argument("file", type=click.Path(path_type=Path))
+@common
+@click.pass_context
+def add(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Check a device's TOML FILE and copy it into your own folder: its name is the file's.
+
+    \b
+    Example:
+      edgecnn devices add my-pi.toml
+    """
+    added = add_device(file)
+    if _asked_for_json(ctx, as_json):
+        print_json({"name": added.stem, "path": str(added)})
+    else:
+        click.echo(f"{added.stem} is known now: {added}")
 
 
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
