@@ -39,6 +39,7 @@ class HistoryEntry:
     method: str
     processes: int
     p50_ns: float | None
+    instructions: float | None  # of a call, on a board that counts them and has no clock
     peak_rss_bytes: int | None
     top1: float | None  # a fraction
 

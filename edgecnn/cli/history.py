@@ -9,9 +9,21 @@ import click
 from edgecnn.benchmarks.history import HistoryEntry, history_file, read_from_history, read_history
 from edgecnn.cli.shared import common, print_json, print_table
 from edgecnn.measurement import to_document
-from edgecnn.units import format_bytes, format_ns, format_share
+from edgecnn.units import format_bytes, format_count, format_ns, format_share
 
-_COLUMNS = ("id", "taken (UTC)", "file", "content", "device", "runtime", "threads", "p50", "peak RSS", "top-1")
+_COLUMNS = (
+    "id",
+    "taken (UTC)",
+    "file",
+    "content",
+    "device",
+    "runtime",
+    "threads",
+    "p50",
+    "instructions",
+    "peak RSS",
+    "top-1",
+)
 
 
 @click.command("history")
@@ -44,7 +56,7 @@ def command(file: str | None, last: int, show: int | None, as_json: bool) -> Non
     if as_json:
         print_json([entry.to_json() for entry in entries])
     elif entries:
-        print_table(f"History in {history_file()}", _COLUMNS, _rows(entries), right=(0, 6, 7, 8, 9))
+        print_table(f"History in {history_file()}", _COLUMNS, _rows(entries), right=(0, 6, 7, 8, 9, 10))
     else:
         click.echo(f"nothing measured yet{' of ' + file if file else ''}: edgecnn bench FILE keeps its results here")
 
@@ -60,6 +72,7 @@ def _rows(entries: Sequence[HistoryEntry]) -> list[tuple[str, ...]]:
             f"{entry.runtime} {entry.runtime_version or ''}".strip(),
             str(entry.threads),
             format_ns(entry.p50_ns),
+            format_count(entry.instructions),
             format_bytes(entry.peak_rss_bytes),
             format_share(entry.top1),
         )

@@ -64,6 +64,14 @@ def test_figures_not_taken_are_null(tmp_path: Path) -> None:
     assert (entry.p50_ns, entry.top1, entry.peak_rss_bytes, entry.processes) == (None, None, None, 0)
 
 
+def test_counted_instructions_are_kept(tmp_path: Path) -> None:
+    """A board without a clock has instructions in its entry, and no latency."""
+    run = replace(RUN, values_ns=(), instructions=700)
+    add_to_history(replace(result(), runs=(run, run), method="emulated"), tmp_path / "h")
+    (entry,) = read_history(file=tmp_path / "h")
+    assert (entry.method, entry.p50_ns, entry.instructions) == ("emulated", None, 700)
+
+
 def test_a_file_is_listed_over_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest comes first; a name is any file of that name, a path that one alone; `last` cuts the oldest off."""
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from edgecnn.benchmarks.changes import COMPARED_PROCESSES
+
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
 
 #: Four processes, the least that can tell anything, each as short as it gets.
@@ -132,6 +134,11 @@ def test_the_history_lists_and_shows(folder: Path) -> None:
     table = edgecnn(folder, "history")
     assert "m.tflite" in table.stdout
     assert "peak RSS is all of the worker process" in edgecnn(folder, "history", "--show", str(first["id"])).stdout
+
+
+def test_the_help_says_how_many_processes_are_compared(folder: Path) -> None:
+    """What the help says of --processes is what --against takes."""
+    assert f"{COMPARED_PROCESSES} with" in edgecnn(folder, "bench", "--help").stdout
 
 
 def test_an_empty_history_says_how_it_fills(tmp_path: Path) -> None:
