@@ -189,7 +189,7 @@ def _print_measured(results: Sequence[Measurement]) -> None:
     title = f"{first.method.capitalize()} on {first.device} ({first.conditions.get('cpu') or first.target})"
     rows = [_row(result) for result in fastest]
     if len({result.device for result in results}) > 1:
-        title = ""
+        title = first.method.capitalize()
         rows = [(f"{row[0]} on {result.device}", *row[1:]) for row, result in zip(rows, fastest, strict=True)]
     print_table(title, _COLUMNS, rows, right=tuple(range(2, 10)))
     click.echo("peak RSS is all of the worker process:")
