@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
+
+if TYPE_CHECKING:
+    import sqlite3
 
 SCHEMA_VERSION = 1
 
@@ -52,10 +54,18 @@ _COLUMNS = tuple(field.name for field in fields(HistoryEntry))
 
 
 def history_file() -> Path:
-    """Return the file: in `$EDGECNN_HOME`, else in `edgecnn` under `$XDG_STATE_HOME`, else under `~/.local/state`."""
-    home = os.environ.get("EDGECNN_HOME")
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return (Path(home) if home else Path(state) / "edgecnn") / "history.sqlite"
+    """Return the file: in `$EDGECNN_HOME`, else in `edgecnn` under `$XDG_STATE_HOME`, else under `~/.local/state`.
+
+    Raises:
+        EdgecnnError: neither is set, and this user has no home folder, as in some containers.
+    """
+    home, state = os.environ.get("EDGECNN_HOME"), os.environ.get("XDG_STATE_HOME")
+    if home:
+        return Path(home) / "history.sqlite"
+    try:
+        return (Path(state) if state else Path.home() / ".local" / "state") / "edgecnn" / "history.sqlite"
+    except RuntimeError:
+        raise EdgecnnError("no folder for the history: this user has no home; set EDGECNN_HOME to one") from None
 
 
 def keeping_history(
@@ -151,6 +161,10 @@ def _is_begun(file: Path) -> bool:
 @contextmanager
 def _opened(file: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
     """Open the history in one transaction, and say in one line what is wrong with it where something is."""
+    try:
+        import sqlite3
+    except ImportError:  # some small systems have a Python without it
+        raise EdgecnnError(f"{file}: this Python was built without sqlite3") from None
     try:
         if make:
             file.parent.mkdir(parents=True, exist_ok=True)

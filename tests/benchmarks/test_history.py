@@ -175,6 +175,19 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert len(warnings) == 1
 
 
+def test_without_a_home_or_sqlite_no_measurement_is_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a home folder, and a Python without sqlite3, are a warning each."""
+    warnings: list[str] = []
+    with monkeypatch.context() as nowhere:
+        for variable in ("EDGECNN_HOME", "XDG_STATE_HOME", "HOME"):
+            nowhere.delenv(variable, raising=False)
+        nowhere.setattr("pwd.getpwuid", lambda uid: {}[uid])  # as for a user whom the system does not know
+        assert list(keeping_history([result()], warnings.append)) == [result()]
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    assert list(keeping_history([result()], warnings.append, tmp_path / "h")) == [result()]
+    assert ["set EDGECNN_HOME" in warnings[0], "without sqlite3" in warnings[1]] == [True, True]
+
+
 def test_one_who_holds_it_for_long_costs_no_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another program does not let go of the history, it is waited for, then given up with a warning."""
     monkeypatch.setattr("edgecnn.benchmarks.history._PATIENCE_S", 0.05)
