@@ -42,10 +42,6 @@ class Adb(Remote):
         """Return the call of adb that runs *line*, without a terminal in between."""
         return ["adb", "-s", self._serial, "shell", "-T", line]
 
-    def lost(self, code: int) -> bool:
-        """255 is what adb ends with when the line is cut."""
-        return code == 255
-
     def by_hand(self, line: str) -> str:
         """Return the line for a terminal here."""
         return f'adb -s {self._serial} shell "{line}"'

@@ -70,7 +70,7 @@ class Emulated(Ssh):
 
     def fail(self, code: int, words: str) -> NoReturn:
         """Raise the EdgecnnError for a command that ended with *code* and *words*; the board itself may have ended."""
-        how = self.board.ending(patience_s=2.0) if self.lost(code) else None
+        how = self.board.ending(patience_s=2.0) if self.lost() else None
         if how is not None:
             raise EdgecnnError(f"{self.name} is gone ({how}); what was measured before is kept: run this again")
         super().fail(code, words)

@@ -30,8 +30,7 @@ PATIENCE_S = 60.0
 #: $1: who we are. Facts go out as lines `key=value`, the last is `ready`; each line read then is a program to kill.
 _KEEPER = r"""
 umask 077
-base=${TMPDIR:-/tmp}
-test -d /data/local/tmp && base=/data/local/tmp
+for base in "$TMPDIR" /tmp /data/local/tmp; do test -w "$base" && break; done
 lock=$base/edgecnn.lock
 test -e "$lock" || (umask 0; : >"$lock") 2>/dev/null
 if command -v flock >/dev/null && test -r "$lock"; then
@@ -84,10 +83,6 @@ class Remote:
 
     def command(self, line: str) -> list[str]:
         """Return the program and arguments, here, that run the shell line *line* there."""
-        raise NotImplementedError
-
-    def lost(self, code: int) -> bool:
-        """Whether a command that ended with *code* did so because the connection was lost."""
         raise NotImplementedError
 
     def explain(self, words: str) -> str:
@@ -193,12 +188,16 @@ class Remote:
                 self._keeper.stdin.write(f"{number}\n".encode())
                 self._keeper.stdin.flush()
 
+    def lost(self) -> bool:
+        """Whether the connection is no more: the keeper's end of it has then ended too, or does at once."""
+        return self._keeper is None or self._keeper.ended(0.5)
+
     def fail(self, code: int, words: str) -> NoReturn:
         """Raise the EdgecnnError for a command that ended with *code* and *words*."""
-        if self.lost(code):
+        if self.lost():
             raise EdgecnnError(
-                f"the connection to {self.name} was lost{f' ({words})' if words else ''}; "
-                "what was measured before is kept: see that it runs and run this again"
+                f"the connection to {self.name} was lost; what was measured before is kept: see that it runs and run "
+                "this again"
             )
         if "No space left" in words or "quota exceeded" in words:
             raise EdgecnnError(f"no space left in {Path(self._facts['folder']).parent} on {self.name}; free some there")
@@ -274,9 +273,8 @@ class _RemoteProcess(Process):
             EdgecnnError: it is not known, since the connection was lost.
         """
         how = super().ending(patience_s)
-        code = self._process.returncode
-        if self._remote.lost(code):
-            self._remote.fail(code, self.last_words())
+        if self._remote.lost():
+            self._remote.fail(self._process.returncode, self.last_words())
         return how
 
 

@@ -78,10 +78,6 @@ class Ssh(Remote):
         """Return the call of ssh that runs *line* over the shared connection, and never over another one."""
         return [*self._ssh("-o", "ControlMaster=no", "-o", "ProxyCommand=false"), line]
 
-    def lost(self, code: int) -> bool:
-        """255 is ssh's own."""
-        return code == 255
-
     def by_hand(self, line: str) -> str:
         """Return the line for a terminal here."""
         return f'ssh {" ".join([*self._port, self._destination])} "{line}"'
