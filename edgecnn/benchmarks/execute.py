@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -103,7 +104,8 @@ class Worker:
 
 def missing_runtime(runtime: str, target: Target, text: str) -> MissingRuntimeError:
     """Return the error for a *runtime* that *target* lacks, *text* being what Python said, with the line to type."""
-    if "ELF" in text or "Exec format" in text:
+    # For a library of another architecture the loader says that a file which it names by its path is not there.
+    if "wrong ELF" in text or re.search(r"/\S+: cannot open shared object file", text):
         text += "; what is installed is for another processor"
     packages = packages_of(runtime)
     if target.name == "local" or not packages:

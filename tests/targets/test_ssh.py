@@ -338,6 +338,20 @@ def test_a_host_without_numpy(make_server: MakeServer, tmp_path: Path) -> None:
         time_process(Artifact.open(MODEL), runtime="litert", threads=1, target=target, effort=BRIEF)
 
 
+def test_a_runtime_for_another_processor(make_server: MakeServer, tmp_path: Path) -> None:
+    """A library built for another architecture is told as such; the loader itself only says that it is not there."""
+    path = bare_python(tmp_path / "bare", "numpy")
+    package = next((tmp_path / "bare/lib").glob("python*/site-packages")) / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    library = bytearray(next(Path(np.__file__).parent.rglob("*.so")).read_bytes())
+    library[18:20] = b"\x16\x00"  # e_machine: System/390
+    (package / "interpreter.so").write_bytes(library)
+    server = make_server(PATH=path)
+    with server.target() as target, pytest.raises(EdgecnnError, match=r"what is installed is for another processor"):
+        check_runtime("litert", target)
+
+
 def test_a_missing_runtime_is_installed_when_asked(make_server: MakeServer, tmp_path: Path) -> None:
     """Nothing is installed unasked; when asked, it goes to a folder of our own there, and is found."""
     wheels = tmp_path / "wheels"
