@@ -95,7 +95,7 @@ class SshServer:
     def cut(self) -> None:
         """Kill every connection."""
         for pid in descendants(self.process.pid):
-            if "sshd" in command_of(pid):
+            if command_of(pid).startswith("sshd: "):
                 os.kill(pid, signal.SIGKILL)
 
     def running(self, what: str) -> list[int]:

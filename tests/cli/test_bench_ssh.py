@@ -121,6 +121,7 @@ def test_a_kill_leaves_nothing_there(server: SshServer, home: dict[str, str]) ->
         if server.running(".pyz"):
             break
         time.sleep(0.05)
+    time.sleep(1.5)  # it measures by then
     running.kill()
     running.wait()
     assert server.left() == []
