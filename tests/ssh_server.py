@@ -113,13 +113,13 @@ class SshServer:
         return found
 
     def left(self) -> list[str]:
-        """Return what is left in the TMPDIR there besides the lock, once nothing runs any more."""
+        """Return what is left in the TMPDIR there, and what still runs there, once it has had 5 s to end."""
         for _ in range(100):
-            names = sorted(path.name for path in self.tmp.iterdir() if path.name != "edgecnn.lock")
+            names = sorted(path.name for path in self.tmp.iterdir())
             if not names and not self.running(str(self.tmp)):
                 return []
             time.sleep(0.05)
-        return names + self_commands(self.running(str(self.tmp)))
+        return names + [command_of(pid) for pid in self.running(str(self.tmp))]
 
     def close(self) -> None:
         """Stop the server and its connections."""
@@ -161,8 +161,3 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
-
-
-def self_commands(pids: list[int]) -> list[str]:
-    """Return the command lines of *pids*."""
-    return [command_of(pid) for pid in pids]

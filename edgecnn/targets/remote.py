@@ -32,18 +32,21 @@ _KEEPER = r"""
 umask 077
 for base in "$TMPDIR" /tmp /data/local/tmp; do test -w "$base" && break; done
 lock=$base/edgecnn.lock
-test -e "$lock" || (umask 0; : >"$lock") 2>/dev/null
-if command -v flock >/dev/null && test -r "$lock"; then
+while command -v flock >/dev/null; do
+  (umask 0; : >>"$lock") 2>/dev/null
+  test -r "$lock" || break
   exec 9<"$lock"
   flock -n 9 || { echo "busy=$(cat "$lock")"; exit; }
+  # Whoever held it may have removed the file in between, and a third one made it anew.
+  test "$lock" -ef /proc/self/fd/9 || test ! -e /proc/self/fd/9 || continue
   { echo "$1" >"$lock"; } 2>/dev/null
-fi
+  break
+done
 folder=$(mktemp -d "$base/edgecnn-XXXXXX") || { echo "nofolder=$base"; exit; }
 stop() { kill -KILL "-$(cat "$1")" || kill -KILL "$(cat "$1")"; rm -f "$1"; } 2>/dev/null
 finish() {
   for pid in "$folder"/*.pid; do test -e "$pid" && stop "$pid"; done
-  rm -rf "$folder"
-  : >"$lock"
+  rm -rf "$folder" "$lock"
 } 2>/dev/null
 trap finish EXIT
 trap 'exit 1' HUP INT TERM PIPE

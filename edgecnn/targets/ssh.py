@@ -80,11 +80,11 @@ class Ssh(Remote):
 
     def by_hand(self, line: str) -> str:
         """Return the line for a terminal here."""
-        return f'ssh {" ".join([*self._port, self._destination])} "{line}"'
+        return f'ssh {" ".join([*self._config, *self._port, self._destination])} "{line}"'
 
     def explain(self, words: str) -> str:
         """Return what ssh's *words* mean and what to do."""
-        by_hand = " ".join(["ssh", *self._port, self._destination])
+        by_hand = " ".join(["ssh", *self._config, *self._port, self._destination])
         known = (
             ("Could not resolve hostname", f"the host '{self._host}' is not known; check its name, or use its address"),
             ("Connection refused", "the connection was refused; is it switched on, and does sshd run on that port?"),
