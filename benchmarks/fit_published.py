@@ -1,11 +1,11 @@
 """Fit the latency coefficients of boards to published figures, and write them into devices/*.toml.
 
-`python benchmarks/fit_published.py` reads benchmarks/tables/published_latency.csv and reference_networks.py; each device
-of the tables that has a profile gets a `[[latency]]` table per runtime, precision and number of threads. The band comes
-from networks held out: each network's latency foretold from the others on that board, over all boards of the same kind
-of core; the board's own misses widen it. Fewer than five networks do not show every kind of operator (XNNPACK's are all
-MobileNets), so theirs is no narrower than the band of all figures on such cores with that many threads. Figures that
-disagree for one device (several rows) are all fitted.
+`python benchmarks/fit_published.py` reads benchmarks/tables/published_latency.csv and reference_networks.py; each
+device of the table that has a profile gets a `[[latency]]` table per runtime, precision and number of threads. The band
+comes from networks held out: each network's latency foretold from the others on that board, over all boards of the same
+kind of core; the board's own misses widen it. Fewer than five networks do not show every kind of operator (XNNPACK's
+are all MobileNets), so theirs is no narrower than the band of all figures on such cores with that many threads. Figures
+that disagree for one device (several rows) are all fitted.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def fit_group(own: list[Row], rows: list[Row]) -> LatencyModel:
     held_out = max(band_of(np.concatenate(base), COVERAGE)[1] for base in bases)
     fitted = float(np.exp(np.max(np.abs(np.log(latencies_ns / (amounts @ costs))))))
     high = float(f"{max(held_out, fitted):.4f}")
-    seen = sum(map(len, max(bases, key=len)))
+    seen = max(sum(len(ratios) for ratios in base) for base in bases)
     return LatencyModel(
         runtime=first.runtime,
         precision=first.precision,

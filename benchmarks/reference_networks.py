@@ -2,9 +2,10 @@
 
 `python benchmarks/reference_networks.py` writes benchmarks/tables/reference_networks.csv. The networks are those of
 ncnn's benchmark: SqueezeNet 1.1 at 227 px (https://github.com/forresti/SqueezeNet), MobileNet v1 at 224 px (Howard et
-al. 2017, table 1), ShuffleNet v1 1x with 3 groups at 224 px (Zhang et al. 2018, table 1), ResNet-18 at 224 px (He et al.
-2016, table 1), and the Caffe AlexNet at 227 px with 2 groups (Krizhevsky et al. 2012); and of XNNPACK's, all at 224 px:
-MobileNet v2 (Sandler et al. 2018, table 2), MobileNet v3 Large and Small (Howard et al. 2019, tables 1 and 2). Batch norm is folded and an
+al. 2017, table 1), ShuffleNet v1 1x with 3 groups at 224 px (Zhang et al. 2018, table 1), ResNet-18 at 224 px (He et
+al. 2016, table 1), and the Caffe AlexNet at 227 px with 2 groups (Krizhevsky et al. 2012); and of XNNPACK's, at 224 px:
+MobileNet v2 (Sandler et al. 2018, table 2), MobileNet v3 Large and Small (Howard et al. 2019, tables 1 and 2).
+Batch norm is folded and an
 activation fused into the operator before it, as both runtimes do.
 """
 
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from edgecnn.estimate.work import Work, kind_of_convolution, total_work
+from edgecnn.device import LATENCY_KINDS
+from edgecnn.estimate.work import Work, kind_of_convolution
 
 TABLE = Path(__file__).parent / "tables/reference_networks.csv"
-COLUMNS = ("network", "kind", "operators", "macs", "padded_macs", "activations", "weights")
+COLUMNS = ("network", "kind", "operators", "macs", "activations", "weights")
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -35,19 +37,19 @@ class Net:
         side = (x[1] + 2 * pad - kernel) // stride + 1
         y, weights = (channels, side, side), channels * (x[0] // groups) * kernel**2
         kind, inputs, outputs = kind_of_convolution(kernel**2, x[0], groups), x[0] // groups, channels // groups
-        work = Work.of(kind, pixels=side**2, taps=kernel**2, inputs=inputs, outputs=outputs, groups=groups)
-        self.works.append(work.moving(activations=prod(x) + prod(y), weights=weights))
+        macs, made = prod(y) * kernel**2 * inputs, channels if kind == "depthwise" else outputs
+        self.works.append(Work(kind, macs, inputs, made, activations=prod(x) + prod(y), weights=weights))
         return y
 
     def linear(self, inputs: int, outputs: int) -> Shape:
         """Add a fully connected operator."""
-        work = Work.of("linear", pixels=1, taps=1, inputs=inputs, outputs=outputs)
-        self.works.append(work.moving(activations=inputs + outputs, weights=inputs * outputs))
+        macs = inputs * outputs
+        self.works.append(Work("linear", macs, inputs, outputs, activations=inputs + outputs, weights=macs))
         return (outputs, 1, 1)
 
     def other(self, *shapes: Shape) -> Shape:
         """Add an operator that moves and computes nothing to speak of, from and to *shapes*; the last is its output."""
-        self.works.append(Work("other").moving(activations=sum(map(prod, shapes)), weights=0))
+        self.works.append(Work("other", activations=sum(map(prod, shapes))))
         return shapes[-1]
 
     def pool(self, x: Shape, kernel: int, stride: int, pad: int = 0) -> Shape:
@@ -93,10 +95,8 @@ def shufflenet(net: Net) -> None:
             y = net.conv(x, channels // 4, 1, groups=1 if x[0] == 24 else 3)
             y = net.other(y, y)  # channel shuffle
             y = net.conv(net.conv(y, y[0], 3, stride, 1, groups=y[0]), made, 1, groups=3)
-            if stride == 2:
-                x = net.other(net.pool(x, 3, 2, 1), y, (channels, y[1], y[2]))
-            else:
-                x = net.other(x, y, x)
+            shortcut = net.pool(x, 3, 2, 1) if stride == 2 else x
+            x = net.other(shortcut, y, (channels, y[1], y[2]))
     net.other(net.linear(prod(net.other(x, (960, 1, 1))), 1000), (1000, 1, 1))
 
 
@@ -123,7 +123,9 @@ def alexnet(net: Net) -> None:
     net.other(x, x)
 
 
-def inverted_residual(net: Net, x: Shape, wide: int, channels: int, kernel: int, stride: int, squeeze: int = 0) -> Shape:
+def inverted_residual(
+    net: Net, x: Shape, wide: int, channels: int, kernel: int, stride: int, squeeze: int = 0
+) -> Shape:
     """Add pointwise to *wide* channels, depthwise, squeeze-and-excite over *squeeze* channels if any, pointwise."""
     y = x if wide == x[0] else net.conv(x, wide, 1)
     y = net.conv(y, wide, kernel, stride, kernel // 2, groups=wide)
@@ -198,9 +200,10 @@ def main() -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for name in NETWORKS:
-            for kind, work in total_work(works_of(name)).items():
-                row = (work.operators, work.macs, work.padded_macs, work.activations, work.weights)
-                writer.writerow((name, kind, *row))
+            for kind in LATENCY_KINDS:
+                works = [work for work in works_of(name) if work.kind == kind]
+                sums = [sum(getattr(work, column) for work in works) for column in COLUMNS[3:]]
+                writer.writerow((name, kind, len(works), *sums))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,8 @@ class LatencyModel:
     coverage: float  # ... for this share of networks that the fit never saw
     networks: int  # that the coefficients were fitted to
     source: str
+    input_block: int = 1  # channels that its kernels compute at once
+    output_block: int = 8
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class DeviceProfile:
             },
             "unsupported_operators": list(self.unsupported_operators),
             **{key: getattr(self, key) for key in ("thermal", "governor", "idle_w", "load_w", "memcpy_mb_s")},
+            "latency": [asdict(model) for model in self.latency],
             "sources": dict(self.sources),
         }
 

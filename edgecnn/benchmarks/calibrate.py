@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.coefficients import merged, write_coefficients
 from edgecnn.estimate.fitting import Floats, Spread, amounts_of, as_costs, band_of, fit_costs, held_out_ratios, prior_of
 from edgecnn.estimate.latency import CALIBRATED
-from edgecnn.estimate.work import Work, graph_works
+from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.export.synthetic import PRECISIONS, write_synthetic
 from edgecnn.formats import read_graph
 from edgecnn.progress import Progress, silent
@@ -25,6 +26,9 @@ from edgecnn.targets import Target, open_target, target_of
 
 COVERAGE = 0.9
 LEAST_NETWORKS = 12
+#: What kernels may compute at once; the one that foretells best is taken. NEON and AVX: 8 or 16 outputs, int8 dot
+#: products over 4 or 8 inputs, AMX tiles of 64 by 64.
+BLOCKS = tuple(Blocks(inputs, outputs) for inputs in (1, 4, 8, 16, 64) for outputs in (8, 16, 32, 64))
 #: Many networks say more than long measurements of few.
 EFFORT = Effort(processes=1, warmup_s=0.2, min_time_s=0.5, min_values=10)
 #: Measured here, the costs owe little to what is believed of them; latencies of one board repeat within some percent.
@@ -41,11 +45,16 @@ class Calibration:
     p90_error: float
     path: Path  # where the coefficients are written
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the calibration for `--json`; errors and band as fractions."""
+        errors = {"median_error": self.median_error, "p90_error": self.p90_error}
+        return {"device": self.device, **asdict(self.model), **errors, "path": str(self.path)}
+
 
 def calibrate(
     device: str,
     *,
-    target: str = "local",
+    target: str | None = None,
     threads: Sequence[int] = (1,),
     precisions: Sequence[str] = PRECISIONS,
     networks: int = 36,
@@ -53,6 +62,8 @@ def calibrate(
     progress: Progress = silent,
 ) -> list[Calibration]:
     """Measure synthetic networks with LiteRT on *target*, which is a *device*, and write its latency coefficients.
+
+    Without *target* it is the one that the user's configuration ties to the device.
 
     They go to the device's file where *device* is a path or the user's own, else to a copy of the shipped file in the
     user's folder, which hides it. Coefficients of another precision or number of threads stay.
@@ -86,15 +97,20 @@ def coefficients_file(device: str) -> Path:
     """
     if device == HOST:
         raise EdgecnnError(
-            "host has no file to keep coefficients in: edgecnn devices probe local > mine.toml, then calibrate mine.toml"
+            "host has no file for coefficients: edgecnn devices probe local > mine.toml, then calibrate mine.toml"
         )
     path = device_file(device)
     return user_folder("devices") / path.name if path.parent == shipped("devices") else path
 
 
-def _leading_to(device: str, target: str) -> str:
-    """Return *target*, or the one that the user tied to *device*: this machine may well be the board."""
-    return target_of(device) if target == "local" else target
+def _leading_to(device: str, target: str | None) -> str:
+    """Return *target*, or the one that the user tied to *device*."""
+    chosen = target or target_of(device)
+    if target is None and chosen == "local":
+        raise EdgecnnError(
+            f"where is {device}? give --target ssh://USER@BOARD, or --target local where this machine is one"
+        )
+    return chosen
 
 
 def measure_synthetic(
@@ -147,10 +163,11 @@ def fit_calibration(
     """
     if len(works) < LEAST_NETWORKS:
         raise EdgecnnError(f"{where}: only {len(works)} networks could be measured; {LEAST_NETWORKS} are needed")
-    amounts = np.array([amounts_of(own, precision) for own in works])
     prior = prior_of(CALIBRATED, precision)
-    costs = fit_costs(amounts, latencies_ns, prior, SPREAD)
-    ratios = held_out_ratios(amounts, latencies_ns, prior, SPREAD)
+    amounts = {blocks: np.array([amounts_of(own, precision, blocks) for own in works]) for blocks in BLOCKS}
+    foretold = {blocks: held_out_ratios(amounts[blocks], latencies_ns, prior, SPREAD) for blocks in BLOCKS}
+    blocks = min(BLOCKS, key=lambda blocks: float(np.median(np.abs(np.log(foretold[blocks])))))
+    ratios, costs = foretold[blocks], fit_costs(amounts[blocks], latencies_ns, prior, SPREAD)
     low, high = band_of(ratios, COVERAGE)
     errors = np.abs(1 / ratios - 1)
     model = LatencyModel(
@@ -162,8 +179,10 @@ def fit_calibration(
         high=float(f"{high:.4f}"),
         coverage=COVERAGE,
         networks=len(works),
-        source=f"measured by edgecnn devices calibrate on {where}, {datetime.now(UTC):%Y-%m-%d}: {len(works)} synthetic "
-        f"networks, median error {100 * np.median(errors):.1f} % when held out",
+        source=f"measured by edgecnn devices calibrate on {where}, {datetime.now(UTC):%Y-%m-%d}: {len(works)} "
+        f"synthetic networks, median error {100 * np.median(errors):.1f} % when held out",
+        input_block=blocks.inputs,
+        output_block=blocks.outputs,
     )
     return Calibration(device, model, float(np.median(errors)), float(np.quantile(errors, 0.9)), path)
 

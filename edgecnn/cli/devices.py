@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from edgecnn.cli.shared import common, complete_device, print_json, print_table
+from edgecnn.cli.bench import parse_numbers
+from edgecnn.cli.shared import common, complete_device, print_json, print_table, showing_progress
 from edgecnn.device import Core, DeviceProfile, add_device, device_names, load_device
 from edgecnn.units import format_bytes
 
@@ -44,6 +45,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
       edgecnn devices host --json
       edgecnn devices probe ssh://pi@raspberrypi.local > my-pi.toml
       edgecnn devices add my-pi.toml
+      edgecnn devices calibrate my-pi --target ssh://pi@raspberrypi.local
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -115,6 +117,45 @@ def add(ctx: click.Context, file: Path, as_json: bool) -> None:
         click.echo(f"{added.stem} is known now: {added}")
 
 
+@command.command("calibrate", short_help="Measure what operators cost on a board, for estimates.")
+@click.argument("name", shell_complete=complete_device)
+@click.option("--target", metavar="TARGET", help="Where the board is; else the target that you tied to it.")
+@click.option("--threads", default="1", metavar="N,N", callback=parse_numbers, help="How many threads: 1,4 (1).")
+@click.option("--networks", type=click.IntRange(min=12), default=36, show_default=True, help="How many are measured.")
+@common
+@click.pass_context
+def calibrate(
+    ctx: click.Context, name: str, target: str | None, threads: tuple[int, ...], networks: int, as_json: bool
+) -> None:
+    """Measure small synthetic networks on the board NAME and write into its profile what their operators cost.
+
+    From then on `edgecnn bench FILE --device NAME` estimates with these coefficients. A shipped profile is copied to
+    your own folder first.
+
+    
+    Example:
+      edgecnn devices calibrate my-pi --target ssh://pi@raspberrypi.local --threads 1,4
+    """
+    from edgecnn.benchmarks.calibrate import calibrate as calibrate_device
+
+    with showing_progress() as progress:
+        found = calibrate_device(name, target=target, threads=threads, networks=networks, progress=progress)
+    if _asked_for_json(ctx, as_json):
+        print_json([calibration.to_json() for calibration in found])
+        return
+    columns = ("runtime", "precision", "threads", "networks", "median error", "90 % below", "band")
+    rows = [
+        (
+            *(one.model.runtime, one.model.precision, str(one.model.threads), str(one.model.networks)),
+            *(f"{100 * error:.1f} %" for error in (one.median_error, one.p90_error)),
+            f"{100 * (one.model.low - 1):+.0f} … {100 * (one.model.high - 1):+.0f} %",
+        )
+        for one in found
+    ]
+    print_table(f"{name}: fit error of networks held out", columns, rows, right=(2, 3, 4, 5))
+    click.echo(f"written to {found[0].path}")
+
+
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
     columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "also known")
     print_table("Devices", columns, [_row(profile) for profile in profiles], right=(4, 5))
@@ -152,5 +193,9 @@ def _print_profile(profile: DeviceProfile) -> None:
     variant = f", variant {profile.variant} of {', '.join(profile.variants)}" if profile.variant else ""
     rows = [(fact, value, profile.sources.get(fact, "-")) for fact, value in profile.facts().items()]
     print_table(f"{profile.name}: {profile.title} ({profile.kind}){variant}", ("fact", "value", "source"), rows)
+    for model in profile.latency:
+        band = f"{100 * (model.low - 1):+.0f} … {100 * (model.high - 1):+.0f} %"
+        count = f"{model.threads} thread{'s' * (model.threads > 1)}"
+        click.echo(f"latency can be estimated for {model.runtime} {model.precision}, {count}: {band}; {model.source}")
     for region in profile.memory:
         click.echo(f"{region.name}: {format_bytes(region.limit_bytes)} left for a runtime and its model")

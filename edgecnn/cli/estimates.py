@@ -37,7 +37,9 @@ def show_estimates(
 def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
     fastest = sorted(foretold, key=lambda one: one.estimate.p50_ns)
     coverage = fastest[0].estimate.coverage
-    print_table(f"Estimated for {device}, not measured", _COLUMNS, [_row(one) for one in fastest], right=(2, 3, 5, 6, 8))
+    print_table(
+        f"Estimated for {device}, not measured", _COLUMNS, [_row(one) for one in fastest], right=(2, 3, 5, 6, 8)
+    )
     click.echo(f"band: where the median of a measurement lies for {100 * coverage:.0f} % of networks the fit never saw")
     for text in dict.fromkeys(text for one in fastest for text in one.estimate.rests_on):
         click.echo(f"rests on: {text}")
@@ -57,6 +59,6 @@ def _row(one: Foretold) -> tuple[str, ...]:
         f"{format_ns(estimate.low_ns)} … {format_ns(estimate.high_ns)}",
         format_bytes(ram.used_bytes if ram else None),
         format_bytes(ram.headroom_bytes if ram else None),
-        "yes" if one.fit.fits else "no",
+        "-" if ram is None else "yes" if one.fit.fits else "no",
         format_bytes(one.artifact.size_bytes),
     )

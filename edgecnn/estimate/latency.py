@@ -10,7 +10,7 @@ from typing import Any
 from edgecnn.device import LATENCY_KINDS, DeviceProfile, LatencyModel, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.fitting import amounts_of, as_array
-from edgecnn.estimate.work import Work, graph_works
+from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.formats import Graph, read_graph
 
 CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
@@ -42,16 +42,16 @@ class Estimate:
 
 
 def estimate_latency(
-    model: Graph | Path | str,
+    file: Graph | Path | str,
     device: DeviceProfile | str,
     threads: int | None = 1,
     *,
     runtime: str | None = None,
 ) -> Estimate:
-    """Return the latency of *model* on *device* that its profile's coefficients foretell.
+    """Return the latency of *file* on *device* that its profile's coefficients foretell.
 
     Args:
-        model: an exported file, or what one says.
+        file: an exported file, or what one says.
         device: a profile, or the name of one.
         threads: of the runtime; None: the largest number for which there are coefficients.
         runtime: whose kernels (`litert`, `onnxruntime`, `ncnn`); None: the usual one of the file's format.
@@ -59,25 +59,27 @@ def estimate_latency(
     Raises:
         EdgecnnError: no such file or device, or no coefficients for that runtime, precision and number of threads.
     """
-    graph = model if isinstance(model, Graph) else read_graph(model)
-    file = "" if isinstance(model, Graph) else str(model)
+    graph = file if isinstance(file, Graph) else read_graph(file)
+    path = "" if isinstance(file, Graph) else str(file)
     profile = load_device(device) if isinstance(device, str) else device
     name = runtime or _USUAL_RUNTIME[graph.format]
     works: dict[str, list[Work]] = {}
     for precision, work in graph_works(graph):
         works.setdefault(precision, []).append(work)
     if not works:
-        raise EdgecnnError(f"{file or 'the network'}: no operator in it costs time, so there is nothing to estimate")
+        raise EdgecnnError(f"{path or 'the network'}: no operator in it costs time, so there is nothing to estimate")
     count = most_threads(profile, name, works) if threads is None else threads
     models = {precision: find_model(profile, name, precision, count) for precision in works}
     parts = dict.fromkeys(LATENCY_KINDS, 0.0)
     for precision, own in works.items():
-        costs = as_array(models[precision].costs) * amounts_of(own, precision)
+        model = models[precision]
+        blocks = Blocks(model.input_block, model.output_block)
+        costs = as_array(model.costs) * amounts_of(own, precision, blocks)
         for kind, cost_ns in zip(LATENCY_KINDS, costs.reshape(len(LATENCY_KINDS), -1).sum(axis=1), strict=True):
             parts[kind] += float(cost_ns)
     p50_ns = sum(parts.values())
     return Estimate(
-        file=file,
+        file=path,
         device=profile.name,
         runtime=name,
         threads=count,

@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 
-from edgecnn.device import LATENCY_KINDS
 from edgecnn.formats import Graph, Operator
 
-#: Kernels compute channels in blocks; 8 is the common one of XNNPACK's and ncnn's NEON and AVX2 kernels
-#: (fp32 6x8 and 5x16, int8 4x16 and 1x8), so a layer of 9 output channels costs what one of 16 does.
-CHANNEL_BLOCK = 8
+
+@dataclass(frozen=True)
+class Blocks:
+    """Channels that kernels compute at once: a layer of 9 output channels costs what one of 16 does.
+
+    8 output channels are XNNPACK's and ncnn's NEON kernels in fp32 and int8; with AMX a tile is 64 by 64.
+    """
+
+    inputs: int = 1
+    outputs: int = 8
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one operator, or all of one kind, has to do in one run."""
+    """What one operator has to do in one run."""
 
     kind: str  # one of LATENCY_KINDS
-    operators: int = 1
     macs: int = 0
-    padded_macs: int = 0  # with channels rounded up to CHANNEL_BLOCK
+    inputs: int = 1  # channels that each sum runs over; of a group
+    outputs: int = 1  # channels that come out; of a group, and of a depthwise convolution all
     activations: int = 0  # values read and written
     weights: int = 0  # values read
 
-    @classmethod
-    def of(cls, kind: str, *, pixels: int, taps: int, inputs: int, outputs: int, groups: int = 1) -> Work:
-        """Return the work of *groups* times *pixels* x *outputs* sums over *taps* x *inputs* products.
-
-        For a depthwise convolution the groups are the channels: they, not the single output of each, are rounded up.
-        """
-        macs = groups * pixels * taps * inputs * outputs
-        if kind == "depthwise":
-            return cls(kind, 1, macs, pixels * taps * inputs * round_up(groups * outputs))
-        return cls(kind, 1, macs, groups * pixels * taps * inputs * round_up(outputs))
-
-    def moving(self, *, activations: int, weights: int) -> Work:
-        """Return this work with the values that it moves."""
-        return replace(self, activations=activations, weights=weights)
+    def padded_macs(self, blocks: Blocks) -> float:
+        """Return the multiply-adds with channels rounded up to what kernels compute at once."""
+        inputs = 1 if self.kind == "depthwise" else blocks.inputs
+        return self.macs * _excess(self.inputs, inputs) * _excess(self.outputs, blocks.outputs)
 
 
-def round_up(channels: int) -> int:
-    """Return the next multiple of CHANNEL_BLOCK."""
-    return -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
+def _excess(channels: int, block: int) -> float:
+    """Return by what factor *channels* grow when they are rounded up to a multiple of *block*."""
+    return -(-channels // block) * block / max(channels, 1)
 
 
 def kind_of_convolution(kernel_values: int, channels: int, groups: int) -> str:
@@ -53,29 +48,15 @@ def kind_of_convolution(kernel_values: int, channels: int, groups: int) -> str:
     return "pointwise" if kernel_values == 1 else "conv"
 
 
-def total_work(works: Iterable[Work]) -> dict[str, Work]:
-    """Return the sum of *works* by kind, in the order of LATENCY_KINDS."""
-    totals: dict[str, Work] = {}
-    for work in works:
-        sums = totals.get(work.kind, Work(work.kind, operators=0))
-        totals[work.kind] = Work(
-            work.kind,
-            sums.operators + work.operators,
-            sums.macs + work.macs,
-            sums.padded_macs + work.padded_macs,
-            sums.activations + work.activations,
-            sums.weights + work.weights,
-        )
-    return {kind: totals[kind] for kind in LATENCY_KINDS if kind in totals}
-
-
-_CONVOLUTIONS = frozenset({"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
+_CONVOLUTIONS = frozenset(
+    {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
+)
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _LINEAR = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"})
 #: They change no value, or only once, when the file is loaded.
 _FREE = frozenset(
-    """RESHAPE SQUEEZE EXPAND_DIMS Constant DequantizeLinear Flatten Identity QuantizeLinear Reshape Shape Squeeze
-    Unsqueeze""".split()
+    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "Constant", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear"}
+    | {"Reshape", "Shape", "Squeeze", "Unsqueeze"}
 )
 _INTEGERS = frozenset({"int8", "uint8", "int16", "int4"})
 
@@ -84,7 +65,7 @@ def graph_works(graph: Graph) -> list[tuple[str, Work]]:
     """Return (precision, work) of each operator of a file that costs time.
 
     The precision is `w8a8` where integers go in or come out, `w8` where the weights alone are integers, else `fp32`.
-    In a QDQ ONNX file it is what runtimes compute: operators between conversions are `w8a8`, and cost; conversions do not.
+    In a QDQ ONNX file it is what runtimes compute: what is between conversions is `w8a8`, and they are free.
     """
     weights = _constants(graph)
     integer = _between_conversions(graph)
@@ -141,7 +122,7 @@ def _work(graph: Graph, operator: Operator, weights: frozenset[int]) -> Work:
     named = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
     fixed = sum(prod(graph.tensors[index].shape) for index in named if index in weights)
     moved = sum(prod(graph.tensors[index].shape) for index in named if index not in weights)
-    return _computing(graph, operator).moving(activations=moved, weights=fixed)
+    return replace(_computing(graph, operator), activations=moved, weights=fixed)
 
 
 def _computing(graph: Graph, operator: Operator) -> Work:
@@ -150,12 +131,11 @@ def _computing(graph: Graph, operator: Operator) -> Work:
     produced = graph.tensors[operator.outputs[0]].shape
     channels = produced[1] if graph.format == "onnx" and len(produced) == 4 else produced[-1]
     weight = max((graph.tensors[index].shape for index in operator.inputs[1:] if index >= 0), key=prod, default=())
-    padded = round(operator.macs * round_up(channels) / max(channels, 1))
     if operator.kind in _LINEAR:
-        return Work("linear", 1, operator.macs, padded)
+        return Work("linear", operator.macs, operator.macs // max(prod(produced), 1), channels)
     if operator.kind != _DEPTHWISE and operator.kind not in _CONVOLUTIONS:
-        return Work("other", 1, operator.macs, operator.macs)
+        return Work("other", operator.macs)
     taps = prod(weight[2:]) if graph.format == "onnx" else prod(weight[1:3])
     inner = operator.macs // max(prod(produced) * taps, 1)  # input channels of a group
     deep = operator.kind == _DEPTHWISE or (inner == 1 and channels > 1 and graph.format == "onnx")
-    return Work("depthwise" if deep else "pointwise" if taps == 1 else "conv", 1, operator.macs, padded)
+    return Work("depthwise" if deep else "pointwise" if taps == 1 else "conv", operator.macs, inner, channels)

@@ -27,13 +27,14 @@ class SyntheticNet:
     """A TFLite file being built, NHWC; each method adds an operator and returns the index of its output tensor."""
 
     precision: str
-    rng: np.random.Generator
+    rng: np.random.Generator  # of the shapes
     tensors: list[Any] = field(default_factory=list)
     buffers: list[Any] = field(default_factory=list)
     operators: list[Any] = field(default_factory=list)
     codes: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.values = np.random.default_rng(0)  # apart, so that both precisions get the same shapes
         self.schema = require("ai_edge_litert.schema_py_generated", "torch")
         self.buffers.append(self.schema.BufferT())  # the first one is empty by definition
 
@@ -66,8 +67,8 @@ class SyntheticNet:
         """Add random weights with a scale for each of the channels of *axis*."""
         if self.precision == "fp32":
             spread = (2 / max(prod(shape) // shape[axis], 1)) ** 0.5
-            return self.tensor(shape, (self.rng.standard_normal(shape) * spread).astype(np.float32))
-        values = self.rng.integers(-127, 128, shape, np.int8)
+            return self.tensor(shape, (self.values.standard_normal(shape) * spread).astype(np.float32))
+        values = self.values.integers(-127, 128, shape, np.int8)
         return self.tensor(shape, values, [_WEIGHT_SCALE] * shape[axis], axis)
 
     def bias(self, channels: int) -> int:
@@ -117,7 +118,9 @@ class SyntheticNet:
                 quant = self.tensors[index].quantization
                 quant.scale, quant.zeroPoint = quant.scale[:1], [0]
         flat = self.add("RESHAPE", (x, self.integers((1, inner))), (1, inner), self.schema.ReshapeOptionsT())
-        return self.add("FULLY_CONNECTED", (flat, weights, bias), (1, channels), self.schema.FullyConnectedOptionsT(), 4)
+        return self.add(
+            "FULLY_CONNECTED", (flat, weights, bias), (1, channels), self.schema.FullyConnectedOptionsT(), 4
+        )
 
     def integers(self, values: Any) -> int:
         """Add a constant shape or axis."""
@@ -190,6 +193,8 @@ def _separable(net: SyntheticNet, x: int, channels: int, stride: int) -> int:
 def _inverted(net: SyntheticNet, x: int, channels: int, stride: int) -> int:
     kernel = int(net.rng.choice((3, 5)))
     y = net.depthwise(net.conv(x, 4 * net.shape(x)[3], 1), kernel, stride)
+    if net.rng.random() < 0.3:
+        y = net.add("HARD_SWISH", (y,), net.shape(y))
     if net.rng.random() < 0.5:
         gate = net.conv(net.conv(net.mean(y), max(net.shape(y)[3] // 8, 4), 1), net.shape(y)[3], 1)
         y = net.binary("MUL", y, gate)
@@ -217,7 +222,9 @@ def write_synthetic(path: Path, number: int, precision: str) -> Path:
     rng = np.random.default_rng(number)
     net = SyntheticNet(precision, rng)
     block, deep = _BLOCKS[number % len(_BLOCKS)]
-    side, width = int(rng.choice((64, 96, 128, 160, 192, 224))), int(rng.integers(8, 33)) * deep
+    side, width = int(rng.choice((32, 64, 96, 128, 160, 192, 224))), int(rng.integers(8, 33)) * deep
+    if rng.random() < 0.5:  # as most networks have it; the others are what pruning leaves
+        width = -(-width // 16) * 16
     x = image = net.tensor((1, side, side, 3))
     x = net.conv(x, width // deep, int(rng.choice((3, 3, 5, 7))), 2)
     for stage in range(int(rng.integers(2, 5))):
