@@ -109,7 +109,8 @@ def read_host(root: Path = Path("/"), arch: str | None = None) -> HostFacts:
     if cores:
         has_cpufreq = (root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").is_file()
         clock = "maximum clock from /sys/devices/system/cpu" if has_cpufreq else "clock as /proc/cpuinfo gives it now"
-        sources["cores"] = f"/proc/cpuinfo; {clock}"
+        known = any(mhz is not None for _, _, mhz in cores)
+        sources["cores"] = f"/proc/cpuinfo; {clock}" if known else "/proc/cpuinfo"
     features = _features(processors)
     if features:
         sources["features"] = "/proc/cpuinfo"

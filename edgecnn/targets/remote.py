@@ -50,7 +50,7 @@ finish() {
 } 2>/dev/null
 trap finish EXIT
 trap 'exit 1' HUP INT TERM PIPE
-version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+version=$(python3 -ISc 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 echo "folder=$folder"
 echo "system=$(uname -s)"
 echo "machine=$(uname -m)"
