@@ -74,9 +74,11 @@ AcceptEnv LANG
 Subsystem sftp /usr/lib/openssh/sftp-server
 """
 # A password of "*" lets a key in; "!" would count as a locked account.
-_ACCOUNTS = (
-    "root:*:0:0:root:/root:/bin/sh\npi:*:1000:1000:pi:/home/pi:/bin/sh\nsshd:*:100:65534::/run/sshd:/bin/false\n"
-)
+_ACCOUNTS = """\
+root:*:0:0:root:/root:/sbin/board-shell
+pi:*:1000:1000:pi:/home/pi:/sbin/board-shell
+sshd:*:100:65534::/run/sshd:/bin/false
+"""
 _GROUP = "root:*:0:\npi:*:1000:\nnogroup:*:65534:\n"
 
 
@@ -185,7 +187,7 @@ def _cache() -> Path:
 def _recipe_hash() -> str:
     """Return the hash of all that decides how the image turns out."""
     digest = hashlib.sha256()
-    for name in ("image.py", "init.sh", "initramfs.sh"):
+    for name in ("image.py", "init.sh", "initramfs.sh", "shell.sh"):
         digest.update((_HERE / name).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -194,10 +196,9 @@ def _fetch_packages(work: Path, root: Path) -> None:
     """Unpack the Debian packages under *root*; they are not configured, which would need ARM64."""
     archive = work / "root.tar"
     include = f"--include={','.join(PACKAGES)}"
-    _run(
-        ["mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", include, RELEASE, archive, _mirror()],
-        "fetching the Debian packages",
-    )
+    mode = f"--mode={'root' if os.geteuid() == 0 else 'chrootless'}"  # nothing is run, so both come to the same
+    what = ["--quiet", "--variant=extract", "--architectures=arm64", mode, include]
+    _run(["mmdebstrap", *what, RELEASE, archive, _mirror()], "fetching the Debian packages")
     root.mkdir()
     unneeded = [f"--exclude=./{name}" for name in ("dev/*", "usr/share/doc/*", "usr/share/locale/*", "usr/share/man/*")]
     _run(["tar", "-xf", archive, "-C", root, "--no-same-owner", *unneeded], "unpacking the Debian packages")
@@ -268,10 +269,10 @@ def _write_image(root: Path, image: Path) -> None:
     for name, text in texts.items():
         (root / name).write_text(text, encoding="utf-8")
     (image / "host_key").rename(root / "etc/ssh/host_key")
-    init = root / "sbin/init"
-    init.unlink(missing_ok=True)
-    shutil.copyfile(_HERE / "init.sh", init)
-    init.chmod(0o755)
+    for script, name in (("init.sh", "sbin/init"), ("shell.sh", "sbin/board-shell")):
+        (root / name).unlink(missing_ok=True)
+        shutil.copyfile(_HERE / script, root / name)
+        (root / name).chmod(0o755)
     size = f"{_megabytes(root) + 1024}M"  # what is pushed to the board goes there; the file is sparse
     _run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", root, image / "disk.img", size], "writing the disk")
 
