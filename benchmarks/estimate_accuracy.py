@@ -40,7 +40,7 @@ def export(network: str, folder: Path) -> list[Path]:
     if not fp32.is_file():
         to_tflite(build(f"torchvision:{network}").module, fp32, SHAPE)
     if not w8a8.is_file():
-        samples = noise(SHAPE, 4).calibration
+        samples = noise(SHAPE, 4).calibration(4)
         quantize(Artifact.open(fp32), w8a8, "w8a8", calibration=CalibrationInputs(samples, None))
     return [fp32, w8a8]
 
