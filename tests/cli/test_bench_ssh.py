@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,15 +117,19 @@ def test_a_kill_leaves_nothing_there(server: SshServer, home: dict[str, str]) ->
     """Even where edgecnn itself is killed, the board is left as it was."""
     arguments = ("bench", MODEL, "--device", "my-board", "--target", server.name, "--min-time", "60")
     program = [sys.executable, "-m", "edgecnn", *map(str, arguments)]
-    running = subprocess.Popen(program, env=home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    for _ in range(600):
-        if server.running(".pyz"):
-            break
-        time.sleep(0.05)
-    time.sleep(1.5)  # it measures by then
-    running.kill()
-    running.wait()
-    assert server.left() == []
+    # What a killed program leaves here goes with this folder.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as here:
+        running = subprocess.Popen(
+            program, env={**home, "TMPDIR": here}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        for _ in range(600):
+            if server.running(".pyz"):
+                break
+            time.sleep(0.05)
+        time.sleep(1.5)  # it measures by then
+        running.kill()
+        running.wait()
+        assert server.left() == []
 
 
 def test_a_cut_connection_keeps_what_was_measured(server: SshServer, home: dict[str, str], tmp_path: Path) -> None:
