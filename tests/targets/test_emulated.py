@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -206,15 +207,25 @@ def test_no_board_outlives_its_with(image: Image) -> None:
     assert not folder.exists()
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a path short enough for ssh's socket: what a killed edgecnn leaves goes with it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_no_board_outlives_edgecnn(image: Image, number: signal.Signals, tmp_path: Path) -> None:
+def test_no_board_outlives_edgecnn(image: Image, number: signal.Signals, short_folder: Path) -> None:
     """Killed or interrupted, edgecnn takes its board with it."""
     source = (
         "import time\nfrom edgecnn.targets.emulated import Emulated\n"
         "with Emulated('emulated:rpi4') as target:\n    print(target.board.pid, flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ
+        [sys.executable, "-c", source],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(short_folder)},
     ) as owner:
         assert owner.stdout is not None
         qemu = int(owner.stdout.readline())
