@@ -13,7 +13,7 @@ from edgecnn.device import LATENCY_KINDS, DeviceProfile, LatencyModel, OperatorC
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import estimate_latency
 from edgecnn.estimate.fitting import amounts_of, as_array
-from edgecnn.estimate.work import Blocks
+from edgecnn.estimate.work import Blocks, Work
 from edgecnn.formats import Graph, Operator, Tensor
 
 DATA = Path(__file__).parents[1] / "data"
@@ -55,6 +55,12 @@ def test_channels_are_rounded_to_what_kernels_compute() -> None:
     nine, sixteen = (estimate_latency(convolution(8, 4, channels), board()) for channels in (9, 16))
     moved_bytes = 4 * 7 * (8 * 8 + 9 * 4)
     assert sixteen.p50_ns - nine.p50_ns == pytest.approx(0.5 * moved_bytes)
+
+
+def test_channels_are_rounded_on_both_sides() -> None:
+    """Of 9 x 9 channels a kernel of 4 x 16 computes 12 x 16; a depthwise one has no input channels to round."""
+    assert Work("conv", 81, 9, 9).padded_macs(Blocks(4, 16)) == pytest.approx(12 * 16)
+    assert Work("depthwise", 9, 1, 9).padded_macs(Blocks(4, 16)) == pytest.approx(16)
 
 
 def test_the_parts_are_the_whole() -> None:
