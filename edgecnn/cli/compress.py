@@ -8,7 +8,7 @@ import click
 
 from edgecnn.cli.names import complete_criterion
 from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress
-from edgecnn.cli.table import print_table
+from edgecnn.cli.table import print_table, warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.units import format_count, format_share
@@ -75,6 +75,8 @@ def command(
             download=download,
             progress=progress,
         )
+    for text in result.warnings:
+        warn(text)
     if as_json:
         print_json(result.to_json())
         return

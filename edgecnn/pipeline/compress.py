@@ -28,6 +28,7 @@ class CompressResult:
     after: Size
     accuracy_before: Accuracy
     accuracy_after: Accuracy
+    warnings: tuple[str, ...] = ()  # what was assumed of the network
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `edgecnn compress --json`."""
@@ -94,13 +95,13 @@ def compress_model(
     network, checkpoint = subject.network, subject.network.checkpoint
     pruned = prune(network.module, subject.shape, config)
     tuned = train(pruned, subject.data.training, schedule, subject.normalization, progress)
-    small = replace(network, module=tuned)
     result = CompressResult(
         path,
         size_of(network.module, subject.shape),
         size_of(tuned, subject.shape),
         accuracy_of(network, subject.data.evaluation, subject.normalization),
-        accuracy_of(small, subject.data.evaluation, subject.normalization),
+        accuracy_of(replace(network, module=tuned), subject.data.evaluation, subject.normalization),
+        subject.warnings,
     )
     replace(
         checkpoint,

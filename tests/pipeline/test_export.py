@@ -370,6 +370,8 @@ def test_compress_writes_a_checkpoint_that_exports(digits_checkpoint: Path, tmp_
     result = compress_model(str(digits_checkpoint), small, data="digits", pruning_ratio=0.5, epochs=8)
     assert result.after.params < 0.3 * result.before.params
     assert result.accuracy_after.top1 > result.accuracy_before.top1 - 0.03
+    assert result.warnings == ()  # the checkpoint says what it expects; a network that does not is told
+    assert compress_model("edgecnn:digits-cnn", small.with_name("fresh.safetensors"), data="digits", epochs=0).warnings
     network = build(str(small))
     assert network.checkpoint is not None
     assert [step["step"] for step in network.checkpoint.history] == ["train", "prune", "train"]
