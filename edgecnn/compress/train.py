@@ -1,18 +1,25 @@
-"""Train or fine-tune a classifier: AdamW, one-cycle schedule, shifts of the images where asked for."""
+"""Train, fine-tune or distil a classifier; a training that is stopped goes on from its last whole epoch."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
+from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
+from edgecnn.host import read_host
 from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
@@ -20,19 +27,26 @@ from edgecnn.samples import Samples
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long and how to train."""
+    """How long and how to train: one cycle of the learning rate, rising over the first third and falling to nothing."""
 
     epochs: int = 10
     batch_size: int = 64
+    optimizer: str = "adamw"  # or "sgd", with Nesterov's momentum of 0.9
     learning_rate: float = 3e-3  # the peak of the cycle
     weight_decay: float = 1e-2
     label_smoothing: float = 0.05
-    shift: int = 0  # images move by up to so many pixels each way
+    augmentation: Augmentation = NO_AUGMENTATION
+    teacher_weight: float = 0.7  # share of the loss that follows a teacher, where one is given
+    temperature: float = 4.0  # of the teacher's and the pupil's scores
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise EdgecnnError(f"a learning rate is a number above 0, not {self.learning_rate:g}")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise EdgecnnError(f"no optimizer named '{self.optimizer}'; known: adamw, sgd")
+        if not 0 <= self.teacher_weight <= 1 or not self.temperature > 0:
+            raise EdgecnnError("a teacher's weight is from 0 to 1, and the temperature above 0")
 
 
 def train(
@@ -41,55 +55,124 @@ def train(
     config: TrainConfig,
     normalization: Normalization | None,
     progress: Progress = silent,
+    *,
+    teacher: nn.Module | None = None,
+    state: Path | None = None,
 ) -> nn.Module:
     """Return a trained copy of *module*, in evaluation mode; the same seed gives the same network on one machine.
 
+    Computes on a CUDA device where there is one, else on the CPU, in bfloat16 where the CPU multiplies it itself.
+
+    Args:
+        module: maps [N, ...] to scores [N, classes].
+        training: labelled samples.
+        config: how.
+        normalization: how pixels become inputs.
+        progress: told the steps.
+        teacher: a network for the same inputs whose scores the module learns to give, as well as the labels
+            (Hinton et al. 2015, arXiv:1503.02531).
+        state: a file that keeps the training after every epoch. Where it holds one of the same module and config, that
+            one goes on and ends with the same network.
+
     Raises:
-        EdgecnnError: samples without labels, labels the network has no class for, or a loss that is no number.
+        EdgecnnError: samples without labels, labels the network has no class for, a loss that is no number, or a state
+            of another training.
     """
     if training.labels is None:
         raise EdgecnnError("training needs labelled samples")
     if config.epochs == 0:
         return copy.deepcopy(module).eval()
-    trained = copy.deepcopy(module).train()
+    device = _device()
+    trained = copy.deepcopy(module).to(device, memory_format=torch.channels_last).train()
+    guide = None if teacher is None else copy.deepcopy(teacher).to(device, memory_format=torch.channels_last).eval()
     # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
     steps = max(1, len(training) // config.batch_size)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = _optimizer(trained, config)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
-    rng = np.random.default_rng(config.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # for dropout
-        for epoch in range(config.epochs):
-            order = training.shuffled(config.seed + epoch).batched(config.batch_size)
-            for batch in itertools.islice(order, steps):
-                assert batch.y is not None
-                x = torch.from_numpy(ready(batch.x, normalization))
-                logits = trained(_shifted(x, config.shift, rng))
-                loss = _loss(logits, torch.from_numpy(batch.y), config)
+    kept = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
+    first = 0 if kept is None else kept.restore(trained, optimizer, schedule)
+    with torch.random.fork_rng():
+        for epoch in range(first, config.epochs):
+            # Every epoch draws its own numbers, so that one that goes on draws the same.
+            torch.manual_seed(config.seed * 1_000_003 + epoch)
+            for done, (x, y) in enumerate(_batches(training, config, normalization, epoch, steps)):
+                loss = _loss(trained, guide, x.to(device), y.to(device), config)
                 if not torch.isfinite(loss):
                     raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-            progress("training", epoch + 1, config.epochs)
-    return trained.eval()
+                progress("training", epoch * steps + done + 1, config.epochs * steps)
+            if kept is not None:
+                kept.keep(epoch + 1, trained, optimizer, schedule)
+    return trained.cpu().to(memory_format=torch.contiguous_format).eval()
 
 
-def _loss(logits: torch.Tensor, labels: torch.Tensor, config: TrainConfig) -> torch.Tensor:
-    if logits.ndim != 2 or int(labels.max()) >= logits.shape[1]:
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def _has_bfloat16(device: str) -> bool:
+    """Return whether *device* multiplies bfloat16 itself; a CPU without AMX is no faster with it."""
+    return torch.cuda.is_bf16_supported() if device == "cuda" else "amx_bf16" in read_host().features
+
+
+def _in_bfloat16(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device.type))
+
+
+def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimizer; what has one dimension (biases, batch norm) does not decay."""
+    matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((matrices, config.weight_decay), (vectors, 0.0))
+        if parameters
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def _batches(
+    training: Samples, config: TrainConfig, normalization: Normalization | None, epoch: int, steps: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the inputs [n, ...] and labels [n] of one epoch, augmented, in its own order."""
+    rng = np.random.default_rng([config.seed, epoch])
+    for batch in itertools.islice(training.shuffled(config.seed + epoch).batched(config.batch_size), steps):
+        assert batch.y is not None
+        x = torch.from_numpy(ready(batch.x, normalization))
+        yield augmented(x, config.augmentation, rng), torch.from_numpy(batch.y)
+
+
+def _loss(
+    module: nn.Module, teacher: nn.Module | None, x: torch.Tensor, y: torch.Tensor, config: TrainConfig
+) -> torch.Tensor:
+    """Return the cross entropy, mixed with the divergence from the teacher where there is one."""
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with _in_bfloat16(x.device):
+        logits = module(x)
+    logits = logits.float()
+    if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
         raise EdgecnnError(
-            f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {labels.max()}; "
+            f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {y.max()}; "
             "use the data set it is for"
         )
-    return functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-
-
-def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
-    """Return images [N, C, H, W] moved by up to *shift* pixels, zeros moving in; vectors are left as they are."""
-    if shift == 0 or x.ndim != 4:
-        return x
-    down, right = rng.integers(-shift, shift + 1, 2)
-    padded = functional.pad(x, (shift, shift, shift, shift))
-    top, left = shift + down, shift + right
-    return padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
+    if teacher is None:
+        return loss
+    with torch.no_grad(), _in_bfloat16(x.device):
+        told = teacher(x).float()
+    warm = config.temperature
+    divergence = functional.kl_div(
+        functional.log_softmax(logits / warm, 1),
+        functional.log_softmax(told / warm, 1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    # Gradients of soft scores shrink with the square of the temperature (section 2 of the paper).
+    return (1 - config.teacher_weight) * loss + config.teacher_weight * warm**2 * divergence

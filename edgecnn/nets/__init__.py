@@ -8,11 +8,14 @@ from edgecnn.tables import Table
 NETS = Table(
     "network",
     {
+        "alexnet": "edgecnn.nets.alexnet:alexnet",
         "digits-cnn": "edgecnn.nets.digits_cnn:digits_cnn",
         "resnet20": "edgecnn.nets.resnet:resnet20",
         "resnet32": "edgecnn.nets.resnet:resnet32",
         "resnet44": "edgecnn.nets.resnet:resnet44",
         "resnet56": "edgecnn.nets.resnet:resnet56",
         "resnet110": "edgecnn.nets.resnet:resnet110",
+        "vgg16": "edgecnn.nets.vgg:vgg16",
+        "vgg16-compact": "edgecnn.nets.vgg:vgg16_compact",
     },
 )

@@ -1,0 +1,95 @@
+"""`TrainingState`: a training between two epochs, as one `.safetensors` file. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgecnn.errors import EdgecnnError, require
+from edgecnn.files import write_whole
+
+
+class TrainingState:
+    """The file that keeps a training of *module*, as it was at the start, under *config*."""
+
+    def __init__(self, path: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
+        self.path = path
+        self.identity = _identity(module, config)
+
+    def keep(
+        self,
+        epoch: int,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+    ) -> None:
+        """Write the training after *epoch* whole epochs, beside the last state, then in its place."""
+        tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+        moments = optimizer.state_dict()
+        numbers: dict[str, Any] = {}
+        for index, entries in moments["state"].items():
+            for name, value in entries.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value
+                else:
+                    numbers[f"{index}.{name}"] = value
+        document = {
+            "identity": self.identity,
+            "epoch": epoch,
+            "groups": moments["param_groups"],
+            "numbers": numbers,
+            "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, list))},
+        }
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save = require("safetensors.torch", "torch").save
+        write_whole(self.path, save(whole, metadata={"training": json.dumps(document)}))
+
+    def restore(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
+    ) -> int:
+        """Bring all three to where the file left them; return how many epochs are done, 0 where there is no file.
+
+        Raises:
+            EdgecnnError: the file is broken, or keeps another training.
+        """
+        if not self.path.is_file():
+            return 0
+        safetensors = require("safetensors", "torch")
+        try:
+            with safetensors.safe_open(str(self.path), framework="pt") as file:
+                document = json.loads((file.metadata() or {})["training"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, no dict)
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+            raise EdgecnnError(
+                f"{self.path}: not a training that can go on ({error}); delete it to start anew"
+            ) from None
+        if document["identity"] != self.identity:
+            raise EdgecnnError(f"{self.path} keeps another training; delete it to start anew")
+        prefix = "module."
+        module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        state: dict[int, dict[str, Any]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, entry = name.split(".", 2)
+                state.setdefault(int(index), {})[entry] = tensor
+        for name, value in document["numbers"].items():
+            index, entry = name.split(".", 1)
+            state.setdefault(int(index), {})[entry] = value
+        optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
+        schedule.load_state_dict(document["schedule"])
+        return int(document["epoch"])
+
+
+def _identity(module: nn.Module, config: Mapping[str, Any]) -> str:
+    """Return a sha256 over the weights that the training starts from, and its config."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

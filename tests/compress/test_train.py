@@ -1,0 +1,96 @@
+"""Training: distillation, augmentation, and going on after a stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgecnn.compress.augment import Augmentation, augmented
+from edgecnn.compress.train import TrainConfig, train
+from edgecnn.datasets import open_dataset
+from edgecnn.errors import EdgecnnError
+from edgecnn.nets.network import build
+
+CONFIG = TrainConfig(
+    epochs=3, batch_size=64, optimizer="sgd", learning_rate=0.05, augmentation=Augmentation(1, True, 2)
+)
+
+
+class StoppedError(Exception):
+    """What a test stops a training with, between two steps."""
+
+
+def weights(module: torch.nn.Module) -> torch.Tensor:
+    """Return all weights of *module* in one row."""
+    return torch.cat([tensor.flatten().float() for tensor in module.state_dict().values()])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_stopped_training_goes_on_to_the_same_network(tmp_path: Path, optimizer: str) -> None:
+    """StoppedError in the middle of an epoch, a training ends with the weights of one that was not stopped."""
+    data = open_dataset("digits")
+    samples, start = data.training.take(256), build("edgecnn:digits-cnn").module
+    config = replace(CONFIG, optimizer=optimizer, learning_rate=0.01)
+
+    def stop(step: str, done: int = 0, total: int | None = None) -> None:
+        if done == 7:  # of 4 steps an epoch: one epoch is whole
+            raise StoppedError
+
+    whole = train(start, samples, config, data.normalization)
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(StoppedError):
+        train(start, samples, config, data.normalization, stop, state=state)
+    steps: list[int] = []
+    resumed = train(
+        start, samples, config, data.normalization, lambda _step, done=0, total=None: steps.append(done), state=state
+    )
+    assert steps[0] == 5
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+    """A state file that another network or another config left is not gone on with."""
+    data = open_dataset("digits")
+    samples, start, state = data.training.take(64), build("edgecnn:digits-cnn").module, tmp_path / "state.safetensors"
+    train(start, samples, CONFIG, data.normalization, state=state)
+    with pytest.raises(EdgecnnError, match="another training"):
+        train(start, samples, replace(CONFIG, learning_rate=0.01), data.normalization, state=state)
+    state.write_bytes(b"no tensors")
+    with pytest.raises(EdgecnnError, match="not a training that can go on"):
+        train(start, samples, CONFIG, data.normalization, state=state)
+
+
+def test_a_pupil_learns_the_scores_of_its_teacher() -> None:
+    """Trained by its teacher alone, a network comes to give nearly the teacher's answers."""
+    data = open_dataset("digits")
+    config = TrainConfig(epochs=6, learning_rate=1e-2, teacher_weight=1.0)
+    teacher = train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization)
+    pupil = train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization, teacher=teacher)
+    assert data.normalization is not None
+    x = torch.from_numpy(data.normalization.apply(next(iter(data.evaluation.batched(256))).x))
+    with torch.no_grad():
+        assert (pupil(x).argmax(1) == teacher(x).argmax(1)).float().mean() > 0.95
+
+
+def test_augmentation_moves_mirrors_and_erases() -> None:
+    """Images come out shifted whole, mirrored, or with a square of zeros; every image on its own."""
+    x = torch.arange(1.0, 1 + 64 * 3 * 8 * 8).reshape(64, 3, 8, 8)
+    rng = np.random.default_rng(0)
+    flipped = augmented(x, Augmentation(flip=True), rng)
+    mirrored = torch.tensor([torch.equal(a, b.flip(2)) for a, b in zip(flipped, x, strict=True)])
+    same = torch.tensor([torch.equal(a, b) for a, b in zip(flipped, x, strict=True)])
+    assert (mirrored ^ same).all()
+    assert 10 < mirrored.sum() < 54
+    erased = augmented(x, Augmentation(erase=4), rng)
+    holes = (erased == 0).sum((1, 2, 3))
+    assert holes.max() == 3 * 16
+    assert holes.min() >= 3 * 4
+    shifted = augmented(x, Augmentation(shift=2), rng)
+    kept = {(int((image[0] == 0).all(1).sum()), int((image[0] == 0).all(0).sum())) for image in shifted}
+    assert kept <= {(rows, columns) for rows in range(3) for columns in range(3)}
+    assert len(kept) > 4
+    assert torch.equal(augmented(x[:, 0, 0], Augmentation(1, True, 2), rng), x[:, 0, 0])
