@@ -83,8 +83,8 @@ def train(
     if config.epochs == 0:
         return copy.deepcopy(module).eval()
     device = _device()
-    trained = copy.deepcopy(module).to(device, memory_format=torch.channels_last).train()
-    guide = None if teacher is None else copy.deepcopy(teacher).to(device, memory_format=torch.channels_last).eval()
+    trained = _placed(module, device).train()
+    guide = None if teacher is None else _placed(teacher, device).eval()
     # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
     steps = max(1, len(training) // config.batch_size)
     optimizer = _optimizer(trained, config)
@@ -106,7 +106,13 @@ def train(
                 progress("training", epoch * steps + done + 1, config.epochs * steps)
             if kept is not None:
                 kept.keep(epoch + 1, trained, optimizer, schedule)
+    # Weights leave in the usual order of memory.
     return trained.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+    """Return a copy of *module* on *device*, channels innermost: the order that convolutions are fastest in."""
+    return copy.deepcopy(module).to(device).to(memory_format=torch.channels_last)
 
 
 def _device() -> torch.device:
