@@ -42,8 +42,8 @@ class Calls:
             other = others.get(name)
             if other is None:
                 continue  # within a layer that was replaced, which counts itself
-            tensors = dict(own_tensors(layer))
-            differs = [own for own, tensor in own_tensors(other) if not _same(tensor, tensors.get(own))]
+            tensors = dict(_own_tensors(layer))
+            differs = [own for own, tensor in _own_tensors(other) if not _same(tensor, tensors.get(own))]
             if differs or type(other) is not type(layer):
                 names = [name, *(f"{name}.{own}" if name else own for own in differs)]
                 starts.append(min((self.first[known] for known in names if known in self.first), default=0))
@@ -75,6 +75,8 @@ def read_calls(module: nn.Module, x: torch.Tensor) -> Calls:
 
 def record(module: nn.Module, x: torch.Tensor, calls: Calls, starts: Collection[int]) -> Recording:
     """Run *module* on *x* [n, ...] and keep what passes that begin at one of *starts* need."""
+    if not any(starts):
+        return Recording(x, replay(module, Recording(x, x, ()), 0), ())
     recorder = _Recorder(calls, starts)
     with _quiet(module), recorder:
         output = module(x)
@@ -83,6 +85,9 @@ def record(module: nn.Module, x: torch.Tensor, calls: Calls, starts: Collection[
 
 def replay(module: nn.Module, recording: Recording, start: int) -> torch.Tensor:
     """Return the output of *module* for the recorded batch; its calls before *start* are not made again."""
+    if start == 0:
+        with torch.no_grad():
+            return module(recording.x)  # type: ignore[no-any-return]
     with _quiet(module), _Player(recording, start):
         return module(recording.x)  # type: ignore[no-any-return]
 
@@ -93,14 +98,25 @@ def live_bytes(calls: Calls, recording: Recording, starts: Collection[int]) -> i
     return sum(tensor.nbytes for result in kept for tensor in _tensors(result))
 
 
-def own_tensors(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def share(original: nn.Module, changed: nn.Module) -> nn.Module:
+    """Return *changed* with the tensors of *original* in place of equal ones: many copies take little memory then."""
+    layers = dict(original.named_modules())
+    for name, layer in changed.named_modules():
+        of_original = dict(_own_tensors(layers[name])) if name in layers else {}
+        for own, tensor in list(_own_tensors(layer)):
+            if _same(tensor, of_original.get(own)):
+                (layer._parameters if own in layer._parameters else layer._buffers)[own] = of_original[own]
+    return changed
+
+
+def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the parameters and buffers of *layer* itself, by name."""
     yield from layer.named_parameters(recurse=False)
     yield from layer.named_buffers(recurse=False)
 
 
 def _same(tensor: torch.Tensor, other: torch.Tensor | None) -> bool:
-    return tensor is other or (other is not None and tensor.shape == other.shape and torch.equal(tensor, other))
+    return tensor is other or (other is not None and torch.equal(tensor, other))
 
 
 @contextmanager
