@@ -3,8 +3,8 @@
 A forward pass is a row of calls of torch, and two networks that share their code and their first layers make the same
 calls up to the first layer that differs. So the calls of the original are recorded once a batch, and a changed network
 is given the recorded results until its own layers begin. Its Python code runs as it is, so that residual sums, concats,
-branches on shapes and layers taken out whole need no rule of their own, and nothing has to be traced. (Only `x.add_(1)` as
-a statement is beyond it, which changes a tensor behind the name it has.)
+branches on shapes and layers taken out whole need no rule of their own, and nothing has to be traced. (Only `x.add_(1)`
+as a statement is beyond it, which changes a tensor behind the name it has.)
 """
 
 from __future__ import annotations

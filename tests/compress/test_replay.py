@@ -28,6 +28,7 @@ class Winding(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, 3, 8, 8] to [N, 3]."""
         x = self.stem(x)
         left = self.left(x)
         right = self.right(x)
@@ -112,7 +113,7 @@ def test_only_what_a_start_needs_is_kept() -> None:
 
 def test_an_unchanged_copy_begins_at_the_end() -> None:
     """Where nothing differs, no call is made again."""
-    module, x, calls = started("digits-cnn")
+    module, _, calls = started("digits-cnn")
     assert calls.start_of(module, copy.deepcopy(module)) == len(calls)
 
 
