@@ -26,17 +26,21 @@ class Autoencoders(nn.Module):
     ) -> None:
         super().__init__()
         self.autoencoders = nn.ModuleList(autoencoders)
-        self.alarm = nn.Parameter(torch.ones(max(0, classes - len(autoencoders))))
+        has_autoencoder = (torch.arange(classes) < len(autoencoders)).float()
+        self.register_buffer("has_autoencoder", has_autoencoder, persistent=False)
+        self.has_autoencoder: torch.Tensor
+        self.alarm = nn.Parameter(torch.ones(int(not has_autoencoder.all())))
         self.sharpness = sharpness  # score for a unit of error
         self.discrimination = discrimination  # weight of the cross entropy beside the error
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map samples [N, ...] to scores [N, classes]."""
         x = x.flatten(1)
-        errors = [(x - autoencoder(x)).square().mean(1, keepdim=True) for autoencoder in self.autoencoders]
+        reconstructed = torch.cat([autoencoder(x) for autoencoder in self.autoencoders], 1)
+        errors = (reconstructed.unflatten(1, (-1, x.shape[1])) - x[:, None]).square().mean(2)
         if len(self.alarm):
-            errors.append(self.alarm.expand(x.shape[0], -1))
-        return torch.cat(errors, 1) * -self.sharpness
+            errors = errors * self.has_autoencoder + self.alarm * (1 - self.has_autoencoder)
+        return errors * -self.sharpness
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return what training makes small, of scores [N, classes] and labels [N].
