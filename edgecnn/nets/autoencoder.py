@@ -17,8 +17,8 @@ _NO_ALARM = 0.99  # the share of the samples it is trained on that raise no alar
 class Autoencoders(nn.Module):
     """One autoencoder a class; a class scores by minus the mean squared error that its autoencoder leaves.
 
-    A class without an autoencoder stands for an alarm: its error is a fixed one, learned, which the samples of the
-    others seldom exceed.
+    Where there is a single autoencoder, that of the first class, the others stand for an alarm: their error is a fixed
+    one, learned, which samples of the first class seldom exceed.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Autoencoders(nn.Module):
         """Map samples [N, ...] to scores [N, classes]."""
         x = x.flatten(1)
         reconstructed = torch.cat([autoencoder(x) for autoencoder in self.autoencoders], 1)
-        errors = (reconstructed.unflatten(1, (-1, x.shape[1])) - x[:, None]).square().mean(2)
+        errors = (reconstructed.reshape(x.shape[0], -1, x.shape[1]) - x[:, None]).square().mean(2)
         if len(self.alarm):
             errors = errors * self.has_autoencoder + self.alarm * (1 - self.has_autoencoder)
-        return errors * -self.sharpness
+        return -self.sharpness * errors
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return what training makes small, of scores [N, classes] and labels [N].
