@@ -84,6 +84,12 @@ class DigitAutoencoders(Autoencoders):
             sharpness=300.0,
             discrimination=0.03,
         )
+        # Drawn as He et al. 2015 (arXiv:1502.01852) do: with torch's own, narrower draw, what enters so deep an
+        # hourglass has faded before it comes out, and the training stays at the mean of all digits.
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
 
 class FraudAutoencoder(Autoencoders):
