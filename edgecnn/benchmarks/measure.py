@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
@@ -12,16 +13,17 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, evaluate
-from edgecnn.benchmarks.execute import started_worker
+from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
 from edgecnn.benchmarks.stability import find_instabilities
 from edgecnn.datasets import Dataset
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Measurement, Memory, Run
+from edgecnn.host import FEATURES
+from edgecnn.measurement import EMULATED, Measurement, Memory, Run
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
-from edgecnn.targets import Target, open_target
+from edgecnn.targets import Target, device_of, open_target, target_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def measure(
     runtime: str | None = None,
     threads: int = 1,
     device: str = HOST,
-    target: str = "local",
+    target: str | Target = "local",
     data: Dataset | None = None,
     normalization: Normalization | None = None,
     effort: Effort | None = None,
@@ -61,45 +63,53 @@ def measure(
     """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
 
     With *data* the accuracy on its evaluation samples is taken too; *normalization* is for files that do not say
-    what their input expects.
+    what their input expects. A *target* that is open already stays open, and what was sent there is not sent again.
 
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
     """
     artifact = file if isinstance(file, Artifact) else Artifact.open(file)
     effort = effort or Effort()
-    check_at_hand(device, target)
+    where = check_at_hand(device, target) if isinstance(target, str) else target.name
+    device = device_of(where) or device
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
         raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
     name = runtime_for(artifact.format, runtime)
-    with open_target(target) as place:
+    with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
+        check_architecture(device, place)
+        check_threads(threads, place)
         evaluation = Evaluation(None)
-        if data is not None:
-            evaluation = evaluate(
-                artifact,
-                data.evaluation,
-                normalization=normalization,
-                of_data=data.normalization,
-                runtime=name,
-                threads=threads,
-                target=place,
-                progress=progress,
-            )
-        processes = []
+        processes: list[TimedProcess] = []
+        outgrown: tuple[str, ...] = ()
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
-        progress(step, 0, effort.processes)
-        for done in range(1, effort.processes + 1):
-            processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
-            progress(step, done, effort.processes)
+        try:
+            if data is not None:
+                evaluation = evaluate(
+                    artifact,
+                    data.evaluation,
+                    normalization=normalization,
+                    of_data=data.normalization,
+                    runtime=name,
+                    threads=threads,
+                    target=place,
+                    progress=progress,
+                )
+            for done in range(effort.processes):
+                progress(step, done, effort.processes)
+                processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
+            progress(step, effort.processes, effort.processes)
+        except OutOfMemoryError as error:  # a result too: the device is too small for it
+            outgrown = (str(error),)
+    first = processes[0] if processes else None
     measurement = Measurement(
         file=str(artifact.path),
         format=artifact.format,
         precision=artifact.precision,
         runtime=name,
-        runtime_version=processes[0].runtime_version,
-        interface=processes[0].interface,
+        runtime_version=first.runtime_version if first else None,
+        interface=first.interface if first else None,
         device=device,
-        target=target,
+        target=where,
         threads=threads,
         runs=tuple(process.run for process in processes),
         size_bytes=artifact.size_bytes,
@@ -108,11 +118,13 @@ def measure(
         assumptions=evaluation.assumptions,
         conditions={
             "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            **processes[0].machine,
+            "ram_free_bytes": place.free_bytes,
+            **(first.machine if first else {}),
             **extremes_of([process.run for process in processes]),
         },
+        method=place.method,
     )
-    return replace(measurement, warnings=find_instabilities(measurement))
+    return replace(measurement, warnings=(*outgrown, *find_instabilities(measurement)))
 
 
 def time_process(
@@ -124,6 +136,9 @@ def time_process(
         EdgecnnError: the runtime is missing, or it fails or dies on the file.
     """
     effort = effort or Effort()
+    counts = target is not None and target.method == EMULATED
+    if counts:
+        effort = replace(effort, **_COUNTING)
     job = {
         "kind": "time",
         "warmup_ns": round(effort.warmup_s * 1e9),
@@ -137,7 +152,27 @@ def time_process(
     own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
     taken: dict[str, Any] = {key: answer[key] for key in own}
     run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
-    return TimedProcess(run, answer["version"], answer["interface"], answer["machine"])
+    machine = dict(answer["machine"])
+    flags = machine.pop("cpu_flags", [])
+    machine["features"] = list(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags))
+    return TimedProcess(counted(run) if counts else run, answer["version"], answer["interface"], machine)
+
+
+#: A count is the same each time: a few calls are enough, and emulating more takes long.
+_COUNTING: dict[str, Any] = {"warmup_s": 0.005, "min_time_s": 0.02, "min_values": 3}
+
+
+def counted(run: Run) -> Run:
+    """Return *run* of a board whose clock goes one nanosecond an instruction: a count, and no durations."""
+    return replace(
+        run, import_ns=None, load_ns=None, first_ns=None, values_ns=(), instructions=round(run.median_ns or 0)
+    )
+
+
+def check_threads(threads: int, target: Target) -> None:
+    """Raise EdgecnnError where *target* has one core, on which a count for more *threads* would mean nothing."""
+    if target.method == EMULATED and threads > 1:
+        raise EdgecnnError(f"{target.name} counts the instructions of one core: take --threads 1")
 
 
 def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
@@ -156,20 +191,48 @@ def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def check_at_hand(device: str, target: str) -> None:
-    """Raise where *device* cannot be measured through *target*.
+def check_at_hand(device: str, target: str) -> str:
+    """Return the target that leads to *device*: *target*, or for `local` the one that the user tied to the device.
 
     Raises:
-        EdgecnnError: an unknown device, or a device other than this machine without a target that leads to it.
+        EdgecnnError: an unknown device, or none of this machine's without a target that leads to it, or a target for
+            which no device is named, or that names another one.
     """
+    named = device_of(target)
+    if named is not None:
+        if device not in (HOST, named):
+            raise EdgecnnError(f"{target} is not {device}: say --target emulated --device {device}")
+        load_device(named)
+        return target
     if device == HOST:
-        return
+        if target != "local":
+            raise EdgecnnError(
+                f"whose figures does {target} give? say --device NAME; edgecnn devices probe {target} makes a profile"
+            )
+        return target
     profile = load_device(device)
-    if target == "local":
+    tied = target_of(device) if target == "local" else target
+    if tied == "local":
         raise EdgecnnError(
-            f"{profile.title} is not attached here, and this machine's figures are not its own: run edgecnn bench "
-            f"with --device {HOST} on the board itself; edgecnn fit --device {device} checks its memory from here"
+            f"{profile.title} is not attached here, and this machine's figures are not its own: give --target "
+            f"ssh://user@board, or run edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
+            f"{device} checks its memory from here"
         )
+    return f"emulated:{device}" if tied == "emulated" else tied
 
 
-__all__ = ["Effort", "TimedProcess", "check_at_hand", "measure", "time_process"]
+def check_architecture(device: str, target: Target) -> None:
+    """Raise EdgecnnError where *target* has another architecture than *device*, whose figures it cannot give."""
+    if device == HOST or target.machine is None:
+        return
+    arch = load_device(device).arch
+    families = [_FAMILIES.get(name, name) for name in (arch, target.machine)]
+    if families[0] != families[1]:
+        raise EdgecnnError(f"{device} is {arch} but {target.name} is {target.machine}: name the device that it is")
+
+
+#: A board with a 64-bit core may run a 32-bit system.
+_FAMILIES = {"arm64": "arm", "aarch64": "arm", "armv8l": "arm", "armv7l": "arm", "AMD64": "x86_64"}
+
+
+__all__ = ["Effort", "TimedProcess", "check_architecture", "check_at_hand", "measure", "time_process"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from edgecnn.measurement import Measurement, Run, percentile
+from edgecnn.measurement import MEASURED, Measurement, Run, percentile
 from edgecnn.units import format_ns, format_share
 
 Rule = Callable[[Measurement], str | None]
@@ -13,7 +13,8 @@ Rule = Callable[[Measurement], str | None]
 
 def find_instabilities(measurement: Measurement) -> tuple[str, ...]:
     """Return one sentence for each rule that *measurement* breaks."""
-    found = (rule(measurement) for rule in RULES)
+    rules = RULES if measurement.method == MEASURED else (non_finite,)  # the others are about clocks
+    found = (rule(measurement) for rule in rules)
     return tuple(sentence for sentence in found if sentence is not None)
 
 

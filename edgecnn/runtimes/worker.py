@@ -41,6 +41,9 @@ def main() -> None:
         runtime = getattr(importlib.import_module("session"), job["session"])()
         import_ns = time.perf_counter_ns() - start_ns
         memory["import_bytes"] = resident_bytes()
+        if job["kind"] == "check":
+            write_message(answers, {"version": runtime.version})
+            return
         step = "load"
         start_ns = time.perf_counter_ns()
         session = runtime.open(job["model"], job["threads"])
