@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,27 +11,17 @@ import click
 
 from edgecnn.cli.names import complete_device, complete_runtimes, complete_suite, complete_target
 from edgecnn.cli.results import print_changes, print_results
-from edgecnn.cli.shared import common, data_options, print_json, showing_progress
+from edgecnn.cli.shared import common, data_options, parse_numbers, print_json, showing_progress
 from edgecnn.cli.table import warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, read_measurements, to_document
-from edgecnn.normalization import Normalization
 from edgecnn.units import parse_share
 
 if TYPE_CHECKING:
     from edgecnn.benchmarks.changes import Change
+    from edgecnn.normalization import Normalization
 
 SLOWER = 4  # the exit code of a regression
-
-
-def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
-    """Return the whole numbers from 1 to 9999 that *text* lists: `1,2,4`; none where it is not given."""
-    if text is None:
-        return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"[1-9][0-9]{0,3}", part) for part in parts):
-        raise click.BadParameter(f"'{text}' is not a list of whole numbers from 1 to 9999, like 1,2,4")
-    return tuple(int(part) for part in parts)
 
 
 @click.command("bench")

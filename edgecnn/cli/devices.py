@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from edgecnn.cli.bench import parse_numbers
 from edgecnn.cli.names import complete_device, complete_target
-from edgecnn.cli.shared import common, print_json, showing_progress
+from edgecnn.cli.shared import common, parse_numbers, print_json, showing_progress
 from edgecnn.cli.table import print_table, say
 from edgecnn.device import Core, DeviceProfile, MemoryRegion, add_device, device_names, load_device
 from edgecnn.units import format_bytes

@@ -137,6 +137,16 @@ def parse_normalization(ctx: click.Context, param: click.Parameter, text: str | 
     return None if text is None else Normalization.parse(text)
 
 
+def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """Return the whole numbers from 1 to 9999 that *text* lists: `1,2,4`; none where it is not given."""
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[1-9][0-9]{0,3}", part) for part in parts):
+        raise click.BadParameter(f"'{text}' is not a list of whole numbers from 1 to 9999, like 1,2,4")
+    return tuple(int(part) for part in parts)
+
+
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     """Read `1x3x224x224` as (3, 224, 224).
 
