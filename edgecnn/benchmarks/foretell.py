@@ -26,7 +26,7 @@ class Foretold:
 
     artifact: Artifact
     estimate: Estimate
-    fit: FitReport
+    fit: FitReport | None  # None: nothing is known of the device's memory
 
     def to_json(self) -> dict[str, Any]:
         """Return a result as `edgecnn bench --json` gives it, with `low_ns`, `high_ns` and the memory check added."""
@@ -41,7 +41,7 @@ class Foretold:
             **{key: [] for key in ("assumptions", "warnings", "values_ns", "runs")},
             "conditions": {},
             **self.estimate.to_json(),
-            "fit": self.fit.to_json(),
+            "fit": self.fit.to_json() if self.fit else None,
         }
 
 
@@ -65,7 +65,7 @@ def foretell_files(
     profile = load_device(device)
     found = []
     for artifact in map(Artifact.open, files):
-        fit = check_fit(artifact.path, profile)
+        fit = check_fit(artifact.path, profile) if profile.region("ram") else None
         for runtime in runtimes or (None,):
             for count in threads or (None,):
                 estimate = estimate_latency(artifact.path, profile, count, runtime=runtime)

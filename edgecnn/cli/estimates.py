@@ -13,6 +13,8 @@ from edgecnn.files import write_whole
 from edgecnn.units import format_bytes, format_ns
 
 _COLUMNS = ("file", "runtime", "threads", "estimate", "band", "RAM, estimated", "RAM left", "fits", "size")
+_RIGHT = (2, 3, 5, 6, 8)
+_SPARE = (8, 1, 2, 5, 6)
 
 
 def show_estimates(
@@ -36,9 +38,8 @@ def show_estimates(
 def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
     fastest = sorted(foretold, key=lambda one: one.estimate.p50_ns)
     coverage = fastest[0].estimate.coverage
-    print_table(
-        f"Estimated for {device}, not measured", _COLUMNS, [_row(one) for one in fastest], right=(2, 3, 5, 6, 8)
-    )
+    title = f"Estimated for {device}, not measured"
+    print_table(title, _COLUMNS, [_row(one) for one in fastest], right=_RIGHT, spare=_SPARE)
     say(f"band: where the median of a measurement lies for {100 * coverage:.0f} % of networks the fit never saw")
     for text in dict.fromkeys(text for one in fastest for text in one.estimate.rests_on):
         say(f"rests on: {text}")
@@ -49,7 +50,8 @@ def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
 
 
 def _row(one: Foretold) -> tuple[str, ...]:
-    estimate, ram = one.estimate, next((region for region in one.fit.regions if region.name == "ram"), None)
+    estimate, fit = one.estimate, one.fit
+    ram = next((region for region in fit.regions if region.name == "ram"), None) if fit else None
     return (
         estimate.file,
         estimate.runtime,
@@ -58,6 +60,6 @@ def _row(one: Foretold) -> tuple[str, ...]:
         f"{format_ns(estimate.low_ns)} … {format_ns(estimate.high_ns)}",
         format_bytes(ram.used_bytes if ram else None),
         format_bytes(ram.headroom_bytes if ram else None),
-        "-" if ram is None else "yes" if one.fit.fits else "no",
+        "-" if fit is None or ram is None else "yes" if fit.fits else "no",
         format_bytes(one.artifact.size_bytes),
     )

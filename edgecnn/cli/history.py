@@ -25,6 +25,8 @@ _COLUMNS = (
     "peak RSS",
     "top-1",
 )
+_RIGHT = (0, 6, 7, 8, 9, 10)
+_SPARE = (3, 9, 10, 5, 6, 8)
 
 
 @click.command("history")
@@ -57,7 +59,7 @@ def command(file: str | None, last: int, show: int | None, as_json: bool) -> Non
     if as_json:
         print_json([entry.to_json() for entry in entries])
     elif entries:
-        print_table(f"History in {history_file()}", _COLUMNS, _rows(entries), right=(0, 6, 7, 8, 9, 10))
+        print_table(f"History in {history_file()}", _COLUMNS, _rows(entries), right=_RIGHT, spare=_SPARE)
     else:
         say(f"nothing measured yet{' of ' + file if file else ''}: edgecnn bench FILE keeps its results here")
 
