@@ -138,7 +138,7 @@ def calibrate(
     From then on `edgecnn bench FILE --device NAME` estimates with these coefficients. A shipped profile is copied to
     your own folder first.
 
-    
+    \b
     Example:
       edgecnn devices calibrate my-pi --target ssh://pi@raspberrypi.local --threads 1,4
     """
