@@ -217,8 +217,10 @@ def short_folder() -> Iterator[Path]:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_board_outlives_edgecnn(image: Image, number: signal.Signals, short_folder: Path) -> None:
     """Killed or interrupted, edgecnn takes its board with it."""
+    # A shell starts what runs in its background deaf to SIGINT, and all that this starts is deaf too.
     source = (
-        "import time\nfrom edgecnn.targets.emulated import Emulated\n"
+        "import signal, time\nfrom edgecnn.targets.emulated import Emulated\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with Emulated('emulated:rpi4') as target:\n    print(target.board.pid, flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen(
