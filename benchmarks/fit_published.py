@@ -21,7 +21,16 @@ from reference_networks import works_of
 
 from edgecnn.device import LatencyModel, load_device
 from edgecnn.estimate.coefficients import write_coefficients
-from edgecnn.estimate.fitting import Floats, amounts_of, as_costs, band_of, fit_costs, held_out_ratios, prior_of
+from edgecnn.estimate.fitting import (
+    COARSE_KINDS,
+    Floats,
+    amounts_of,
+    as_costs,
+    band_of,
+    fit_costs,
+    held_out_ratios,
+    prior_of,
+)
 from edgecnn.shipped import shipped
 
 FIGURES = Path(__file__).parent / "tables/published_latency.csv"
@@ -47,12 +56,14 @@ class Row:
     @property
     def amounts(self) -> Floats:
         """What each network amounts to, [n, 15]."""
-        return np.array([amounts_of(works_of(network), self.precision) for network in self.networks])
+        return np.array(
+            [amounts_of(works_of(network), self.precision, kinds=COARSE_KINDS) for network in self.networks]
+        )
 
     @property
     def ratios(self) -> Floats:
         """Truth / estimate of each network, held out."""
-        return held_out_ratios(self.amounts, self.latencies_ns, prior_of(self.runtime, self.precision))
+        return held_out_ratios(self.amounts, self.latencies_ns, prior_of(self.runtime, self.precision, COARSE_KINDS))
 
     @property
     def kin(self) -> tuple[str, str, int, bool]:
@@ -91,7 +102,7 @@ def fit_group(own: list[Row], rows: list[Row]) -> LatencyModel:
     first = own[0]
     amounts = np.concatenate([row.amounts for row in own])
     latencies_ns = np.concatenate([row.latencies_ns for row in own])
-    costs = fit_costs(amounts, latencies_ns, prior_of(first.runtime, first.precision))
+    costs = fit_costs(amounts, latencies_ns, prior_of(first.runtime, first.precision, COARSE_KINDS))
     networks = sorted({network for row in own for network in row.networks})
     kin = [row.ratios for row in rows if row.kin == first.kin]
     alike = [row.ratios for row in rows if row.kin[2:] == first.kin[2:]]
@@ -104,7 +115,7 @@ def fit_group(own: list[Row], rows: list[Row]) -> LatencyModel:
         runtime=first.runtime,
         precision=first.precision,
         threads=first.threads,
-        costs=as_costs(costs),
+        costs=as_costs(costs, COARSE_KINDS),
         low=float(f"{1 / high:.4f}"),
         high=high,
         coverage=COVERAGE,

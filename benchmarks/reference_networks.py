@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from edgecnn.device import LATENCY_KINDS
+from edgecnn.device import COARSER_KINDS
+from edgecnn.estimate.fitting import COARSE_KINDS
 from edgecnn.estimate.work import Work, kind_of_convolution
 
 TABLE = Path(__file__).parent / "tables/reference_networks.csv"
@@ -200,8 +201,8 @@ def main() -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for name in NETWORKS:
-            for kind in LATENCY_KINDS:
-                works = [work for work in works_of(name) if work.kind == kind]
+            for kind in COARSE_KINDS:
+                works = [work for work in works_of(name) if COARSER_KINDS[work.kind] == kind]
                 sums = [sum(getattr(work, column) for work in works) for column in COLUMNS[3:]]
                 writer.writerow((name, kind, len(works), *sums))
 

@@ -62,8 +62,27 @@ class RuntimeCost:
     flash: int | None = field(default=None, metadata=BYTES)
 
 
-#: Kinds of operators whose efficiency differs by an order of magnitude; `other` is pooling, addition and the like.
-LATENCY_KINDS = ("conv", "pointwise", "depthwise", "linear", "other")
+#: Kinds of operators whose efficiency differs by an order of magnitude, each with the coarser kind whose cost stands
+#: for it where a fit does not tell them apart: published figures are too few to.
+COARSER_KINDS = {
+    "conv": "conv",
+    "grouped": "conv",
+    "pointwise": "pointwise",
+    "depthwise": "depthwise",
+    "linear": "linear",
+    "max_pooling": "other",
+    "average_pooling": "other",
+    "mean": "other",
+    "elementwise": "other",
+    "broadcast": "other",
+    "sigmoid": "other",
+    "hard_swish": "other",
+    "padding": "other",
+    "concatenation": "other",
+    "copy": "other",
+    "other": "other",
+}
+LATENCY_KINDS = tuple(COARSER_KINDS)
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,7 @@ class LatencyModel:
     runtime: str
     precision: str  # of the operators: "fp32", "w8a8" (integers throughout), "w8" (integer weights alone)
     threads: int
-    costs: Mapping[str, OperatorCost]  # LATENCY_KINDS → cost
+    costs: Mapping[str, OperatorCost]  # some of LATENCY_KINDS, the coarser ones at least → cost
     low: float  # the band: truth / estimate lies between low and high ...
     high: float
     coverage: float  # ... for this share of networks that the fit never saw

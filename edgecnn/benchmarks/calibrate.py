@@ -1,9 +1,9 @@
-"""Calibrate the latency estimate of a device: measure synthetic networks on it and fit what their operators cost."""
+"""Calibrate the latency estimate of a device: measure operators and networks on it and fit what operators cost."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +15,10 @@ from edgecnn.benchmarks.measure import Effort, measure
 from edgecnn.device import HOST, LatencyModel, device_file, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.coefficients import merged, write_coefficients
-from edgecnn.estimate.fitting import Floats, Spread, amounts_of, as_costs, band_of, fit_costs, held_out_ratios, prior_of
+from edgecnn.estimate.fitting import Spread, amounts_of, as_costs, band_of, fit_costs, held_out_ratios, prior_of
 from edgecnn.estimate.latency import CALIBRATED
 from edgecnn.estimate.work import Blocks, Work, graph_works
-from edgecnn.export.synthetic import PRECISIONS, write_synthetic
+from edgecnn.export.synthetic import CHAINS, PRECISIONS, family_of, write_chain, write_synthetic
 from edgecnn.formats import read_graph
 from edgecnn.progress import Progress, silent
 from edgecnn.shipped import shipped, user_folder
@@ -78,10 +78,10 @@ def calibrate(
     with open_target(_leading_to(device, target)) as place:
         for precision in precisions:
             for count in threads:
-                works, latencies_ns = measure_synthetic(
+                taken = measure_synthetic(
                     precision, networks, device=device, place=place, threads=count, effort=effort, progress=progress
                 )
-                found.append(fit_calibration(device, precision, count, works, latencies_ns, place.name, destination))
+                found.append(fit_calibration(device, precision, count, taken, place.name, destination))
                 # After each, so that what was measured before a failure is kept.
                 own = destination if destination.is_file() else device_file(device)
                 models = merged(load_device(str(own)).latency, [found[-1].model])
@@ -113,6 +113,15 @@ def _leading_to(device: str, target: str | None) -> str:
     return chosen
 
 
+@dataclass(frozen=True)
+class Timed:
+    """One file that was made to calibrate with, and how long it took."""
+
+    works: tuple[Work, ...]  # its operators
+    latency_ns: float  # the median
+    family: str | None  # what blocks the network is made of; None: a chain of one operator
+
+
 def measure_synthetic(
     precision: str,
     networks: int,
@@ -122,51 +131,53 @@ def measure_synthetic(
     threads: int = 1,
     effort: Effort | None = None,
     progress: Progress = silent,
-) -> tuple[list[list[Work]], Floats]:
-    """Return the operators of each synthetic network, and its median latency in ns [n], measured on *place*.
+) -> list[Timed]:
+    """Measure every chain of one operator and so many synthetic *networks* on *place*; what is too big is left out.
 
     Raises:
         EdgecnnError: *place* counts instructions instead of taking time, or a measurement failed.
     """
     if place.method != "measured":
         raise EdgecnnError(f"{place.name} is {place.method} and takes no time; calibrate on the board itself")
-    works, latencies_ns = [], []
+    files: list[tuple[Callable[[Path, int, str], Path], int, str | None]] = [
+        *((write_chain, number, None) for number in range(CHAINS)),
+        *((write_synthetic, number, family_of(number)) for number in range(networks)),
+    ]
     step = f"calibrating {device}: {precision}, {threads} thread{'s' * (threads > 1)}"
+    found = []
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-        for number in range(networks):
-            progress(step, number, networks)
-            path = write_synthetic(Path(folder) / f"synthetic{number}.{precision}.tflite", number, precision)
+        for done, (write, number, family) in enumerate(files):
+            progress(step, done, len(files))
+            path = write(Path(folder) / f"{family or 'chain'}{number}.{precision}.tflite", number, precision)
             taken = measure(
                 path, runtime=CALIBRATED, threads=threads, device=device, target=place, effort=effort or EFFORT
             )
             if taken.p50_ns is not None:  # None: the board is too small for this one
-                works.append([work for _, work in graph_works(read_graph(path))])
-                latencies_ns.append(taken.p50_ns)
+                found.append(Timed(tuple(work for _, work in graph_works(read_graph(path))), taken.p50_ns, family))
             path.unlink()
-        progress(step, networks, networks)
-    return works, np.array(latencies_ns)
+        progress(step, len(files), len(files))
+    return found
 
 
 def fit_calibration(
-    device: str,
-    precision: str,
-    threads: int,
-    works: Sequence[Sequence[Work]],
-    latencies_ns: Floats,
-    where: str,
-    path: Path,
+    device: str, precision: str, threads: int, timed: Sequence[Timed], where: str, path: Path
 ) -> Calibration:
-    """Fit the costs to measured networks; the band and the errors are those of networks held out one by one.
+    """Fit the costs to what was measured.
+
+    Band and errors are those of networks of a family that the costs were not fitted to, as the user's own will be.
 
     Raises:
         EdgecnnError: fewer than LEAST_NETWORKS networks were measured.
     """
-    if len(works) < LEAST_NETWORKS:
-        raise EdgecnnError(f"{where}: only {len(works)} networks could be measured; {LEAST_NETWORKS} are needed")
+    families = [one.family for one in timed]
+    networks = len(families) - families.count(None)
+    if networks < LEAST_NETWORKS:
+        raise EdgecnnError(f"{where}: only {networks} networks could be measured; {LEAST_NETWORKS} are needed")
     prior = prior_of(CALIBRATED, precision)
-    amounts = {blocks: np.array([amounts_of(own, precision, blocks) for own in works]) for blocks in BLOCKS}
-    foretold = {blocks: held_out_ratios(amounts[blocks], latencies_ns, prior, SPREAD) for blocks in BLOCKS}
-    blocks = min(BLOCKS, key=lambda blocks: float(np.median(np.abs(np.log(foretold[blocks])))))
+    latencies_ns = np.array([one.latency_ns for one in timed])
+    amounts = {blocks: np.array([amounts_of(one.works, precision, blocks) for one in timed]) for blocks in BLOCKS}
+    foretold = {blocks: held_out_ratios(amounts[blocks], latencies_ns, prior, SPREAD, families) for blocks in BLOCKS}
+    blocks = min(BLOCKS, key=lambda blocks: float(np.mean(np.log(foretold[blocks]) ** 2)))
     ratios, costs = foretold[blocks], fit_costs(amounts[blocks], latencies_ns, prior, SPREAD)
     low, high = band_of(ratios, COVERAGE)
     errors = np.abs(1 / ratios - 1)
@@ -178,9 +189,10 @@ def fit_calibration(
         low=float(f"{low:.4f}"),
         high=float(f"{high:.4f}"),
         coverage=COVERAGE,
-        networks=len(works),
-        source=f"measured by edgecnn devices calibrate on {where}, {datetime.now(UTC):%Y-%m-%d}: {len(works)} "
-        f"synthetic networks, median error {100 * np.median(errors):.1f} % when held out",
+        networks=networks,
+        source=f"measured by edgecnn devices calibrate on {where}, {datetime.now(UTC):%Y-%m-%d}: {networks} synthetic "
+        f"networks and {len(families) - networks} chains of one operator, median error "
+        f"{100 * np.median(errors):.1f} % on networks of a family held out",
         input_block=blocks.inputs,
         output_block=blocks.outputs,
     )

@@ -9,13 +9,13 @@ no cost is ever negative. Solved by Gauss-Newton, with numpy alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.device import LATENCY_KINDS, OperatorCost
+from edgecnn.device import COARSER_KINDS, LATENCY_KINDS, OperatorCost
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.work import Blocks, Work
 
@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 
 #: Bytes of one value: (activation, weight).
 VALUE_BYTES = {"fp32": (4, 4), "w8": (4, 1), "w8a8": (1, 1)}
+
+#: What published figures, a handful a board, can tell apart.
+COARSE_KINDS = tuple(dict.fromkeys(COARSER_KINDS.values()))
 
 _TERMS = ("ns_per_mac", "ns_per_byte", "ns_per_operator")
 _STEPS = 60
@@ -39,13 +42,13 @@ class Spread:
 
 
 def _prior(conv: float, byte: float, other_byte: float) -> Floats:
-    """Return costs in units of a pointwise multiply-add, by kind (LATENCY_KINDS) and term.
+    """Return costs in units of a pointwise multiply-add, by kind (COARSE_KINDS) and term.
 
     A depthwise kernel does about a third of the multiply-adds a second (each value is used 9 times, not hundreds),
     and starting an operator on several threads takes some ten microseconds, 3e5 multiply-adds.
     """
     macs = {"conv": conv, "pointwise": 1.0, "depthwise": 3.0, "linear": 1.0, "other": 4.0}
-    return np.array([(macs[kind], other_byte if kind == "other" else byte, 3e5) for kind in LATENCY_KINDS]).ravel()
+    return np.array([(macs[kind], other_byte if kind == "other" else byte, 3e5) for kind in COARSE_KINDS]).ravel()
 
 
 #: (runtime, precision) → what is believed before any figure. ncnn computes 3x3 convolutions by Winograd's algorithm,
@@ -60,24 +63,28 @@ PRIORS: Mapping[tuple[str, str], Floats] = {
 }
 
 
-def amounts_of(works: Iterable[Work], precision: str, blocks: Blocks | None = None) -> Floats:
-    """Return what the operators amount to, [5 kinds x (multiply-adds, bytes, operators)], flat."""
+def amounts_of(
+    works: Iterable[Work], precision: str, blocks: Blocks | None = None, kinds: Sequence[str] = LATENCY_KINDS
+) -> Floats:
+    """Return what the operators amount to, [kinds x (multiply-adds, bytes, operators)], flat."""
     activation, weight = VALUE_BYTES[precision]
-    rows = np.zeros((len(LATENCY_KINDS), len(_TERMS)))
+    rows = np.zeros((len(kinds), len(_TERMS)))
     for work in works:
         moved_bytes = work.activations * activation + work.weights * weight
-        rows[LATENCY_KINDS.index(work.kind)] += work.padded_macs(blocks or Blocks()), moved_bytes, 1
+        kind = work.kind if work.kind in kinds else COARSER_KINDS[work.kind]
+        rows[kinds.index(kind)] += work.padded_macs(blocks or Blocks()), moved_bytes, 1
     return rows.ravel()
 
 
-def prior_of(runtime: str, precision: str) -> Floats:
-    """Return the row of PRIORS, the common one where the runtime has none of its own."""
+def prior_of(runtime: str, precision: str, kinds: Sequence[str] = LATENCY_KINDS) -> Floats:
+    """Return the row of PRIORS for *kinds*, the common one where the runtime has none of its own."""
     own = PRIORS.get((runtime, precision))
-    return PRIORS["", precision] if own is None else own
+    rows = (PRIORS["", precision] if own is None else own).reshape(len(COARSE_KINDS), len(_TERMS))
+    return rows[[COARSE_KINDS.index(COARSER_KINDS[kind]) for kind in kinds]].ravel()
 
 
 def fit_costs(amounts: Floats, latencies_ns: Floats, prior: Floats, spread: Spread | None = None) -> Floats:
-    """Return the costs [15] in ns that fit *latencies_ns* [n] of networks with *amounts* [n, 15].
+    """Return the costs [c] in ns that fit *latencies_ns* [n] of networks with *amounts* [n, c].
 
     Raises:
         EdgecnnError: no network, or a latency that is not above zero.
@@ -104,17 +111,28 @@ def fit_costs(amounts: Floats, latencies_ns: Floats, prior: Floats, spread: Spre
     return np.asarray(np.exp(log_costs))
 
 
-def held_out_ratios(amounts: Floats, latencies_ns: Floats, prior: Floats, spread: Spread | None = None) -> Floats:
-    """Return truth / estimate of each network [n], the costs fitted to all the others; one network alone gives none."""
-    everyone = np.arange(len(latencies_ns))
-    if len(everyone) < 2:
+def held_out_ratios(
+    amounts: Floats,
+    latencies_ns: Floats,
+    prior: Floats,
+    spread: Spread | None = None,
+    families: Sequence[str | None] | None = None,
+) -> Floats:
+    """Return truth / estimate of networks [m], the costs fitted to all that are of another family.
+
+    Without *families* each network is one of its own; of one family alone there is nothing to tell. What has the
+    family None (single operators) is always fitted to, and has no ratio.
+    """
+    own = list(map(str, range(len(latencies_ns)))) if families is None else list(families)
+    known = [family for family in dict.fromkeys(own) if family is not None]
+    if len(known) < 2:
         return np.zeros(0)
     found = []
-    for index in everyone:
-        others = everyone != index
-        costs = fit_costs(amounts[others], latencies_ns[others], prior, spread)
-        found.append(latencies_ns[index] / (amounts[index] @ costs))
-    return np.array(found)
+    for family in known:
+        held = np.array([one == family for one in own])
+        costs = fit_costs(amounts[~held], latencies_ns[~held], prior, spread)
+        found.append(latencies_ns[held] / (amounts[held] @ costs))
+    return np.concatenate(found)
 
 
 def band_of(ratios: Floats, coverage: float) -> tuple[float, float]:
@@ -129,15 +147,17 @@ def band_of(ratios: Floats, coverage: float) -> tuple[float, float]:
     return 1 / q, q
 
 
-def as_costs(costs: Floats) -> dict[str, OperatorCost]:
+def as_costs(costs: Floats, kinds: Sequence[str] = LATENCY_KINDS) -> dict[str, OperatorCost]:
     """Return an array of costs by kind, with four significant digits, as a device profile stores them."""
-    rows = costs.reshape(len(LATENCY_KINDS), len(_TERMS)).tolist()
+    rows = costs.reshape(len(kinds), len(_TERMS)).tolist()
     return {
         kind: OperatorCost(**{term: float(f"{value:.4g}") for term, value in zip(_TERMS, row, strict=True)})
-        for kind, row in zip(LATENCY_KINDS, rows, strict=True)
+        for kind, row in zip(kinds, rows, strict=True)
     }
 
 
 def as_array(costs: Mapping[str, OperatorCost]) -> Floats:
-    """Return the costs of a device profile as `fit_costs` gives them; a kind that is not there costs nothing."""
-    return np.array([list(asdict(costs.get(kind, OperatorCost())).values()) for kind in LATENCY_KINDS]).ravel()
+    """Return the costs of a device profile as `fit_costs` gives them; a kind that is not there costs as its coarser."""
+    nothing = OperatorCost()
+    found = [costs.get(kind, costs.get(COARSER_KINDS[kind], nothing)) for kind in LATENCY_KINDS]
+    return np.array([list(asdict(cost).values()) for cost in found]).ravel()

@@ -45,7 +45,9 @@ def kind_of_convolution(kernel_values: int, channels: int, groups: int) -> str:
     """Return the kind of a convolution over *channels* in *groups*; of a single channel it is a regular one."""
     if groups == channels > 1:
         return "depthwise"
-    return "pointwise" if kernel_values == 1 else "conv"
+    if kernel_values == 1:
+        return "pointwise"
+    return "grouped" if groups > 1 else "conv"
 
 
 _CONVOLUTIONS = frozenset(
@@ -53,6 +55,24 @@ _CONVOLUTIONS = frozenset(
 )
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _LINEAR = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"})
+#: Operators without weights, by what their kernels do: some run in float alone, some look values up in a table.
+_PLAIN_KINDS = {
+    name: kind
+    for kind, names in (
+        ("max_pooling", "MAX_POOL_2D MaxPool"),
+        ("average_pooling", "AVERAGE_POOL_2D AveragePool"),
+        ("mean", "MEAN SUM GlobalAveragePool ReduceMean"),
+        ("elementwise", "ADD SUB MUL DIV MAXIMUM MINIMUM RELU RELU6 PRELU LEAKY_RELU QUANTIZE DEQUANTIZE"),
+        ("elementwise", "Add Sub Mul Div Max Min Relu Clip PRelu LeakyRelu"),
+        ("sigmoid", "LOGISTIC TANH ELU GELU Sigmoid Tanh Elu Gelu HardSigmoid"),
+        ("hard_swish", "HARD_SWISH HardSwish"),
+        ("padding", "PAD PADV2 MIRROR_PAD Pad"),
+        ("concatenation", "CONCATENATION PACK Concat"),
+        ("copy", "TRANSPOSE SPLIT SPLIT_V SLICE STRIDED_SLICE GATHER UNPACK DEPTH_TO_SPACE SPACE_TO_DEPTH"),
+        ("copy", "Transpose Split Slice Gather DepthToSpace SpaceToDepth"),
+    )
+    for name in names.split()
+}
 #: They change no value, or only once, when the file is loaded.
 _FREE = frozenset(
     {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "Constant", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear"}
@@ -126,8 +146,10 @@ def _work(graph: Graph, operator: Operator, weights: frozenset[int]) -> Work:
 
 
 def _computing(graph: Graph, operator: Operator) -> Work:
-    if not operator.macs:
-        return Work("other")
+    if operator.kind in _PLAIN_KINDS or not operator.macs:
+        kind = _PLAIN_KINDS.get(operator.kind, "other")
+        shapes = {graph.tensors[index].shape for index in operator.inputs if index >= 0}
+        return Work("broadcast" if kind == "elementwise" and len(shapes) > 1 else kind, operator.macs)
     produced = graph.tensors[operator.outputs[0]].shape
     channels = produced[1] if graph.format == "onnx" and len(produced) == 4 else produced[-1]
     weight = max((graph.tensors[index].shape for index in operator.inputs[1:] if index >= 0), key=prod, default=())
@@ -137,5 +159,9 @@ def _computing(graph: Graph, operator: Operator) -> Work:
         return Work("other", operator.macs)
     taps = prod(weight[2:]) if graph.format == "onnx" else prod(weight[1:3])
     inner = operator.macs // max(prod(produced) * taps, 1)  # input channels of a group
-    deep = operator.kind == _DEPTHWISE or (inner == 1 and channels > 1 and graph.format == "onnx")
-    return Work("depthwise" if deep else "pointwise" if taps == 1 else "conv", operator.macs, inner, channels)
+    x = graph.tensors[operator.inputs[0]].shape
+    entering = x[1] if graph.format == "onnx" else x[-1]
+    # A DEPTHWISE_CONV_2D that makes several channels of one is a depthwise convolution all the same.
+    groups = entering if operator.kind == _DEPTHWISE else max(entering // max(inner, 1), 1)
+    kind = kind_of_convolution(taps, entering, groups)
+    return Work(kind, operator.macs, inner, channels if kind == "depthwise" else channels // groups)

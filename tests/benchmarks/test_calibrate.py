@@ -6,54 +6,82 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from edgecnn.benchmarks.calibrate import calibrate, coefficients_file, fit_calibration
+from edgecnn.benchmarks.calibrate import Timed, calibrate, coefficients_file, fit_calibration
 from edgecnn.benchmarks.foretell import foretell_files
 from edgecnn.benchmarks.measure import Effort
 from edgecnn.device import LATENCY_KINDS, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.fitting import amounts_of, prior_of
 from edgecnn.estimate.work import Blocks, Work, graph_works
-from edgecnn.export.synthetic import write_synthetic
+from edgecnn.export.synthetic import CHAINS, family_of, write_chain, write_synthetic
 from edgecnn.formats import read_graph
 
+Writer = Callable[[Path, int, str], Path]
+FAMILIES = tuple(dict.fromkeys(family_of(number) for number in range(40)))
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
 BRIEF = Effort(processes=1, warmup_s=0, min_time_s=0, min_values=3)
 
 
-def works_of(number: int, precision: str, folder: Path) -> list[Work]:
-    """Return the operators of a synthetic network."""
-    path = write_synthetic(folder / f"{number}.{precision}.tflite", number, precision)
+def works_of(number: int, precision: str, folder: Path, write: Writer = write_synthetic) -> list[Work]:
+    """Return the operators of a file that is made to calibrate with."""
+    path = write(folder / f"{number}.{precision}.tflite", number, precision)
     found = graph_works(read_graph(path))
+    path.unlink()
     assert {of for of, _ in found} == {precision}
     return [work for _, work in found]
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_synthetic_networks_are_the_same_at_both_precisions(tmp_path: Path, number: int) -> None:
-    """The float and the integer file of one number do the same work, and no operator of the second is float."""
-    float_works, integer_works = (works_of(number, precision, tmp_path) for precision in ("fp32", "w8a8"))
-    assert [(work.kind, work.macs) for work in float_works] == [(work.kind, work.macs) for work in integer_works]
+@pytest.mark.parametrize("write", [write_synthetic, write_chain])
+@pytest.mark.parametrize("number", range(len(FAMILIES)))
+def test_files_are_the_same_at_both_precisions(tmp_path: Path, number: int, write: Writer) -> None:
+    """The float and the integer file of one number do the same work, and no operator of the second is float.
+
+    The integer file converts its input first, and pads in operators of its own where float kernels do it themselves.
+    """
+    pairs = [
+        [(work.kind, work.macs) for work in works_of(number, precision, tmp_path, write) if work.kind != "padding"]
+        for precision in ("fp32", "w8a8")
+    ]
+    assert pairs[0] == pairs[1][1:]
 
 
-def test_synthetic_networks_show_every_kind(tmp_path: Path) -> None:
-    """Six of them have every kind of operator between them."""
-    assert {work.kind for number in range(6) for work in works_of(number, "w8a8", tmp_path)} == set(LATENCY_KINDS)
+def test_chains_show_every_kind(tmp_path: Path) -> None:
+    """The chains of one size have every kind of operator between them, but for those nobody has named."""
+    kinds = {work.kind for number in range(CHAINS // 3) for work in works_of(number, "w8a8", tmp_path, write_chain)}
+    assert kinds == set(LATENCY_KINDS) - {"other"}
+
+
+def test_families_are_held_out_whole(tmp_path: Path) -> None:
+    """Where one family alone takes twice as long as its operators, the band says so."""
+    timed = simulated(tmp_path, Blocks(), {"dense": 2.0})
+    assert fit_calibration("board", "fp32", 1, timed, "there", tmp_path / "board.toml").model.high > 1.5
+    even = simulated(tmp_path, Blocks(), {})
+    assert fit_calibration("board", "fp32", 1, even, "there", tmp_path / "board.toml").model.high < 1.1
 
 
 def test_blocks_of_channels_are_found(tmp_path: Path) -> None:
     """On a machine whose kernels compute 64 by 64 channels at once, calibration finds that out."""
-    works = [works_of(number, "fp32", tmp_path) for number in range(18)]
-    costs = prior_of("litert", "fp32") * 0.01
-    latencies_ns = np.array([amounts_of(own, "fp32", Blocks(64, 64)) @ costs for own in works])
-    found = fit_calibration("board", "fp32", 1, works, latencies_ns, "there", tmp_path / "board.toml")
+    timed = simulated(tmp_path, Blocks(64, 64), {})
+    found = fit_calibration("board", "fp32", 1, timed, "there", tmp_path / "board.toml")
     assert (found.model.input_block, found.model.output_block) == (64, 64)
     assert found.median_error < 0.02
-    assert found.to_json()["networks"] == 18
+    assert found.to_json()["networks"] == 20
+
+
+def simulated(folder: Path, blocks: Blocks, slower: dict[str, float]) -> list[Timed]:
+    """Return what calibration measures on a machine of such *blocks* that is *slower* at some families."""
+    costs = prior_of("litert", "fp32") * 0.01
+    found = []
+    for number in range(20):
+        works, family = works_of(number, "fp32", folder), family_of(number)
+        latency_ns = float(amounts_of(works, "fp32", blocks) @ costs) * slower.get(family, 1.0)
+        found.append(Timed(tuple(works), latency_ns, family))
+    return found
 
 
 def test_a_calibrated_board_is_estimated(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.device import LatencyModel, load_device
+from edgecnn.device import LATENCY_KINDS, LatencyModel, OperatorCost, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.coefficients import merged, to_toml, without_latency, write_coefficients
 from edgecnn.estimate.fitting import (
@@ -28,15 +28,14 @@ PRIOR = prior_of("litert", "fp32")
 
 
 def networks(count: int) -> np.ndarray:
-    """Return what *count* random networks amount to, [count, 15]."""
+    """Return what *count* random networks amount to, [count, PRIOR.size]."""
     rng = np.random.default_rng(7)
-    kinds = ("conv", "pointwise", "depthwise", "linear", "other")
     return np.array(
         [
             amounts_of(
                 [
                     Work(kind, int(rng.integers(1, 10**8)), 64, 64, int(rng.integers(1, 10**6)), 10**4)
-                    for kind in kinds
+                    for kind in LATENCY_KINDS
                     for _ in range(int(rng.integers(1, 9)))
                 ],
                 "fp32",
@@ -67,7 +66,7 @@ def test_one_figure_sets_the_speed() -> None:
 def test_latencies_that_are_none_are_refused(latencies_ns: list[float]) -> None:
     """No figure, or one that is no latency, is an error and no coefficient."""
     with pytest.raises(EdgecnnError, match="latencies above zero"):
-        fit_costs(networks(len(latencies_ns)).reshape(-1, 15), np.array(latencies_ns), PRIOR)
+        fit_costs(networks(len(latencies_ns)).reshape(-1, PRIOR.size), np.array(latencies_ns), PRIOR)
 
 
 def test_the_band_holds_its_share() -> None:
@@ -91,7 +90,27 @@ def test_coefficients_round_trip_through_a_device_file(tmp_path: Path) -> None:
     assert other == replace(load_device("rpi4"), latency=())
     write_coefficients(path, path, [])
     assert load_device(str(path)).latency == ()
-    assert as_array(model.costs).shape == (15,)
+    assert as_array(model.costs).shape == PRIOR.shape
+
+
+def test_a_kind_without_a_cost_costs_as_its_coarser_one() -> None:
+    """Where published figures tell convolutions alone, grouped ones cost as they do, and what is not told nothing."""
+    rows = as_array({"conv": OperatorCost(1.0, 2.0, 3.0)}).reshape(len(LATENCY_KINDS), 3)
+    by_kind = dict(zip(LATENCY_KINDS, rows.tolist(), strict=True))
+    assert by_kind["grouped"] == by_kind["conv"] == [1.0, 2.0, 3.0]
+    assert by_kind["hard_swish"] == [0.0, 0.0, 0.0]
+
+
+def test_families_are_held_out_together() -> None:
+    """Networks of a family are foretold from the others alone, and what has no family only helps to foretell."""
+    amounts = networks(9)
+    truth = amounts @ PRIOR
+    families = ["a", "a", "a", "b", "b", "b", None, None, None]
+    slower = truth * np.array([2, 2, 2, 1, 1, 1, 1, 1, 1])
+    ratios = held_out_ratios(amounts, slower, PRIOR, None, families)
+    assert len(ratios) == 6
+    assert np.median(ratios[:3]) > 1.5
+    assert len(held_out_ratios(amounts, truth, PRIOR, None, ["a"] * 8 + [None])) == 0
 
 
 def test_new_coefficients_take_the_place_of_old() -> None:
