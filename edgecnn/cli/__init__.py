@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",
     "fit": "Check whether a file fits a device's memory.",
     "history": "List earlier measurements, or show one whole.",
+    "sensitivity": "Cut each layer of a network alone: what is lost, what is saved.",
 }
 
 COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us

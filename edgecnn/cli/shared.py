@@ -43,7 +43,7 @@ def data_options(command: F) -> F:
                 "--data",
                 metavar="DATA",
                 shell_complete=complete_data,
-                help="digits, mnist, fashion-mnist, cifar10, cifar100, folder:DIR or npz:FILE.",
+                help="digits, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR or npz:FILE.",
             ),
             click.option(
                 "--data-dir",

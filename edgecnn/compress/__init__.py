@@ -9,3 +9,9 @@ CRITERIA = Table(
     "criterion",
     {"l1": "edgecnn.compress.criteria:l1", "l2": "edgecnn.compress.criteria:l2"},
 )
+
+#: Name → a function `(sensitivity: Sensitivity, seed: int) -> Sequence[Row]`; the next cut comes first.
+ORDERS = Table(
+    "order",
+    {name: f"edgecnn.compress.order:{name}" for name in ("accuracy", "backward", "forward", "random")},
+)

@@ -1,19 +1,17 @@
-"""Structured pruning: whole filters go, and with them the input channels of what follows."""
+"""Structured pruning: whole filters go, and with them the input channels of what follows; or layers go whole."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from edgecnn.compress import CRITERIA
+from edgecnn.compress.channels import without, zeroed
+from edgecnn.compress.criteria import Criterion, scores_of
+from edgecnn.compress.units import FILTERS, Unit, Units, find_units, merged, removed_by
 from edgecnn.errors import EdgecnnError, require
-
-Criterion = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,16 @@ class Size:
     macs: int
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A smaller copy of a network, and the names of the layers that went whole, for its checkpoint."""
+
+    module: nn.Module
+    removed: tuple[str, ...] = ()
+
+
 def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) -> nn.Module:
-    """Return a smaller copy of *module*, pruned along the dependency graph of torch-pruning; the output stays whole.
+    """Return a smaller copy of *module*: the same share of every unit's filters gone; the output stays whole.
 
     Args:
         module: a network with one input (C, H, W).
@@ -48,59 +54,98 @@ def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) 
         config: ratio, criterion, rounding.
 
     Raises:
-        EdgecnnError: the network cannot be traced.
+        EdgecnnError: the network cannot be traced, or the criterion is not known.
     """
-    pruning = require("torch_pruning", "torch")
-    small = copy.deepcopy(module).eval()
-    if config.pruning_ratio == 0:
-        return small
-    criterion = CRITERIA.load(config.criterion) if isinstance(config.criterion, str) else config.criterion
-    example = torch.zeros(1, *input_shape)
-    try:
-        pruner = pruning.pruner.BasePruner(
-            small,
-            example,
-            importance=_GroupImportance(criterion),
-            pruning_ratio=config.pruning_ratio,
-            ignored_layers=[_last_weighted_layer(small, example)],
-            round_to=config.round_to,
-        )
-        pruner.step()
-    except Exception as error:
-        # torch-pruning meets a network it cannot follow with whatever its own code happens to raise.
-        raise EdgecnnError(f"torch-pruning cannot follow this network: {type(error).__name__}: {error}") from error
-    return small
+    units = find_units(module, input_shape)
+    cuts = dict.fromkeys(units.of_kind(FILTERS), config.pruning_ratio)
+    return cut(module, input_shape, cuts, criterion=config.criterion, round_to=config.round_to, units=units).module
 
 
-class _GroupImportance:
-    """The mean over all layers that lose the same filters of the criterion's score, each layer's mean being 1."""
+def cut(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    cuts: Mapping[str, float],
+    *,
+    criterion: str | Criterion = "l2",
+    round_to: int = 1,
+    scores: Mapping[str, torch.Tensor] | None = None,
+    units: Units | None = None,
+) -> Cut:
+    """Return a smaller copy of *module*; what is not named stays as it is.
 
-    def __init__(self, criterion: Criterion) -> None:
-        self.criterion = criterion
+    Args:
+        module: a network with one input.
+        input_shape: (C, H, W).
+        cuts: unit → the share of its filters that goes, those of the least score first; 1: the layer goes whole.
+        criterion: how much each filter matters; see `CRITERIA`.
+        round_to: the filters a unit keeps become a multiple of it; never more go than asked.
+        scores: unit → the score of each of its atoms, in place of the criterion.
+        units: what `find_units` gave for this module, where it is known.
 
-    def __call__(self, group: Any) -> torch.Tensor | None:
-        scores = []
-        for dependency, indices in group:
-            layer = dependency.target.module
-            drops_filters = dependency.handler.__name__ == "prune_out_channels"
-            if drops_filters and isinstance(layer, (nn.Conv2d, nn.Linear)):
-                score = self.criterion(layer.weight.detach())[indices]
-                scores.append(score / score.mean().clamp_min(1e-12))
-        return torch.stack(scores).mean(0) if scores else None
+    Raises:
+        EdgecnnError: a ratio outside [0, 1], a unit there is not, or one that cannot go.
+    """
+    units = units or find_units(module, input_shape)
+    chosen = _chosen(module, units, cuts, criterion, round_to, scores or {})
+    return Cut(without(module, merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())))
 
 
-def _last_weighted_layer(module: nn.Module, example: torch.Tensor) -> nn.Module:
-    """Return the layer that gives the output: the last one with weights to run."""
-    ran: list[nn.Module] = []
-    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(lambda layer, _inputs, _output: ran.append(layer)) for layer in layers]
-    with torch.no_grad():
-        module(example)
-    for hook in hooks:
-        hook.remove()
-    if not ran:
-        raise EdgecnnError("the network has no convolution and no linear layer to prune")
-    return ran[-1]
+def masked(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    unit: Unit | str,
+    ratio: float,
+    *,
+    criterion: str | Criterion = "l2",
+    round_to: int = 1,
+    scores: Mapping[str, torch.Tensor] | None = None,
+    units: Units | None = None,
+) -> nn.Module:
+    """Return a copy of *module* of the same shapes in which what `cut` would take out is 0: equal outputs.
+
+    Raises:
+        EdgecnnError: as `cut`, for filters alone.
+    """
+    units = units or find_units(module, input_shape)
+    name = unit if isinstance(unit, str) else unit.name
+    chosen = _chosen(module, units, {name: ratio}, criterion, round_to, scores or {})
+    return zeroed(module, merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items()))
+
+
+def _chosen(
+    module: nn.Module,
+    units: Units,
+    cuts: Mapping[str, float],
+    criterion: str | Criterion,
+    round_to: int,
+    scores: Mapping[str, torch.Tensor],
+) -> dict[str, list[int]]:
+    """Return the atoms of each unit that go: those of the least score."""
+    chosen = {}
+    for name, ratio in cuts.items():
+        unit = units.find(name, FILTERS)
+        count = count_to_go(unit, ratio, round_to)
+        if count:
+            score = scores[name] if name in scores else scores_of(module, unit, criterion)
+            if len(score) != unit.atoms:
+                raise EdgecnnError(f"{name}: {len(score)} scores for {unit.atoms} parts that can go")
+            chosen[name] = score.argsort(stable=True)[:count].tolist()
+    return chosen
+
+
+def count_to_go(unit: Unit, ratio: float, round_to: int = 1) -> int:
+    """Return how many atoms of *unit* a ratio takes: never more than asked, so that a multiple of *round_to* is left.
+
+    Raises:
+        EdgecnnError: a ratio outside [0, 1).
+    """
+    if not 0 <= ratio < 1:
+        raise EdgecnnError(f"{unit.name}: a share of its filters is at least 0 and less than 1, not {ratio:g}")
+    count = int(ratio * unit.atoms + 1e-9)
+    each = unit.channels // unit.atoms
+    while count and (unit.channels - count * each) % round_to:
+        count -= 1
+    return count
 
 
 def size_of(module: nn.Module, input_shape: tuple[int, ...]) -> Size:

@@ -64,7 +64,8 @@ def train(
     Computes on a CUDA device where there is one, else on the CPU, in bfloat16 where the CPU multiplies it itself.
 
     Args:
-        module: maps [N, ...] to scores [N, classes].
+        module: maps [N, ...] to scores [N, classes]; one with a method `loss(scores, labels)` is trained by it, any
+            other by the cross entropy.
         training: labelled samples.
         config: how.
         normalization: how pixels become inputs.
@@ -157,7 +158,7 @@ def _batches(
 def _loss(
     module: nn.Module, teacher: nn.Module | None, x: torch.Tensor, y: torch.Tensor, config: TrainConfig
 ) -> torch.Tensor:
-    """Return the cross entropy, mixed with the divergence from the teacher where there is one."""
+    """Return the module's own loss or the cross entropy, mixed with the divergence from the teacher if there is one."""
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
     with _in_bfloat16(x.device):
@@ -168,7 +169,10 @@ def _loss(
             f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {y.max()}; "
             "use the data set it is for"
         )
-    loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
+    if callable(own_loss := getattr(module, "loss", None)):
+        loss: torch.Tensor = own_loss(logits, y)
+    else:
+        loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
     if teacher is None:
         return loss
     with torch.no_grad(), _in_bfloat16(x.device):

@@ -1,4 +1,4 @@
-"""Data sets by name: `digits`, `mnist`, `fashion-mnist`, `cifar10`, `cifar100`, `folder:DIR`, `npz:FILE`."""
+"""Data sets by name: `digits`, `mnist`, `cifar10`, `creditcard` and their like, `folder:DIR`, `npz:FILE`."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ DATASETS = Table(
         "fashion-mnist": "edgecnn.datasets.mnist:open_fashion_mnist",
         "cifar10": "edgecnn.datasets.cifar:open_cifar10",
         "cifar100": "edgecnn.datasets.cifar:open_cifar100",
+        "creditcard": "edgecnn.datasets.creditcard:open_creditcard",
         "folder": "edgecnn.datasets.folder:open_folder",
         "npz": "edgecnn.datasets.npz:open_npz",
     },

@@ -9,6 +9,8 @@ NETS = Table(
     "network",
     {
         "alexnet": "edgecnn.nets.alexnet:alexnet",
+        "autoencoder-fraud": "edgecnn.nets.autoencoder:autoencoder_fraud",
+        "autoencoder-mnist": "edgecnn.nets.autoencoder:autoencoder_mnist",
         "digits-cnn": "edgecnn.nets.digits_cnn:digits_cnn",
         "resnet20": "edgecnn.nets.resnet:resnet20",
         "resnet32": "edgecnn.nets.resnet:resnet32",

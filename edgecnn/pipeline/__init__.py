@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgecnn.pipeline.compress import CompressResult, compress_model
 from edgecnn.pipeline.export import ExportResult, export_model, export_subject
+from edgecnn.pipeline.sensitivity import measure_sensitivity
 from edgecnn.pipeline.subject import Subject, load_subject
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "export_model",
     "export_subject",
     "load_subject",
+    "measure_sensitivity",
 ]

@@ -13,6 +13,7 @@ from edgecnn.compress.augment import Augmentation, augmented
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.nets.autoencoder import Autoencoders, hourglass
 from edgecnn.nets.network import build
 
 CONFIG = TrainConfig(
@@ -94,3 +95,23 @@ def test_augmentation_moves_mirrors_and_erases() -> None:
     assert kept <= {(rows, columns) for rows in range(3) for columns in range(3)}
     assert len(kept) > 4
     assert torch.equal(augmented(x[:, 0, 0], Augmentation(1, True, 2), rng), x[:, 0, 0])
+
+
+def test_a_network_with_a_loss_of_its_own_is_trained_by_it() -> None:
+    """An autoencoder trained on digits comes to reconstruct its own class better, which no cross entropy asks of it."""
+
+    class Flat(Autoencoders):
+        """One autoencoder a digit, for images of 8x8."""
+
+        def __init__(self) -> None:
+            super().__init__([hourglass(64, 12) for _ in range(10)], 10)
+
+    data = open_dataset("digits")
+    trained = train(Flat(), data.training, TrainConfig(epochs=8, learning_rate=1e-2), data.normalization)
+    batch = next(iter(data.evaluation.batched(512)))
+    assert data.normalization is not None
+    assert batch.y is not None
+    with torch.no_grad():
+        scores = trained(torch.from_numpy(data.normalization.apply(batch.x))).numpy()
+    assert -scores[np.arange(len(batch.y)), batch.y].mean() < 0.05
+    assert (scores.argmax(1) == batch.y).mean() > 0.85

@@ -1,0 +1,123 @@
+"""`edgecnn sensitivity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.names import complete_criterion
+from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress
+from edgecnn.cli.table import print_table, say, warn
+from edgecnn.errors import EdgecnnError
+from edgecnn.files import check_writable
+from edgecnn.normalization import Normalization
+
+
+def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple[float, ...]:
+    """Read `0.5,1.0` as (0.5, 1.0).
+
+    Raises:
+        EdgecnnError: another form.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise EdgecnnError(f"--ratio '{text}' is not understood; write one ratio or several: 0.25,0.5,1.0") from None
+
+
+@click.command("sensitivity")
+@model_options
+@data_options
+@click.option(
+    "--ratio",
+    "ratios",
+    metavar="RATIOS",
+    default="0.5,1.0",
+    show_default=True,
+    callback=parse_ratios,
+    help="Shares of a layer's filters to cut; 1.0 takes a layer or block out whole, where it can go.",
+)
+@click.option(
+    "--criterion",
+    default="l2",
+    show_default=True,
+    shell_complete=complete_criterion,
+    help="What filters are judged by.",
+)
+@click.option(
+    "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
+)
+@click.option(
+    "--per",
+    type=click.Choice(("bytes", "macs")),
+    default="bytes",
+    show_default=True,
+    help="Rank by what is lost for the bytes or for the MACs saved.",
+)
+@click.option(
+    "--agreement",
+    type=float,
+    default=0.98,
+    show_default=True,
+    help="How well the ranking must be known (Spearman) before no more samples are taken; 1 takes all.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for the table, the plot and the JSON.")
+@common
+def command(
+    model: str,
+    weights: str | None,
+    data: str | None,
+    data_dir: Path | None,
+    download: bool,
+    normalization: Normalization | None,
+    ratios: tuple[float, ...],
+    criterion: str,
+    round_to: int,
+    per: str,
+    agreement: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Cut each layer of a network alone: what is lost, what is saved.
+
+    Judged on a tenth of the training data that is kept for it; the evaluation data stay unseen. Every cut is judged on
+    a sample, and on more where the ranking is not clear yet.
+
+    \b
+    Example:
+      edgecnn sensitivity edgecnn:resnet20 --weights resnet20.safetensors --data cifar10 --ratio 0.5,1.0 -o sensitivity/
+    """
+    from edgecnn.pipeline import measure_sensitivity
+    from edgecnn.report.sensitivity import COLUMNS, table_of, title_of, write_sensitivity
+
+    if data is None:
+        raise EdgecnnError("sensitivity judges by labelled data: give --data digits, say")
+    if out is not None:
+        check_writable(out / "sensitivity.json")
+    with showing_progress() as progress:
+        result = measure_sensitivity(
+            model,
+            data=data,
+            ratios=ratios,
+            criterion=criterion,
+            round_to=round_to,
+            per=per,
+            agreement=agreement,
+            weights=weights,
+            normalization=normalization,
+            data_dir=data_dir,
+            download=download,
+            progress=progress,
+        )
+    written = write_sensitivity(result, out) if out is not None else ()
+    for text in result.notes:
+        warn(text)
+    if as_json:
+        print_json(result.to_json())
+        return
+    print_table(f"{title_of(result)}:", COLUMNS, table_of(result), right=(0, *range(3, 11)), spare=(7, 4, 8, 5))
+    for layer in result.fixed:
+        say(f"{layer.name} stays: {layer.reason}")
+    for path in written:
+        say(f"wrote {path}")

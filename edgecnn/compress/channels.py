@@ -1,0 +1,366 @@
+"""The filters that go together: a network's dependency graph, read once into plain indices.
+
+torch-pruning follows a filter to all that must lose something with it. What it finds is kept as slices of named layers,
+so that taking filters out, and setting them to zero, are the same selection on the weights and nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from edgecnn.checkpoint import resize_to
+from edgecnn.errors import EdgecnnError, require
+
+OUT, IN = "out", "in"
+
+Convolution = nn.modules.conv._ConvNd
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one layer loses with each atom: filters (`OUT`) or the inputs of its filters (`IN`)."""
+
+    layer: str
+    side: str
+    indices: tuple[tuple[int, ...], ...]  # one entry an atom
+
+
+@dataclass(frozen=True)
+class Group:
+    """Filters that hang together; an atom is the least of them that can go, a single filter most of the time."""
+
+    root: str  # the first layer with weights to run that loses filters
+    slices: tuple[Slice, ...]
+    reason: str | None = None  # why none of them can go
+
+
+def runs_of(module: nn.Module, example: torch.Tensor) -> list[str]:
+    """Return the names of all modules in the order in which they first run on *example* [n, ...].
+
+    Raises:
+        EdgecnnError: the network's way depends on the values it computes, or it does not take the example.
+    """
+    ran: dict[str, None] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: ran.setdefault(name))
+        for name, layer in module.named_modules()
+    ]
+    try:
+        with torch.no_grad(), _RefusingBranches():
+            module(example)
+    except EdgecnnError:
+        raise
+    except Exception as error:
+        # The user's own code ran: whatever it raises is told, not passed on as ours.
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EdgecnnError(f"the network does not take inputs of shape {list(example.shape)}: {first}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(ran)
+
+
+def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
+    """Return every filter of *module* in the group that it hangs together with, in the order in which they run.
+
+    Raises:
+        EdgecnnError: the network cannot be traced.
+    """
+    order = runs_of(module, example)
+    graph = _trace(module, example)
+    layers = dict(module.named_modules())
+    names = {layer: name for name, layer in layers.items()}
+    rank = {name: index for index, name in enumerate(order)}
+    seen: dict[str, set[int]] = {}
+    groups = []
+    for name in order:
+        layer = layers[name]
+        if not isinstance(layer, (Convolution, nn.Linear)):
+            continue
+        free = [index for index in range(filters_of(layer)) if index not in seen.get(name, ())]
+        if not free:
+            continue
+        if layer not in graph.module2node:
+            groups.append(Group(name, (Slice(name, OUT, (tuple(free),)),), "its output is not used"))
+            continue
+        items = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, free).items
+        group = _read_group(name, items, names, rank)
+        for part in group.slices:
+            if part.side == OUT:
+                seen.setdefault(part.layer, set()).update(index for atom in part.indices for index in atom)
+        groups.append(group)
+    return tuple(groups)
+
+
+def filters_of(layer: nn.Module) -> int:
+    """Return how many filters a convolution or linear layer has."""
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Return whether each filter of *layer* sees a single channel of its own."""
+    return isinstance(layer, Convolution) and layer.groups == layer.out_channels == layer.in_channels > 1
+
+
+Removed = Mapping[tuple[str, str], Collection[int]]  # (layer, side) → indices
+
+
+def without(module: nn.Module, removed: Removed) -> nn.Module:
+    """Return a smaller copy of *module* that lacks the *removed* filters and inputs."""
+    state = dict(module.state_dict())
+    for name, tensor, dim, indices in _tensors(module, removed):
+        gone = set(indices)
+        kept = [index for index in range(tensor.shape[dim]) if index not in gone]
+        state[name] = state[name].index_select(dim, torch.tensor(kept, dtype=torch.long, device=tensor.device))
+    small = copy.deepcopy(module)
+    resize_to(small, state)
+    small.load_state_dict(state)
+    return small
+
+
+def zeroed(module: nn.Module, removed: Removed) -> nn.Module:
+    """Return a copy of *module* in which the weights of the *removed* filters and inputs are 0."""
+    masked = copy.deepcopy(module)
+    state = masked.state_dict()
+    for name, tensor, dim, indices in _tensors(module, removed):
+        state[name].index_fill_(dim, torch.tensor(sorted(indices), dtype=torch.long, device=tensor.device), 0)
+    return masked
+
+
+def _tensors(module: nn.Module, removed: Removed) -> Iterable[tuple[str, torch.Tensor, int, Collection[int]]]:
+    """Yield each tensor that loses something: its name, itself, the dimension and the indices."""
+    for (name, side), indices in removed.items():
+        layer = module.get_submodule(name)
+        out_dim = int(getattr(layer, "transposed", False))
+        if side == IN:
+            weight: Any = layer.weight
+            # A filter of a grouped convolution sees its own group: all groups lose the same places.
+            places = {index % weight.shape[1 - out_dim] for index in indices} if not out_dim else indices
+            yield f"{name}.weight", weight, 1 - out_dim, places
+            continue
+        for own, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
+            if tensor.ndim:
+                yield f"{name}.{own}", tensor, out_dim if own == "weight" else 0, indices
+
+
+def _trace(module: nn.Module, example: torch.Tensor) -> Any:
+    pruning = require("torch_pruning", "torch")
+    try:
+        with torch.enable_grad():
+            graph = pruning.DependencyGraph().build_dependency(module, example, verbose=False)
+    except Exception as error:
+        # torch-pruning meets a network it cannot follow with whatever its own code happens to raise.
+        raise EdgecnnError(f"torch-pruning cannot follow this network: {type(error).__name__}: {error}") from error
+    for node in graph.module2node.values():
+        _map_padding(node)
+        _map_reshape(node, pruning.ops.OPTYPE)
+    return graph
+
+
+def _map_padding(node: Any) -> None:
+    """Have channels move by those put before them: torch-pruning takes padding for an element-wise operation."""
+    padding = _padding_of(node)
+    if padding is not None:
+        _map_inputs(node, _Shift(-padding.before, padding.channels), _Shift(padding.before, padding.width))
+
+
+def _map_reshape(node: Any, types: Any) -> None:
+    """Map channels by the shapes there are: torch-pruning guesses them from the layers around, and padding misleads it.
+
+    A node stands for the longer of its two shapes, so that no two filters become one.
+    """
+    sizes = _reshape_of(node)
+    if node.type != types.RESHAPE or sizes is None:
+        return
+    before, after = sizes
+    node.type = types.ELEMENTWISE  # torch-pruning no longer maps it
+    for edge in (*node.dependencies, *(edge for near in (*node.inputs, *node.outputs) for edge in near.dependencies)):
+        for slot, mapping in enumerate(edge.index_mapping):
+            if type(mapping).__name__ == "_FlattenIndexMapping" and node in (edge.source, edge.target):
+                edge.index_mapping[slot] = None
+    one = _Scale(1, 1)
+    _map_inputs(node, *((_Scale(1, after // before), _Scale(after // before, 1)) if after > before else (one, one)))
+    down, up = (_Scale(1, before // after), _Scale(before // after, 1)) if before > after else (one, one)
+    for edge in node.dependencies:
+        if edge.target in node.outputs:
+            edge.index_mapping[0] = down
+    for target in node.outputs:
+        for edge in target.dependencies:
+            if edge.target is node:
+                edge.index_mapping[1] = up
+
+
+def _map_inputs(node: Any, back: Any, forth: Any) -> None:
+    """Set how channels of *node* become those of its inputs, and those become its own."""
+    for edge in node.dependencies:
+        if edge.target in node.inputs:
+            edge.index_mapping[0] = back
+    for source in node.inputs:
+        for edge in source.dependencies:
+            if edge.target is node:
+                edge.index_mapping[1] = forth  # a split has its own rule at 0
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """Moves channels by an offset, and drops those that land outside."""
+
+    offset: int
+    width: int
+
+    def __call__(self, entries: list[Any]) -> list[Any]:
+        moved = (entry._replace(idx=entry.idx + self.offset) for entry in entries)
+        return [entry for entry in moved if 0 <= entry.idx < self.width]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Makes a channel `times` as many, or every `share` channels one."""
+
+    times: int
+    share: int
+
+    def __call__(self, entries: list[Any]) -> list[Any]:
+        scaled = (
+            entry._replace(idx=entry.idx // self.share * self.times + part)
+            for entry in entries
+            for part in range(self.times)
+        )
+        return list(dict.fromkeys(scaled))
+
+
+def _reshape_of(node: Any) -> tuple[int, int] | None:
+    """Return the channels before and after a reshape that keeps the samples; None where it is another operation."""
+    sizes = getattr(node.grad_fn, "_saved_self_sym_sizes", None)
+    if sizes is None:
+        return None
+    before, after = list(sizes), list(node.grad_fn._input_metadata[0].shape)
+    flat = (len(before) == 2 or len(after) == 2) and before[:1] == after[:1]
+    return (int(before[1]), int(after[1])) if flat else None
+
+
+@dataclass(frozen=True)
+class _Padding:
+    """Channels of zeros put before and after those of an input."""
+
+    before: int
+    after: int
+    width: int  # of all
+
+    @property
+    def channels(self) -> int:
+        return self.width - self.before - self.after
+
+    def ends(self, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return those of *pairs* (channel, …) that have a partner at the other end."""
+        count = min(self.before, self.after)
+        return [pair for pair in pairs if pair[0] < count or pair[0] >= self.width - count]
+
+    def end(self, index: int) -> int:
+        """Return the same number for a channel and its partner at the other end."""
+        return min(index, self.width - 1 - index)
+
+
+def _padding_of(node: Any) -> _Padding | None:
+    if "ConstantPad" not in type(node.grad_fn).__name__ or len(node.grad_fn._saved_pad) < 6:
+        return None
+    before, after = node.grad_fn._saved_pad[4:6]
+    return _Padding(int(before), int(after), int(node.grad_fn._input_metadata[0].shape[1]))
+
+
+def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank: Mapping[str, int]) -> Group:
+    """Return what torch-pruning found for the filters of layer *root*."""
+    found: list[tuple[str, str, list[tuple[int, int]]]] = []  # layer, side, (index, index of the root)
+    atoms = _Atoms(items[0].idxs)  # type: ignore[index]
+    reasons = []
+    for item in items:
+        node, layer = item.dep.target, item.dep.target.module
+        side = OUT if item.dep.handler.__name__ == "prune_out_channels" else IN
+        pairs = list(zip(item.idxs, item.root_idxs, strict=True))
+        if (side == OUT or layer not in names) and not node.outputs:
+            reasons.append("its filters are outputs of the network")
+        if layer in names and isinstance(layer, (Convolution, nn.Linear, nn.PReLU, *_NORMS)):
+            if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+                continue
+            found.append((names[layer], side, pairs))
+            if isinstance(layer, Convolution) and layer.groups > 1 and not is_depthwise(layer):
+                width = (layer.out_channels if side == OUT else layer.in_channels) // layer.groups
+                if not atoms.join(pairs, lambda index, width=width: index % width, layer.groups):
+                    reasons.append(f"they are a part of what the grouped convolution {names[layer]} takes")
+                if layer.transposed:
+                    reasons.append(f"{names[layer]} is transposed and grouped")
+        elif layer in names or isinstance(layer, nn.Parameter):
+            reasons.append(f"they meet {names.get(layer, 'a parameter')}, a {type(layer).__name__}, which mixes them")
+        padding = _padding_of(node)
+        if padding is not None:
+            # Code that pads for what is missing splits it evenly: it can lose channels at both ends together only.
+            atoms.join(padding.ends(pairs), padding.end, 2)
+    found.sort(key=lambda entry: rank[entry[0]])
+    return Group(root, atoms.slices(found), reasons[0] if reasons else None)
+
+
+class _Atoms:
+    """Sets of the root's filters that can only go together."""
+
+    def __init__(self, roots: Iterable[int]) -> None:
+        self.first = {root: root for root in roots}  # a filter → one of its set, the first at the end of the chain
+
+    def of(self, root: int) -> int:
+        """Return the first filter of the set that *root* is in."""
+        while self.first[root] != root:
+            root = self.first[root]
+        return root
+
+    def join(self, pairs: Iterable[tuple[int, int]], key: Callable[[int], int], count: int) -> bool:
+        """Put together the roots of *pairs* (index, root) whose index has the same key; False where any lack some."""
+        sets: dict[int, list[int]] = {}
+        for index, root in pairs:
+            sets.setdefault(key(index), []).append(root)
+        for roots in sets.values():
+            first = min(self.of(root) for root in roots)
+            for root in roots:
+                self.first[self.of(root)] = first
+        return all(len(roots) == count for roots in sets.values())
+
+    def slices(self, found: Iterable[tuple[str, str, list[tuple[int, int]]]]) -> tuple[Slice, ...]:
+        """Return what was found (layer, side, [(index, root)]) atom by atom."""
+        number = {root: index for index, root in enumerate(sorted({self.of(root) for root in self.first}))}
+        slices = []
+        for layer, side, pairs in found:
+            indices: list[list[int]] = [[] for _ in number]
+            for index, root in pairs:
+                indices[number[self.of(root)]].append(index)
+            slices.append(Slice(layer, side, tuple(tuple(sorted(atom)) for atom in indices)))
+        return tuple(slices)
+
+
+class _RefusingBranches(TorchFunctionMode):
+    """Refuses what would make the network's way depend on the values it computes."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in _READ_VALUES:
+            frame = sys._getframe(1)
+            ours = (str(Path(torch.__file__).parent), __file__)
+            while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):
+                frame = frame.f_back
+            raise EdgecnnError(
+                f"{frame.f_code.co_filename}:{frame.f_lineno}: the network's way depends on the values it computes "
+                f"({func.__name__.strip('_')} of a tensor), so that its filters cannot be followed; "
+                "make the choice by shapes, or outside of forward"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+_READ_VALUES = frozenset(("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "nonzero"))

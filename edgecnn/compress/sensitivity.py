@@ -1,0 +1,304 @@
+"""What each part of a network is worth: cut it alone, and see what is lost and what is gained.
+
+Rows are ranked by *harm* for each byte or MAC gained. The harm of a classifier is how much of the probability that it
+gives to the right class is lost on average. It falls with the accuracy, but every sample tells something of it, not
+only those whose answer flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the ranking by accuracy
+on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from edgecnn.compress.prune import Criterion, size_of
+from edgecnn.compress.ranking import Z, decide, prices
+from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Accuracy
+from edgecnn.normalization import Normalization
+from edgecnn.progress import Progress, silent
+from edgecnn.samples import Samples
+
+if TYPE_CHECKING:
+    from edgecnn.compress.units import Fixed
+
+GAINS = ("bytes", "macs")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The mean over samples of what each of them lost beside the original, and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a network takes; `size_bytes` is that of its tensors as they are, in float."""
+
+    params: int
+    macs: int
+    size_bytes: int
+
+    def __sub__(self, other: Costs) -> Costs:
+        return Costs(self.params - other.params, self.macs - other.macs, self.size_bytes - other.size_bytes)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One unit cut alone, by one ratio: what it did to the answers, and what it saved in the smaller network."""
+
+    unit: str
+    kind: str
+    ratio: float
+    n: int  # samples it was judged on
+    accuracy: Accuracy | None  # None for a network that does not classify
+    accuracy_lost: Change | None
+    loss: float  # mean cross entropy, or mean squared error
+    harm: Change  # right class: mean fall of its probability; reconstruction: share of the input's energy lost
+    saved: Costs
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """All rows, in the order in which the units run, beside the original network."""
+
+    rows: tuple[Row, ...]
+    costs: Costs  # of the original
+    n: int  # samples there were
+    accuracy: Accuracy | None  # of the original, on as many samples as any row
+    loss: float
+    per: str  # what harm is weighed against: `bytes` or `macs`
+    agreement: float  # Spearman correlation expected between this ranking and that of samples drawn anew
+    fixed: tuple[Fixed, ...] = ()  # what cannot be cut, and why
+    notes: tuple[str, ...] = ()
+
+    def price(self, row: Row) -> float:
+        """Return what *row* loses for each byte or MAC it saves; infinity where it saves none.
+
+        A harm that is less than one sample's is none that could be told: then what saves most is cheapest.
+        """
+        gains = np.array([_gain(row.saved, self.per)], dtype=np.float64)
+        return float(prices(np.array([row.harm.mean]), gains, self.n)[0])
+
+    @property
+    def ranked(self) -> tuple[Row, ...]:
+        """The rows, the cheapest first."""
+        return tuple(sorted(self.rows, key=self.price))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `edgecnn sensitivity --json`; fractions, nats or squares, bytes of float tensors."""
+        ranks = {id(row): rank for rank, row in enumerate(self.ranked, start=1)}
+        original = {
+            "accuracy": self.accuracy.to_json() if self.accuracy else None,
+            "loss": self.loss,
+            **asdict(self.costs),
+        }
+        return {
+            "method": "measured",
+            "original": original,
+            "n": self.n,
+            "per": self.per,
+            "agreement": self.agreement,
+            "rows": [
+                {
+                    "rank": ranks[id(row)],
+                    "unit": row.unit,
+                    "kind": row.kind,
+                    "ratio": row.ratio,
+                    "n": row.n,
+                    "accuracy": row.accuracy.to_json() if row.accuracy else None,
+                    "accuracy_lost": asdict(row.accuracy_lost) if row.accuracy_lost else None,
+                    "loss": row.loss,
+                    "harm": asdict(row.harm),
+                    "params_saved": row.saved.params,
+                    "macs_saved": row.saved.macs,
+                    "bytes_saved": row.saved.size_bytes,
+                }
+                for row in self.rows
+            ],
+            "fixed": [{"name": layer.name, "reason": layer.reason} for layer in self.fixed],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class SensitivityConfig:
+    """Which cuts to try, how, and how well the ranking must be known."""
+
+    ratios: tuple[float, ...] = (0.5, 1.0)  # of a unit's filters; 1: take the whole layer or block out, where it can go
+    criterion: str | Criterion = "l2"
+    round_to: int = 1
+    per: str = "bytes"  # what harm is weighed against, one of `GAINS`
+    agreement: float = 0.98  # sample more until the expected Spearman correlation is this; 1: take all samples
+    first: int = 512  # samples that every cut is judged on
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [ratio for ratio in self.ratios if not 0 < ratio <= 1]
+        if wrong or not self.ratios:
+            raise EdgecnnError(f"a ratio to cut is above 0 and at most 1, where 1 takes a layer out, not {wrong}")
+        if self.per not in GAINS:
+            raise EdgecnnError(f"harm is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
+        if not 0 < self.agreement <= 1 or self.first < 2:
+            raise EdgecnnError("the agreement is above 0 and at most 1, and the first samples are at least 2")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One unit cut by one ratio, and the network that comes of it."""
+
+    unit: str
+    kind: str
+    ratio: float
+    module: nn.Module
+
+
+def sensitivity(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    samples: Samples,
+    config: SensitivityConfig,
+    normalization: Normalization | None,
+    progress: Progress = silent,
+) -> Sensitivity:
+    """Return what each unit of *module* is worth, every one cut alone.
+
+    Args:
+        module: in evaluation mode, with one input (C, H, W); classifies, or gives back its input.
+        input_shape: (C, H, W).
+        samples: what to judge by; not those that the result is to be evaluated on.
+        config: which cuts.
+        normalization: how pixels become inputs.
+        progress: told the passes.
+
+    Raises:
+        EdgecnnError: a network that cannot be traced, or has nothing to cut; samples it cannot be judged by.
+    """
+    from edgecnn.compress.prune import cut
+    from edgecnn.compress.units import LAYER, find_units
+
+    found = find_units(module, input_shape)
+    cuts = [
+        (unit, ratio) for unit in found.units for ratio in sorted(config.ratios) if (ratio == 1) == (unit.kind == LAYER)
+    ]
+    if not cuts:
+        raise EdgecnnError(
+            f"nothing of this network can be cut by {', '.join(f'{ratio:g}' for ratio in config.ratios)}"
+        )
+
+    def candidates() -> Iterator[Candidate]:
+        for done, (unit, ratio) in enumerate(cuts):
+            progress("cutting each layer alone", done, len(cuts))
+            smaller = cut(module, input_shape, {unit.name: ratio}, criterion=config.criterion, round_to=config.round_to)
+            yield Candidate(unit.name, unit.kind, ratio, smaller.module)
+
+    return judge(module, input_shape, candidates(), samples, config, normalization, progress, found.fixed)
+
+
+def judge(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    candidates: Iterable[Candidate],
+    samples: Samples,
+    config: SensitivityConfig,
+    normalization: Normalization | None,
+    progress: Progress = silent,
+    fixed: tuple[Fixed, ...] = (),
+) -> Sensitivity:
+    """Return the rows of *candidates*, each a changed copy of *module*; the rest as for `sensitivity`."""
+    costs = costs_of(module, input_shape)
+    names: list[tuple[str, str, float]] = []
+    saved: list[Costs] = []
+
+    def variants() -> Iterator[nn.Module]:
+        for candidate in candidates:
+            names.append((candidate.unit, candidate.kind, candidate.ratio))
+            saved.append(costs - costs_of(candidate.module, input_shape))
+            yield candidate.module
+
+    trial = Trial(module, variants(), samples, normalization, progress, first=config.first, seed=config.seed)
+    gains = np.array([_gain(costs, config.per) for costs in saved], dtype=np.float64)
+    agreement = decide(trial, gains, config.agreement)
+    original = trial.of_original()
+    return Sensitivity(
+        tuple(_row(*name, trial, index, saved[index]) for index, name in enumerate(names)),
+        costs,
+        len(samples),
+        _accuracy_of(original),
+        float(original[LOSS].mean()),
+        config.per,
+        agreement,
+        fixed,
+        _notes(trial, names),
+    )
+
+
+def costs_of(module: nn.Module, input_shape: tuple[int, ...]) -> Costs:
+    """Return what *module* takes, counted on the network as it is."""
+    size = size_of(module, input_shape)
+    return Costs(size.params, size.macs, sum(tensor.nbytes for tensor in module.state_dict().values()))
+
+
+def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: Costs) -> Row:
+    mine = trial.outcomes(variant)
+    original = trial.of_original(mine.shape[1])
+    accuracy = _accuracy_of(mine)
+    return Row(
+        unit,
+        kind,
+        ratio,
+        mine.shape[1],
+        accuracy,
+        _flips(original[CORRECT], mine[CORRECT]) if accuracy else None,
+        float(mine[LOSS].mean()),
+        _change(mine[HARM] - original[HARM]),
+        saved,
+    )
+
+
+def _change(lost: Floats) -> Change:
+    """Return the mean of *lost* [n] with its 95 % interval by the normal distribution."""
+    half = Z * float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
+    mean = float(lost.mean())
+    return Change(mean, mean - half, mean + half)
+
+
+def _flips(before: Floats, after: Floats) -> Change:
+    """Return the accuracy lost between two networks on the same samples, [n] of 0 and 1, with its 95 % interval.
+
+    Half a sample is added to each of the four cells, so that no flip at all does not look certain (Agresti and Min
+    2005, doi:10.1002/sim.1781).
+    """
+    lost, won, n = float((before > after).sum()) + 0.5, float((after > before).sum()) + 0.5, len(before) + 2
+    middle = (lost - won) / n
+    half = Z * math.sqrt(lost + won - (lost - won) ** 2 / n) / n
+    return Change(float((before - after).mean()), middle - half, middle + half)
+
+
+def _accuracy_of(outcomes: Floats) -> Accuracy | None:
+    correct = outcomes[CORRECT]
+    return None if np.isnan(correct).any() else Accuracy(int(correct.sum()), len(correct))
+
+
+def _gain(saved: Costs, per: str) -> int:
+    return {"bytes": saved.size_bytes, "macs": saved.macs}[per]
+
+
+def _notes(trial: Trial, names: Sequence[tuple[str, str, float]]) -> tuple[str, ...]:
+    """Say for which cuts the passes were whole, where not all of the layers were to be run again."""
+    units = list(dict.fromkeys(names[index][0] for index in trial.mistrusted))
+    if not units:
+        return ()
+    return (f"whole passes for {', '.join(units)}: going on behind what did not change gave other outputs there",)

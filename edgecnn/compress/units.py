@@ -1,0 +1,168 @@
+"""What can be taken out of a network: some filters of a layer, or a layer whole."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from edgecnn.compress.channels import OUT, Convolution, Removed, Slice, find_groups, without, zeroed
+from edgecnn.errors import EdgecnnError, unknown_name
+
+FILTERS, LAYER = "filters", "layer"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Something that can go."""
+
+    name: str  # the layer or block it is told by, the first that runs: "features.0", "layer2.3"
+    kind: str  # FILTERS: some of its filters can go; LAYER: it can go whole
+    channels: int  # filters it has now (1 for a layer)
+    members: tuple[str, ...]  # all layers that lose something with it, in the order in which they run
+    slices: tuple[Slice, ...] = field(default=(), repr=False)
+
+    @property
+    def atoms(self) -> int:
+        """How many parts it can lose one by one: its filters, or fewer where some can only go together."""
+        return len(self.slices[0].indices) if self.slices else 1
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A layer whose filters must stay."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Units:
+    """All that can go, in the order in which it runs, and what must stay."""
+
+    units: tuple[Unit, ...]
+    fixed: tuple[Fixed, ...]
+
+    def of_kind(self, kind: str) -> dict[str, Unit]:
+        """Return the units of one kind by name."""
+        return {unit.name: unit for unit in self.units if unit.kind == kind}
+
+    def find(self, name: str, kind: str) -> Unit:
+        """Return the unit of that name and kind.
+
+        Raises:
+            EdgecnnError: there is none; the message gives the reason, or the near match and the known names.
+        """
+        units = self.of_kind(kind)
+        if name in units:
+            return units[name]
+        what = "filters" if kind == FILTERS else "layer as a whole"
+        for fixed in self.fixed:
+            if fixed.name == name:
+                raise EdgecnnError(f"{name}: its {what} cannot go: {fixed.reason}")
+        for unit in units.values():
+            if any(part.layer == name and part.side == OUT for part in unit.slices):
+                raise EdgecnnError(f"{name}: its filters go with those of {unit.name}; name that one")
+        if any(unit.name == name for unit in self.units):
+            raise EdgecnnError(f"{name}: its {what} cannot go")
+        raise unknown_name("unit", name, units)
+
+
+def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
+    """Return what can be taken out of *module*, in the order in which it runs.
+
+    Every group of filters is tried: half of it cut out must give what half of it set to zero gives.
+
+    Args:
+        module: a network with one input.
+        input_shape: (C, H, W).
+
+    Raises:
+        EdgecnnError: the network cannot be traced; where the reason is a branch on values, its file and line.
+    """
+    # In double precision a wrong wiring cannot hide behind rounding.
+    work = copy.deepcopy(module).double().eval().requires_grad_(True)
+    example = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layers = dict(work.named_modules())
+    units: list[Unit] = []
+    reasons: dict[str, str] = {}
+    for group in find_groups(work, example):
+        weighted = [part for part in group.slices if part.side == OUT and _has_filters(layers[part.layer])]
+        reason = group.reason or (
+            "they cannot go one by one" if len(group.slices[0].indices) < 2 and _width(weighted[0]) > 1 else None
+        )
+        reason = reason or ("it has a single filter" if len(group.slices[0].indices) < 2 else None)
+        if reason is not None:
+            reasons |= {part.layer: reason for part in weighted}
+            continue
+        members = tuple(dict.fromkeys(part.layer for part in group.slices))
+        units.append(Unit(group.root, FILTERS, _width(_slice_of(group.root, group.slices)), members, group.slices))
+    lost = _lost_track(work, example, units)
+    for unit in lost:
+        names = [part.layer for part in unit.slices if part.side == OUT and _has_filters(layers[part.layer])]
+        reasons |= dict.fromkeys(names, "torch-pruning loses track of its filters further on")
+    kept = tuple(unit for unit in units if unit not in lost)
+    prunable = {part.layer for unit in kept for part in unit.slices if part.side == OUT}
+    fixed = tuple(Fixed(name, reason) for name, reason in reasons.items() if name not in prunable)
+    return Units(kept, fixed)
+
+
+def removed_by(unit: Unit, atoms: Iterable[int]) -> dict[tuple[str, str], set[int]]:
+    """Return what the layers lose with some *atoms* of a unit, by (layer, side)."""
+    chosen = list(atoms)
+    removed: dict[tuple[str, str], set[int]] = {}
+    for part in unit.slices:
+        removed.setdefault((part.layer, part.side), set()).update(i for atom in chosen for i in part.indices[atom])
+    return {key: indices for key, indices in removed.items() if indices}
+
+
+def merged(parts: Iterable[Removed]) -> dict[tuple[str, str], set[int]]:
+    """Return all that *parts* remove."""
+    together: dict[tuple[str, str], set[int]] = {}
+    for part in parts:
+        for key, indices in part.items():
+            together.setdefault(key, set()).update(indices)
+    return together
+
+
+def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit]) -> list[Unit]:
+    """Return the units that, cut by half, do not give what they give set to zero by half; found by halving."""
+    if not units:
+        return []
+    removed = merged(removed_by(unit, range(0, unit.atoms - 1, 2)) for unit in units)
+    if _agree(module, example, removed):
+        return []
+    if len(units) == 1:
+        return list(units)
+    middle = len(units) // 2
+    return _lost_track(module, example, units[:middle]) + _lost_track(module, example, units[middle:])
+
+
+def _agree(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> bool:
+    with torch.no_grad():
+        expected = tree_leaves(zeroed(module, removed)(example))
+        try:
+            given = tree_leaves(without(module, removed)(example))
+        except Exception:
+            # Layers that do not fit each other fail in whatever way the network's own code does.
+            return False
+    return len(given) == len(expected) and all(
+        a.shape == b.shape and bool((a - b).abs().max() <= 1e-10 * b.abs().max())
+        for a, b in zip(given, expected, strict=True)
+    )
+
+
+def _has_filters(layer: nn.Module) -> bool:
+    return isinstance(layer, (Convolution, nn.Linear))
+
+
+def _slice_of(layer: str, slices: Iterable[Slice]) -> Slice:
+    return next(part for part in slices if part.layer == layer and part.side == OUT)
+
+
+def _width(part: Slice) -> int:
+    return sum(len(atom) for atom in part.indices)

@@ -1,0 +1,71 @@
+"""A network and its data in; what each of its layers is worth, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecnn.errors import EdgecnnError, telling_missing_packages
+from edgecnn.normalization import Normalization
+from edgecnn.pipeline.subject import load_subject
+from edgecnn.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgecnn.compress.sensitivity import Sensitivity
+    from edgecnn.nets.network import Network
+
+#: The share of the training part that a network is judged by while it is compressed; the evaluation part stays unseen.
+VALIDATION_SHARE = 0.1
+
+
+@telling_missing_packages()
+def measure_sensitivity(
+    model: str | Network,
+    *,
+    data: str,
+    ratios: Sequence[float] = (0.5, 1.0),
+    criterion: str = "l2",
+    round_to: int = 1,
+    per: str = "bytes",
+    agreement: float = 0.98,
+    weights: str | Path | None = None,
+    normalization: Normalization | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    progress: Progress = silent,
+) -> Sensitivity:
+    """Cut every layer of a network alone, and return what is lost and what is gained.
+
+    Judged on a tenth of the data set's training part, of each class alike; its evaluation part is not touched.
+
+    Args:
+        model: see `edgecnn.build`; an exported program cannot be cut.
+        data: a data set's name.
+        ratios: of a layer's filters; 1 takes a layer or block out whole, where it can go.
+        criterion: what filters are judged by.
+        round_to: channel counts become multiples of it.
+        per: what rows are ranked by: loss for each of the `bytes` or of the `macs` saved.
+        agreement: more samples are taken until the ranking is expected to agree this well (Spearman) with one of other
+            samples; 1: all samples for every cut.
+        weights: see `edgecnn.build`.
+        normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        data_dir: where data sets lie.
+        download: whether a data set that is not there may be fetched.
+        progress: told the passes.
+
+    Raises:
+        EdgecnnError: bad arguments, or a network that cannot be cut or judged.
+    """
+    from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
+
+    config = SensitivityConfig(tuple(ratios), criterion, round_to, per, agreement)
+    subject = load_subject(
+        model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
+    )
+    if subject.network is None or subject.network.checkpoint is None:
+        raise EdgecnnError(f"{model}: an exported program cannot be cut; name the network that it was made from")
+    judges = subject.data.training.split(VALIDATION_SHARE)[1]
+    found = sensitivity(subject.network.module, subject.shape, judges, config, subject.normalization, progress)
+    return replace(found, notes=(*subject.warnings, *found.notes))

@@ -1,0 +1,139 @@
+"""The table, the plot and the JSON of a sensitivity analysis, as files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.errors import require
+from edgecnn.files import write_whole
+from edgecnn.report.drawing import COLOURS, SMALL, TEXT
+from edgecnn.units import format_bytes, format_count, format_share
+
+if TYPE_CHECKING:
+    from edgecnn.compress.sensitivity import Row, Sensitivity
+
+COLUMNS = ("rank", "unit", "cut", "accuracy", "95 %", "n", "points lost", "loss", "parameters", "MACs", "size")
+
+_ROW = 22.0  # height of a row of the plot, in points
+_WIDTH = 640.0
+
+
+def write_sensitivity(sensitivity: Sensitivity, folder: Path) -> tuple[Path, ...]:
+    """Write `sensitivity.json`, `.md` and `.svg` to *folder*, which is made where it is missing; return their paths.
+
+    Raises:
+        EdgecnnError: matplotlib is not there.
+    """
+    contents = {
+        "svg": draw_sensitivity(sensitivity),
+        "md": _markdown(sensitivity),
+        "json": json.dumps(sensitivity.to_json(), indent=2, allow_nan=False) + "\n",
+    }
+    paths = tuple(folder / f"sensitivity.{kind}" for kind in contents)
+    for path, content in zip(paths, contents.values(), strict=True):
+        write_whole(path, content)
+    return paths
+
+
+def table_of(sensitivity: Sensitivity) -> list[tuple[str, ...]]:
+    """Return the cells of each row under `COLUMNS`, the cheapest cut first; what is saved has a minus."""
+    return [_cells(rank, row) for rank, row in enumerate(sensitivity.ranked, start=1)]
+
+
+def title_of(sensitivity: Sensitivity) -> str:
+    """Return the sentence that stands above the table."""
+    of = f" of accuracy {format_share(sensitivity.accuracy.top1)}" if sensitivity.accuracy else ""
+    return (
+        f"Each cut alone, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
+        f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)}; measured on up to "
+        f"{sensitivity.n} samples, ranked by what is lost for the {_per(sensitivity)} saved"
+    )
+
+
+def draw_sensitivity(sensitivity: Sensitivity) -> str:
+    """Return an SVG: for each cut, in the order in which the network runs, what it loses and what it saves."""
+    rows = sensitivity.rows
+    height = _ROW * len(rows) + 60
+    figure = require("matplotlib.figure", "report").Figure(figsize=(_WIDTH / 72, height / 72), dpi=72)
+    bottom, high = 42 / height, _ROW * len(rows) / height
+    lost = figure.add_axes((0.27, bottom, 0.40, high))
+    saved = figure.add_axes((0.70, bottom, 0.27, high))
+    for axes in (lost, saved):
+        _prepare(axes, len(rows))
+    for index, row in enumerate(rows):
+        change = row.accuracy_lost or row.harm
+        ends = (100 * change.low, 100 * change.high)
+        lost.plot(ends, (-index, -index), color=COLOURS["float"], linewidth=4, alpha=0.35, solid_capstyle="butt")
+        lost.plot(100 * change.mean, -index, "o", color=COLOURS["float"], markersize=5)
+        for place, share, colour in (
+            (0.17, _share(row.saved.size_bytes, sensitivity.costs.size_bytes), "integer"),
+            (-0.17, _share(row.saved.macs, sensitivity.costs.macs), "muted"),
+        ):
+            saved.barh(-index + place, 100 * share, height=0.3, color=COLOURS[colour])
+    lost.axvline(0, color=COLOURS["ink"], linewidth=0.8)
+    names = [f"{row.unit}, {_cut(row)}" for row in rows]
+    lost.set_yticks([-index for index in range(len(rows))], names)
+    saved.set_yticks([])
+    what = "accuracy lost, points" if sensitivity.accuracy else "share of the input lost, percent"
+    lost.set_xlabel(f"{what}, with the 95 % interval", fontsize=SMALL, color=COLOURS["muted"])
+    saved.set_xlabel("% saved: bytes (orange), MACs (grey)", fontsize=SMALL, color=COLOURS["muted"])
+    stream = io.StringIO()
+    settings = {"svg.hashsalt": "edgecnn", "font.family": "DejaVu Sans", "font.size": TEXT}
+    with require("matplotlib", "report").rc_context(settings):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator")), facecolor=COLOURS["page"])
+    return stream.getvalue()
+
+
+def _prepare(axes: Any, rows: int) -> None:
+    axes.set_ylim(-rows + 0.4, 0.6)
+    axes.tick_params(length=0, labelsize=SMALL, labelcolor=COLOURS["ink"])
+    axes.grid(axis="x", color=COLOURS["line"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _cut(row: Row) -> str:
+    return "whole" if row.ratio == 1 else f"{100 * row.ratio:.0f} %"
+
+
+def _per(sensitivity: Sensitivity) -> str:
+    return {"bytes": "bytes", "macs": "MACs"}[sensitivity.per]
+
+
+def _cells(rank: int, row: Row) -> tuple[str, ...]:
+    low, high = row.accuracy.interval if row.accuracy else (0.0, 0.0)
+    change = row.accuracy_lost
+    return (
+        str(rank),
+        row.unit,
+        _cut(row),
+        format_share(row.accuracy.top1 if row.accuracy else None),
+        f"{100 * low:.1f}…{100 * high:.1f}" if row.accuracy else "-",
+        str(row.n),
+        f"{100 * change.mean:.2f} ({100 * change.low:.2f}…{100 * change.high:.2f})" if change else "-",
+        f"{row.loss:.4g}",
+        f"-{format_count(row.saved.params)}",
+        f"-{format_count(row.saved.macs)}",
+        f"-{format_bytes(row.saved.size_bytes)}",
+    )
+
+
+def _markdown(sensitivity: Sensitivity) -> str:
+    """Return the table as Markdown, with what could not be cut below it."""
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(cells) for cells in table_of(sensitivity))]
+    told = [f"- {layer.name} stays: {layer.reason}" for layer in sensitivity.fixed]
+    told += [f"- {note}" for note in sensitivity.notes]
+    return "\n".join([f"{title_of(sensitivity)}.", "", *lines, "", *told]).rstrip() + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

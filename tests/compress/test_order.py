@@ -1,0 +1,66 @@
+"""Orders: which cut comes next."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecnn.compress import ORDERS
+from edgecnn.compress.order import ordered
+from edgecnn.compress.sensitivity import Change, Costs, Row, Sensitivity
+from edgecnn.errors import EdgecnnError
+
+
+def row(unit: str, ratio: float, harm: float, saved_bytes: int, saved_macs: int = 1) -> Row:
+    """Return a row with these figures."""
+    change, saved = Change(harm, harm - 0.01, harm + 0.01), Costs(saved_bytes // 4, saved_macs, saved_bytes)
+    return Row(unit, "filters", ratio, 1000, None, None, 0.1, change, saved)
+
+
+ROWS = (
+    row("first", 0.25, 0.10, 100, 400),
+    row("first", 0.5, 0.30, 200, 800),
+    row("second", 0.5, 0.10, 4000, 100),
+    row("third", 0.5, -0.02, 1000, 10),
+    row("third", 0.75, 0.0001, 3000, 30),
+)
+
+
+def found(per: str = "bytes") -> Sensitivity:
+    """Return a sensitivity analysis with those rows."""
+    return Sensitivity(ROWS, Costs(10000, 10000, 40000), 1000, None, 0.1, per, 1.0)
+
+
+def cuts(rows: tuple[Row, ...]) -> list[tuple[str, float]]:
+    """Return which cuts they are."""
+    return [(row.unit, row.ratio) for row in rows]
+
+
+def test_accuracy_cuts_first_what_loses_least_for_what_it_saves() -> None:
+    """Harmless cuts come first, the larger saving before; then harm for each byte, or for each MAC."""
+    by_bytes = [("third", 0.75), ("third", 0.5), ("second", 0.5), ("first", 0.25), ("first", 0.5)]
+    assert cuts(ordered(found(), "accuracy")) == by_bytes
+    by_macs = [("third", 0.75), ("third", 0.5), ("first", 0.25), ("first", 0.5), ("second", 0.5)]
+    assert cuts(ordered(found("macs"), "accuracy")) == by_macs
+
+
+def test_forward_and_backward_go_by_the_place_in_the_network() -> None:
+    """Backward turns the units round; of one unit the smaller cut is first either way."""
+    assert cuts(ordered(found(), "forward")) == cuts(ROWS)
+    units = [("third", 0.5), ("third", 0.75), ("second", 0.5), ("first", 0.25), ("first", 0.5)]
+    assert cuts(ordered(found(), "backward")) == units
+
+
+def test_random_is_decided_by_its_seed() -> None:
+    """The same seed gives the same order; others come about, and no cut is lost."""
+    drawn = {tuple(cuts(ordered(found(), "random", seed=seed))) for seed in range(8)}
+    assert cuts(ordered(found(), "random", seed=3)) == cuts(ordered(found(), "random", seed=3))
+    assert len(drawn) > 4
+    assert all(sorted(order) == sorted(cuts(ROWS)) for order in drawn)
+
+
+def test_an_order_may_be_the_users_own_function() -> None:
+    """Any function of the analysis and a seed will do; an unknown name is told with the known ones."""
+    assert ordered(found(), lambda sensitivity, seed: sensitivity.rows[:1]) == ROWS[:1]
+    assert ORDERS.names() == ["accuracy", "backward", "forward", "random"]
+    with pytest.raises(EdgecnnError, match="unknown order 'acuracy'; did you mean 'accuracy'"):
+        ordered(found(), "acuracy")
