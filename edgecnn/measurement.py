@@ -76,7 +76,13 @@ class Run:
     finite: bool  # no NaN or infinity came out
     before: Mapping[str, Any] = field(default_factory=dict)  # how the machine fared: `runtimes.conditions.read_state`
     after: Mapping[str, Any] = field(default_factory=dict)
+    during: tuple[Mapping[str, Any], ...] = ()  # once a second
     instructions: int | None = None  # of one call, the median; None where they are not counted
+
+    @property
+    def states(self) -> tuple[Mapping[str, Any], ...]:
+        """How the machine fared before, meanwhile and after."""
+        return (self.before, *self.during, self.after)
 
     @property
     def median_ns(self) -> float | None:
@@ -105,6 +111,7 @@ class Measurement:
     warnings: tuple[str, ...] = ()
     conditions: Mapping[str, Any] = field(default_factory=dict)
     method: str = MEASURED
+    foretold_rss_bytes: int | None = None  # what `check_fit` says of the peak, from the file alone
 
     @property
     def values_ns(self) -> tuple[int, ...]:
@@ -174,6 +181,7 @@ class Measurement:
             "first_ns": self.first_ns,
             "instructions": self.instructions,
             "peak_rss_bytes": self.peak_rss_bytes,
+            "foretold_rss_bytes": self.foretold_rss_bytes,
             "size_bytes": self.size_bytes,
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
             "assumptions": list(self.assumptions),
@@ -190,7 +198,8 @@ class Measurement:
         runs = []
         for run in stored["runs"]:
             own = tuple(next(values) for _ in range(run["values_ns"]))
-            runs.append(Run(**{**run, "values_ns": own, "memory": Memory(**run["memory"])}))
+            during = tuple(run.get("during", ()))
+            runs.append(Run(**{**run, "values_ns": own, "during": during, "memory": Memory(**run["memory"])}))
         accuracy = Accuracy.from_json(stored["accuracy"]) if stored["accuracy"] else None
         given = {"runs": tuple(runs), "accuracy": accuracy}
         lists = {key: tuple(stored[key]) for key in ("assumptions", "warnings")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from typing import Any
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, evaluate
 from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
-from edgecnn.benchmarks.stability import find_instabilities
+from edgecnn.benchmarks.stability import find_instabilities, is_throttled
 from edgecnn.datasets import Dataset
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
+from edgecnn.fit import check_fit
 from edgecnn.host import FEATURES
 from edgecnn.measurement import EMULATED, Measurement, Memory, Run
 from edgecnn.normalization import Normalization
@@ -36,6 +38,8 @@ class Effort:
     max_time_s: float = 60.0
     min_values: int = 50  # in each process
     min_value_s: float = 0.001  # shorter calls are timed several at once
+    cool_down_s: float = 0.0  # a process in which the board throttled is repeated after so long; 0: it is kept
+    cpus: tuple[int, ...] = ()  # numbers of the cores to run on; none: all
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class TimedProcess:
     runtime_version: str
     interface: str
     machine: Mapping[str, Any]  # `runtimes.conditions.read_machine`
+    repeated: int = 0  # how often it was done again since the board had throttled
 
 
 def measure(
@@ -96,7 +101,9 @@ def measure(
                 )
             for done in range(effort.processes):
                 progress(step, done, effort.processes)
-                processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
+                processes.append(
+                    time_cool(artifact, runtime=name, threads=threads, target=place, effort=effort, progress=progress)
+                )
             progress(step, effort.processes, effort.processes)
         except OutOfMemoryError as error:  # a result too: the device is too small for it
             outgrown = (str(error),)
@@ -121,10 +128,50 @@ def measure(
             "ram_free_bytes": place.free_bytes,
             **(first.machine if first else {}),
             **extremes_of([process.run for process in processes]),
+            "repeated_after_throttling": sum(process.repeated for process in processes),
         },
         method=place.method,
+        foretold_rss_bytes=foretold_rss_bytes(artifact, name, device),
     )
     return replace(measurement, warnings=(*outgrown, *find_instabilities(measurement)))
+
+
+def foretold_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | None:
+    """Return what `check_fit` says of the peak memory of the process; None where it says nothing of *runtime*."""
+    try:
+        profile = load_device(device)
+        own = profile.runtimes.get(runtime)
+        if own is None or own.ram is None or runtime != runtime_for(artifact.format):
+            return None
+        used = {region.name: region.used_bytes for region in check_fit(artifact.path, profile).regions}
+    except EdgecnnError:  # a file or a device that is measured all the same
+        return None
+    return used.get("ram")
+
+
+#: A board that is still too hot after so many pauses will not get cooler.
+_MOST_PAUSES = 3
+
+
+def time_cool(
+    artifact: Artifact, *, runtime: str, threads: int, target: Target, effort: Effort, progress: Progress = silent
+) -> TimedProcess:
+    """Time *artifact* in one worker process, and again after a pause where the board throttled, up to three times.
+
+    Raises:
+        EdgecnnError: as `time_process` does.
+    """
+    for repeated in range(_MOST_PAUSES + 1):
+        timed = replace(
+            time_process(artifact, runtime=runtime, threads=threads, target=target, effort=effort), repeated=repeated
+        )
+        if not effort.cool_down_s or not is_throttled(timed.run) or repeated == _MOST_PAUSES:
+            break
+        end = time.monotonic() + effort.cool_down_s
+        while (left_s := end - time.monotonic()) > 0:
+            progress("cooling down", round(effort.cool_down_s - left_s), round(effort.cool_down_s))
+            time.sleep(min(1.0, left_s))
+    return timed
 
 
 def time_process(
@@ -146,12 +193,15 @@ def time_process(
         "max_time_ns": round(effort.max_time_s * 1e9),
         "min_values": effort.min_values,
         "min_value_ns": round(effort.min_value_s * 1e9),
+        "cpus": list(effort.cpus),
     }
     with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as worker:
         answer, _ = worker.receive()
     own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
     taken: dict[str, Any] = {key: answer[key] for key in own}
-    run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
+    run = Run(
+        **taken, during=tuple(answer["during"]), values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"])
+    )
     machine = dict(answer["machine"])
     flags = machine.pop("cpu_flags", [])
     machine["features"] = list(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags))
@@ -177,7 +227,7 @@ def check_threads(threads: int, target: Target) -> None:
 
 def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
     """Return how the machine fared over *runs* at the worst, as JSON values; None: the system does not tell."""
-    ends = [end for run in runs for end in (run.before, run.after)]
+    ends = [state for run in runs for state in run.states]
     frequencies_mhz = [mhz for end in ends for mhz in end.get("frequencies_mhz") or ()]
     temperatures_c = [degrees for end in ends for degrees in (end.get("temperatures_c") or {}).values()]
     loads = [end["load_1m"] for end in ends if end.get("load_1m") is not None]

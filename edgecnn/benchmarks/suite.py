@@ -71,6 +71,8 @@ def with_given(
     data: str | None = None,
     processes: int | None = None,
     min_time_s: float | None = None,
+    cpus: Sequence[int] = (),
+    cool_down_s: float | None = None,
 ) -> Suite:
     """Return *suite* with what is given in place of its own; *target* is where every one of its devices is."""
     devices = suite.devices if device is None else (device,)
@@ -87,6 +89,8 @@ def with_given(
             effort,
             processes=effort.processes if processes is None else processes,
             min_time_s=effort.min_time_s if min_time_s is None else min_time_s,
+            cpus=tuple(cpus) or effort.cpus,
+            cool_down_s=effort.cool_down_s if cool_down_s is None else cool_down_s,
         ),
     )
 

@@ -11,7 +11,7 @@ import click
 
 from edgecnn.cli.names import complete_device, complete_runtimes, complete_suite, complete_target
 from edgecnn.cli.results import print_changes, print_results
-from edgecnn.cli.shared import common, data_options, parse_numbers, print_json, showing_progress
+from edgecnn.cli.shared import common, data_options, parse_cores, parse_numbers, print_json, showing_progress
 from edgecnn.cli.table import warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, read_measurements, to_document
@@ -60,6 +60,13 @@ SLOWER = 4  # the exit code of a regression
     metavar="S",
     help="Seconds measured, a process (1).",
 )
+@click.option("--cpus", metavar="N,N", callback=parse_cores, help="Run on these cores alone: 0-3 or 4,5.")
+@click.option(
+    "--cool-down",
+    type=click.FloatRange(min=0, max=3600),
+    metavar="S",
+    help="Repeat a process in which the board throttled, after so many seconds, up to three times.",
+)
 @click.option(
     "--against", type=click.Path(path_type=Path), metavar="FILE", help="An earlier result (-o) to compare with."
 )
@@ -80,6 +87,8 @@ def command(
     threads: tuple[int, ...],
     processes: int | None,
     min_time: float | None,
+    cpus: tuple[int, ...],
+    cool_down: float | None,
     against: Path | None,
     tolerance: str,
     data: str | None,
@@ -130,6 +139,8 @@ def command(
         data=data,
         processes=processes,
         min_time_s=min_time,
+        cpus=cpus,
+        cool_down_s=cool_down,
     )
     earlier, tolerated = None if against is None else read_measurements(against), parse_share(tolerance)
     if earlier is not None and processes is None:

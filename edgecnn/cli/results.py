@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *("file", "runtime", "version", "threads", "p50", "p90", "p99", "calls/s"),
-    *("load", "first call", "peak RSS", "size", "top-1", "95 %, n"),
+    *("load", "first call", "peak RSS", "by fit", "size", "top-1", "95 %, n"),
 )
-_RIGHT = tuple(range(3, 14))
-_SPARE = (2, 7, 13, 9, 8, 6, 11, 5, 10)  # version, calls/s, interval, first call, load, p99, size, p90, peak RSS
+_RIGHT = tuple(range(3, 15))
+_SPARE = (2, 7, 14, 9, 8, 6, 12, 11, 5, 10)  # version, calls/s, interval, first call, load, p99, size, fit, p90, RSS
 
 _COUNTED_COLUMNS = (
-    *("file", "runtime", "version", "instructions", "peak RSS"),
+    *("file", "runtime", "version", "instructions", "peak RSS", "by fit"),
     *("RAM for it", "size", "top-1", "95 %, n"),
 )
-_COUNTED_RIGHT = tuple(range(3, 9))
-_COUNTED_SPARE = (2, 8, 6, 5)
+_COUNTED_RIGHT = tuple(range(3, 10))
+_COUNTED_SPARE = (2, 9, 7, 6)
 
 #: A figure in a sentence, with its unit.
 _FIGURE = re.compile(r"\d[\d.e+]*( (?:ns|µs|ms|s|%))?")
@@ -115,6 +115,7 @@ def _row(result: Measurement, results: Sequence[Measurement]) -> tuple[str, ...]
         format_ns(result.load_ns),
         format_ns(result.first_ns),
         format_bytes(result.peak_rss_bytes),
+        format_bytes(result.foretold_rss_bytes),
         format_bytes(result.size_bytes),
         *_accuracy(result),
     )
@@ -128,6 +129,7 @@ def _counted_row(result: Measurement, results: Sequence[Measurement]) -> tuple[s
         result.runtime_version or "-",
         "-" if result.instructions is None else f"{result.instructions:,.0f}",
         format_bytes(result.peak_rss_bytes) if result.runs else f"over {limit}",
+        format_bytes(result.foretold_rss_bytes),
         limit,
         format_bytes(result.size_bytes),
         *_accuracy(result),
@@ -186,7 +188,8 @@ def _memory(results: Sequence[Measurement]) -> Iterator[str]:
     """Say what each step adds to the resident memory: a line for each runtime, over its results."""
     done = [result for result in results if result.runs]  # the others were too large
     if done:
-        yield "peak RSS is all of the worker process:"
+        foretold = any(result.foretold_rss_bytes is not None for result in done)
+        yield f"peak RSS is all of the worker process{', beside what edgecnn fit estimates' if foretold else ''}:"
     for runtime in dict.fromkeys(result.runtime for result in done):
         steps = [_steps(result) for result in done if result.runtime == runtime]
         known = [step for step in steps if step is not None]

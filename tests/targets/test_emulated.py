@@ -141,6 +141,25 @@ def test_memory_is_measured_there(counted: Measurement) -> None:
     assert counted.conditions["ram_free_bytes"] == ram.limit_bytes
 
 
+@pytest.mark.parametrize("file", ["w8a8.tflite", "fp32.tflite", "fp32.onnx", "w8a8.onnx"])
+def test_fit_foretells_the_memory(rpi4: Emulated, exported: dict[str, Artifact], file: str) -> None:
+    """What `check_fit` says of the peak is within 10 % of what the process takes on the board."""
+    found = measure(exported[file], target=rpi4, effort=ONCE)
+    assert found.foretold_rss_bytes == pytest.approx(found.peak_rss_bytes, rel=0.1)
+
+
+def test_a_clock_that_jumps_changes_nothing(image: Image, exported: dict[str, Artifact]) -> None:
+    """The board's clock set back by years while it measures is in no figure: durations are of a clock that only runs."""
+    with open_target("emulated:rpi3bplus") as target:
+        assert isinstance(target, Emulated)
+        threading.Timer(2.0, target.board.run, ("date", "-s", "2001-01-01")).start()
+        found = measure(exported["w8a8.tflite"], target=target, effort=replace(ONCE, processes=3))
+        assert target.board.run("date", "+%Y").strip() == "2001"
+    counts = [run.instructions or 0 for run in found.runs]
+    assert 10_000 < min(counts) <= max(counts) < 1.01 * min(counts)
+    assert not found.conditions["taken_at"].startswith("2001")
+
+
 def test_dot_products_save_instructions(rpi5: Emulated, counted: Measurement, exported: dict[str, Artifact]) -> None:
     """The same int8 network takes at most half the instructions where the processor has a dot product."""
     modern = measure(exported["w8a8.tflite"], target=rpi5, effort=ONCE)
