@@ -75,7 +75,8 @@ def throttles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
         left.write_text(str(times))
         program.write_text(
             f"#!/bin/sh\nn=$(cat {left})\n"
-            f'if [ "$n" -gt 0 ]; then echo $((n - 1)) >{left}; echo throttled=0x50005; else echo throttled=0x50000; fi\n'
+            '[ "$n" -gt 0 ] || exec echo throttled=0x50000\n'
+            f"echo $((n - 1)) >{left}; echo throttled=0x50005\n"
         )
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

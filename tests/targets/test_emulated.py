@@ -149,7 +149,7 @@ def test_fit_foretells_the_memory(rpi4: Emulated, exported: dict[str, Artifact],
 
 
 def test_a_clock_that_jumps_changes_nothing(image: Image, exported: dict[str, Artifact]) -> None:
-    """The board's clock set back by years while it measures is in no figure: durations are of a clock that only runs."""
+    """The board's clock set back by years while it measures is in no figure."""
     with open_target("emulated:rpi3bplus") as target:
         assert isinstance(target, Emulated)
         threading.Timer(2.0, target.board.run, ("date", "-s", "2001-01-01")).start()
