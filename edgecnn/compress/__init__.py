@@ -7,7 +7,7 @@ from edgecnn.tables import Table
 #: Name → a function `(weight: Tensor[out, in, kh, kw]) -> Tensor[out]`; filters of the least score go first.
 CRITERIA = Table(
     "criterion",
-    {"l1": "edgecnn.compress.criteria:l1", "l2": "edgecnn.compress.criteria:l2"},
+    {name: f"edgecnn.compress.criteria:{name}" for name in ("bn_scale", "geometric_median", "l1", "l2", "taylor")},
 )
 
 #: Name → a function `(sensitivity: Sensitivity, seed: int) -> Sequence[Row]`; the next cut comes first.

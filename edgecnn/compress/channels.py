@@ -23,7 +23,7 @@ from edgecnn.errors import EdgecnnError, require
 OUT, IN = "out", "in"
 
 Convolution = nn.modules.conv._ConvNd
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,39 @@ class Group:
     reason: str | None = None  # why none of them can go
 
 
-def runs_of(module: nn.Module, example: torch.Tensor) -> list[str]:
-    """Return the names of all modules in the order in which they first run on *example* [n, ...].
+@dataclass
+class Run:
+    """How a module ran: how often, and what it was given and gave the last time."""
+
+    times: int = 0
+    given: Any = None
+    gave: Any = None
+
+
+def runs_of(module: nn.Module, example: torch.Tensor) -> dict[str, Run]:
+    """Return how each module runs on *example* [n, ...], by name, in the order in which they begin.
 
     Raises:
         EdgecnnError: the network's way depends on the values it computes, or it does not take the example.
     """
-    ran: dict[str, None] = {}
-    hooks = [
-        layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: ran.setdefault(name))
-        for name, layer in module.named_modules()
-    ]
+    runs: dict[str, Run] = {}
+
+    def begin(name: str) -> Callable[..., None]:
+        def note(_layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
+            runs.setdefault(name, Run())
+
+        return note
+
+    def end(name: str) -> Callable[..., None]:
+        def note(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            runs[name].times += 1
+            runs[name].given, runs[name].gave = inputs[0] if len(inputs) == 1 else inputs, output
+
+        return note
+
+    named = list(module.named_modules())
+    hooks = [layer.register_forward_pre_hook(begin(name)) for name, layer in named]
+    hooks += [layer.register_forward_hook(end(name)) for name, layer in named]
     try:
         with torch.no_grad(), _RefusingBranches():
             module(example)
@@ -67,7 +89,7 @@ def runs_of(module: nn.Module, example: torch.Tensor) -> list[str]:
     finally:
         for hook in hooks:
             hook.remove()
-    return list(ran)
+    return runs
 
 
 def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
@@ -76,7 +98,7 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
     Raises:
         EdgecnnError: the network cannot be traced.
     """
-    order = runs_of(module, example)
+    order = list(runs_of(module, example))
     graph = _trace(module, example)
     layers = dict(module.named_modules())
     names = {layer: name for name, layer in layers.items()}
@@ -160,7 +182,10 @@ def _trace(module: nn.Module, example: torch.Tensor) -> Any:
             graph = pruning.DependencyGraph().build_dependency(module, example, verbose=False)
     except Exception as error:
         # torch-pruning meets a network it cannot follow with whatever its own code happens to raise.
-        raise EdgecnnError(f"torch-pruning cannot follow this network: {type(error).__name__}: {error}") from error
+        raise EdgecnnError(
+            "torch-pruning cannot follow the channels of this network (those that shuffle channels are beyond it): "
+            f"{type(error).__name__}: {error}"
+        ) from error
     for node in graph.module2node.values():
         _map_padding(node)
         _map_reshape(node, pruning.ops.OPTYPE)
@@ -289,13 +314,13 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
         pairs = list(zip(item.idxs, item.root_idxs, strict=True))
         if (side == OUT or layer not in names) and not node.outputs:
             reasons.append("its filters are outputs of the network")
-        if layer in names and isinstance(layer, (Convolution, nn.Linear, nn.PReLU, *_NORMS)):
+        if layer in names and isinstance(layer, (Convolution, nn.Linear, nn.PReLU, *NORMS)):
             if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
                 continue
             found.append((names[layer], side, pairs))
             if isinstance(layer, Convolution) and layer.groups > 1 and not is_depthwise(layer):
                 width = (layer.out_channels if side == OUT else layer.in_channels) // layer.groups
-                if not atoms.join(pairs, lambda index, width=width: index % width, layer.groups):
+                if not atoms.join(pairs, width.__rmod__, layer.groups):
                     reasons.append(f"they are a part of what the grouped convolution {names[layer]} takes")
                 if layer.transposed:
                     reasons.append(f"{names[layer]} is transposed and grouped")

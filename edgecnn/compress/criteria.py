@@ -6,15 +6,19 @@ go first. Where gradients were taken (`with_gradients`), they are the weights' o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from edgecnn.compress import CRITERIA
-from edgecnn.compress.channels import OUT, Convolution
+from edgecnn.compress.channels import NORMS, OUT, Convolution
 from edgecnn.compress.units import Unit
 from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization, ready
+from edgecnn.samples import Samples
 
 Criterion = Callable[[torch.Tensor], torch.Tensor]
 
@@ -29,6 +33,62 @@ def l2(weight: torch.Tensor) -> torch.Tensor:
     return torch.sqrt(torch.sum(weight.flatten(1).square(), dim=1))
 
 
+def geometric_median(weight: torch.Tensor) -> torch.Tensor:
+    """Return each filter's distance to all others: [out, ...] → [out] (He et al. 2019, arXiv:1811.00250)."""
+    rows = weight.flatten(1)
+    return torch.cdist(rows, rows).sum(1)
+
+
+def bn_scale(weight: torch.Tensor) -> torch.Tensor:
+    """Return the size of each channel's scale in a batch norm: [out] → [out] (Liu et al. 2017, arXiv:1708.06519)."""
+    return weight.abs()
+
+
+def taylor(weight: torch.Tensor) -> torch.Tensor:
+    """Return the loss that taking out each filter would cost by its gradients, squared: [out, ...] → [out].
+
+    The sum over a filter of (g w)², of Molchanov et al. 2019, arXiv:1906.10771, equation 8.
+
+    Raises:
+        EdgecnnError: no gradients were taken.
+    """
+    if weight.grad is None:
+        raise EdgecnnError("criterion taylor needs gradients: take them over samples with `with_gradients` first")
+    return (weight * weight.grad).flatten(1).square().sum(1)
+
+
+#: Criteria of a norm's weights [channels], where the others score convolutions and linear layers.
+_OF_NORMS: tuple[Criterion, ...] = (bn_scale,)
+
+
+def with_gradients(
+    module: nn.Module, samples: Samples, normalization: Normalization | None, *, batch_size: int = 64
+) -> nn.Module:
+    """Return a copy of *module* whose weights bear gradients of the loss over labelled *samples*.
+
+    `weight.grad` is the root mean square over the batches, which (g w)² asks for.
+
+    Raises:
+        EdgecnnError: samples without labels.
+    """
+    if samples.labels is None:
+        raise EdgecnnError("gradients need labelled samples")
+    copied = copy.deepcopy(module).eval().requires_grad_(True)
+    squares = {name: torch.zeros_like(parameter) for name, parameter in copied.named_parameters()}
+    batches = 0
+    for batch in samples.batched(batch_size):
+        x, y = torch.from_numpy(ready(batch.x, normalization)), torch.from_numpy(batch.y)
+        batches += 1
+        copied.zero_grad()
+        torch.autograd.backward(functional.cross_entropy(copied(x), y))
+        for name, parameter in copied.named_parameters():
+            if parameter.grad is not None:
+                squares[name] += parameter.grad.square()
+    for name, parameter in copied.named_parameters():
+        parameter.grad = torch.sqrt(squares[name] / batches)
+    return copied
+
+
 def scores_of(module: nn.Module, unit: Unit, criterion: str | Criterion) -> torch.Tensor:
     """Return the score of each atom of *unit* [atoms]: the mean over its layers, each layer's own mean being 1.
 
@@ -37,19 +97,26 @@ def scores_of(module: nn.Module, unit: Unit, criterion: str | Criterion) -> torc
     """
     name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "criterion")
     function: Criterion = CRITERIA.load(criterion) if isinstance(criterion, str) else criterion
+    scored = NORMS if function in _OF_NORMS else (Convolution, nn.Linear)
     scores = []
     for part in unit.slices:
         layer = module.get_submodule(part.layer)
-        if part.side == OUT and isinstance(layer, (Convolution, nn.Linear)):
+        if part.side == OUT and isinstance(layer, scored) and layer.weight is not None:
             score = _scored(function, name, part.layer, layer)
             share = torch.stack([score[list(atom)].sum() for atom in part.indices])
             scores.append(share / share.mean().clamp_min(1e-12))
+    if not scores:
+        raise EdgecnnError(f"criterion {name} scores batch norms, and {unit.name} has none; take another one, l2 say")
     return torch.stack(scores).mean(0)
 
 
 def _scored(function: Criterion, name: str, layer: str, module: nn.Module) -> torch.Tensor:
     weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    rows = weight.detach().transpose(0, 1) if getattr(module, "transposed", False) else weight.detach()
+    rows = weight.detach()
+    rows.grad = weight.grad
+    if getattr(module, "transposed", False):
+        rows, gradient = rows.transpose(0, 1), rows.grad
+        rows.grad = None if gradient is None else gradient.transpose(0, 1)
     score = function(rows)
     if not isinstance(score, torch.Tensor) or score.shape != (len(rows),):
         given = list(score.shape) if isinstance(score, torch.Tensor) else type(score).__name__

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from edgecnn.compress.channels import without, zeroed
-from edgecnn.compress.criteria import Criterion, scores_of
-from edgecnn.compress.units import FILTERS, Unit, Units, find_units, merged, removed_by
+from edgecnn.compress.criteria import Criterion as Criterion
+from edgecnn.compress.criteria import scores_of
+from edgecnn.compress.layers import find_links, take_out, taken_out
+from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, filter_units, find_units, merged, removed_by
 from edgecnn.errors import EdgecnnError, require
 
 
@@ -86,8 +89,35 @@ def cut(
         EdgecnnError: a ratio outside [0, 1], a unit there is not, or one that cannot go.
     """
     units = units or find_units(module, input_shape)
-    chosen = _chosen(module, units, cuts, criterion, round_to, scores or {})
-    return Cut(without(module, merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())))
+    shares = {name: ratio for name, ratio in cuts.items() if ratio != 1}
+    chosen = _chosen(module, units, shares, criterion, round_to, scores or {})
+    shorter, removed = _without_layers(module, input_shape, [units.find(n, LAYER) for n in cuts if n not in shares])
+    if removed and chosen:
+        # What the filters meet further on is another layer now; the filters themselves are the same.
+        units = Units(filter_units(shorter, input_shape), ())
+    parts = [removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items()]
+    return Cut(without(shorter, merged(parts)).eval(), removed)
+
+
+def _without_layers(
+    module: nn.Module, input_shape: tuple[int, ...], layers: Iterable[Unit]
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return a copy of *module* without whole *layers*, and the names of all that went with them."""
+    removed: list[str] = []
+    for unit in reversed(list(layers)):
+        if any(unit.name.startswith(f"{name}.") for name in removed):
+            continue  # its block went
+        if len(unit.members) == 1:
+            gone: tuple[str, ...] = unit.members
+            module = copy.deepcopy(module)
+            take_out(module, gone)
+        else:
+            link = find_links(module, input_shape).get(unit.name)
+            if link is None:
+                raise EdgecnnError(f"{unit.name} cannot go together with the other layers that go; cut it alone")
+            module, gone = taken_out(module, link), link.gone
+        removed += gone
+    return module, tuple(removed)
 
 
 def masked(
@@ -109,7 +139,8 @@ def masked(
     units = units or find_units(module, input_shape)
     name = unit if isinstance(unit, str) else unit.name
     chosen = _chosen(module, units, {name: ratio}, criterion, round_to, scores or {})
-    return zeroed(module, merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items()))
+    removed = merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())
+    return zeroed(module, removed).eval()
 
 
 def _chosen(

@@ -11,23 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from edgecnn.compress.prune import Criterion, size_of
+from edgecnn.compress.criteria import Criterion
+from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, decide, prices
 from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
+from edgecnn.compress.units import LAYER, Fixed, find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
-
-if TYPE_CHECKING:
-    from edgecnn.compress.units import Fixed
 
 GAINS = ("bytes", "macs")
 
@@ -186,9 +185,6 @@ def sensitivity(
     Raises:
         EdgecnnError: a network that cannot be traced, or has nothing to cut; samples it cannot be judged by.
     """
-    from edgecnn.compress.prune import cut
-    from edgecnn.compress.units import LAYER, find_units
-
     found = find_units(module, input_shape)
     cuts = [
         (unit, ratio) for unit in found.units for ratio in sorted(config.ratios) if (ratio == 1) == (unit.kind == LAYER)
@@ -201,7 +197,14 @@ def sensitivity(
     def candidates() -> Iterator[Candidate]:
         for done, (unit, ratio) in enumerate(cuts):
             progress("cutting each layer alone", done, len(cuts))
-            smaller = cut(module, input_shape, {unit.name: ratio}, criterion=config.criterion, round_to=config.round_to)
+            smaller = cut(
+                module,
+                input_shape,
+                {unit.name: ratio},
+                criterion=config.criterion,
+                round_to=config.round_to,
+                units=found,
+            )
             yield Candidate(unit.name, unit.kind, ratio, smaller.module)
 
     return judge(module, input_shape, candidates(), samples, config, normalization, progress, found.fixed)

@@ -10,7 +10,18 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from edgecnn.compress.channels import OUT, Convolution, Removed, Slice, find_groups, without, zeroed
+from edgecnn.compress.channels import (
+    OUT,
+    Convolution,
+    Group,
+    Removed,
+    Slice,
+    find_groups,
+    runs_of,
+    without,
+    zeroed,
+)
+from edgecnn.compress.layers import Link, find_blocks, links_of, taken_out
 from edgecnn.errors import EdgecnnError, unknown_name
 
 FILTERS, LAYER = "filters", "layer"
@@ -45,7 +56,8 @@ class Units:
     """All that can go, in the order in which it runs, and what must stay."""
 
     units: tuple[Unit, ...]
-    fixed: tuple[Fixed, ...]
+    fixed: tuple[Fixed, ...]  # whose filters must stay
+    whole: tuple[Fixed, ...] = ()  # that cannot go whole
 
     def of_kind(self, kind: str) -> dict[str, Unit]:
         """Return the units of one kind by name."""
@@ -61,7 +73,7 @@ class Units:
         if name in units:
             return units[name]
         what = "filters" if kind == FILTERS else "layer as a whole"
-        for fixed in self.fixed:
+        for fixed in self.fixed if kind == FILTERS else self.whole:
             if fixed.name == name:
                 raise EdgecnnError(f"{name}: its {what} cannot go: {fixed.reason}")
         for unit in units.values():
@@ -69,7 +81,7 @@ class Units:
                 raise EdgecnnError(f"{name}: its filters go with those of {unit.name}; name that one")
         if any(unit.name == name for unit in self.units):
             raise EdgecnnError(f"{name}: its {what} cannot go")
-        raise unknown_name("unit", name, units)
+        raise unknown_name("unit", name, dict.fromkeys(unit.name for unit in self.units))
 
 
 def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
@@ -84,13 +96,43 @@ def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
     Raises:
         EdgecnnError: the network cannot be traced; where the reason is a branch on values, its file and line.
     """
-    # In double precision a wrong wiring cannot hide behind rounding.
-    work = copy.deepcopy(module).double().eval().requires_grad_(True)
-    example = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    layers = dict(work.named_modules())
+    work, example = _double(module, input_shape)
+    groups = find_groups(work, example)
+    filters, fixed = _filter_units(work, example, groups)
+    runs = runs_of(work, example)
+    links, reasons = links_of(work, runs, groups)
+    whole = [Unit(name, LAYER, 1, (name,)) for name in find_blocks(work, runs)]
+    shapes = copy.deepcopy(work).to("meta")
+    for name, link in links.items():
+        if not _runs(shapes, link, example.to("meta")):
+            reasons[name] = "the network does not run without it"
+            continue
+        members = (*link.gone, link.following.layer, *((link.following_norm,) if link.following_norm else ()))
+        whole.append(Unit(name, LAYER, 1, members))
+    order = {name: index for index, name in enumerate(runs)}
+    units = sorted((*filters, *whole), key=lambda unit: order[unit.name])
+    return Units(tuple(units), fixed, tuple(Fixed(name, reason) for name, reason in reasons.items()))
+
+
+def _runs(module: nn.Module, link: Link, example: torch.Tensor) -> bool:
+    """Return whether the network, of which the shapes are enough, runs without a layer of a chain."""
+    with torch.no_grad(), torch.device("meta"):
+        try:
+            taken_out(module, link)(example)
+        except Exception:
+            # Layers that do not fit each other fail in whatever way the network's own code does.
+            return False
+    return True
+
+
+def _filter_units(
+    module: nn.Module, example: torch.Tensor, groups: Iterable[Group]
+) -> tuple[tuple[Unit, ...], tuple[Fixed, ...]]:
+    """Return the units of filters, and the layers whose filters must stay."""
+    layers = dict(module.named_modules())
     units: list[Unit] = []
     reasons: dict[str, str] = {}
-    for group in find_groups(work, example):
+    for group in groups:
         weighted = [part for part in group.slices if part.side == OUT and _has_filters(layers[part.layer])]
         reason = group.reason or (
             "they cannot go one by one" if len(group.slices[0].indices) < 2 and _width(weighted[0]) > 1 else None
@@ -101,14 +143,30 @@ def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
             continue
         members = tuple(dict.fromkeys(part.layer for part in group.slices))
         units.append(Unit(group.root, FILTERS, _width(_slice_of(group.root, group.slices)), members, group.slices))
-    lost = _lost_track(work, example, units)
+    lost = _lost_track(module, example, units)
     for unit in lost:
         names = [part.layer for part in unit.slices if part.side == OUT and _has_filters(layers[part.layer])]
         reasons |= dict.fromkeys(names, "torch-pruning loses track of its filters further on")
     kept = tuple(unit for unit in units if unit not in lost)
     prunable = {part.layer for unit in kept for part in unit.slices if part.side == OUT}
     fixed = tuple(Fixed(name, reason) for name, reason in reasons.items() if name not in prunable)
-    return Units(kept, fixed)
+    return kept, fixed
+
+
+def filter_units(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Unit, ...]:
+    """Return the units of filters alone, in the order in which they run.
+
+    Raises:
+        EdgecnnError: the network cannot be traced.
+    """
+    work, example = _double(module, input_shape)
+    return _filter_units(work, example, find_groups(work, example))[0]
+
+
+def _double(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module, torch.Tensor]:
+    """Return a copy of *module* and an input [1, ...] in double precision, where no wrong wiring passes as rounding."""
+    example = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return copy.deepcopy(module).double().eval().requires_grad_(True), example
 
 
 def removed_by(unit: Unit, atoms: Iterable[int]) -> dict[tuple[str, str], set[int]]:

@@ -17,8 +17,8 @@ _NO_ALARM = 0.99  # the share of the samples it is trained on that raise no alar
 class Autoencoders(nn.Module):
     """One autoencoder a class; a class scores by minus the mean squared error that its autoencoder leaves.
 
-    A class without an autoencoder stands for an alarm: its error is a fixed one, learned, which the samples of the
-    others seldom exceed.
+    Where there is a single autoencoder, that of the first class, the others stand for an alarm: their error is a fixed
+    one, learned, which samples of the first class seldom exceed.
     """
 
     def __init__(
@@ -26,17 +26,21 @@ class Autoencoders(nn.Module):
     ) -> None:
         super().__init__()
         self.autoencoders = nn.ModuleList(autoencoders)
-        self.alarm = nn.Parameter(torch.ones(max(0, classes - len(autoencoders))))
+        has_autoencoder = (torch.arange(classes) < len(autoencoders)).float()
+        self.register_buffer("has_autoencoder", has_autoencoder, persistent=False)
+        self.has_autoencoder: torch.Tensor
+        self.alarm = nn.Parameter(torch.ones(int(not has_autoencoder.all())))
         self.sharpness = sharpness  # score for a unit of error
         self.discrimination = discrimination  # weight of the cross entropy beside the error
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map samples [N, ...] to scores [N, classes]."""
         x = x.flatten(1)
-        errors = [(x - autoencoder(x)).square().mean(1, keepdim=True) for autoencoder in self.autoencoders]
+        reconstructed = torch.cat([autoencoder(x) for autoencoder in self.autoencoders], 1)
+        errors = (reconstructed.reshape(x.shape[0], -1, x.shape[1]) - x[:, None]).square().mean(2)
         if len(self.alarm):
-            errors.append(self.alarm.expand(x.shape[0], -1))
-        return torch.cat(errors, 1) * -self.sharpness
+            errors = errors * self.has_autoencoder + self.alarm * (1 - self.has_autoencoder)
+        return -self.sharpness * errors
 
     def loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return what training makes small, of scores [N, classes] and labels [N].
@@ -80,6 +84,12 @@ class DigitAutoencoders(Autoencoders):
             sharpness=300.0,
             discrimination=0.03,
         )
+        # Drawn as He et al. 2015 (arXiv:1502.01852) do: with torch's own, narrower draw, what enters so deep an
+        # hourglass has faded before it comes out, and the training stays at the mean of all digits.
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
 
 class FraudAutoencoder(Autoencoders):

@@ -1,0 +1,143 @@
+"""How much faster `edgecnn sensitivity` is than the loop anybody would write, and whether it ranks the same.
+
+    python benchmarks/sensitivity_speed.py MODEL [--weights FILE] [--ratio 0.5,1.0] [--threads N]
+
+The loop: cut a layer, run the whole network on all samples, next layer. Both sides cut by the same function and judge
+by the same samples, the tenth of CIFAR-10's training images that is held out; the loop runs whole passes in batches
+of 256. The result goes to benchmarks/tables/layer-optimization/sensitivity_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgecnn.compress.prune import cut
+from edgecnn.compress.ranking import prices, spearman
+from edgecnn.compress.sensitivity import Row, Sensitivity, SensitivityConfig, costs_of, sensitivity
+from edgecnn.compress.units import LAYER, find_units
+from edgecnn.datasets import open_dataset
+from edgecnn.nets.network import Network, build
+from edgecnn.normalization import Normalization, ready
+from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
+from edgecnn.samples import Samples
+
+BATCH = 256
+RESULT = Path(__file__).parent / "tables" / "layer-optimization" / "sensitivity_speed.json"
+
+
+def whole_pass(module: torch.nn.Module, samples: Samples, normalization: Normalization | None) -> tuple[float, float]:
+    """Return the accuracy and the mean probability of the right class."""
+    correct, confidence = 0, 0.0
+    with torch.no_grad():
+        for batch in samples.batched(BATCH):
+            scores = module(torch.from_numpy(np.ascontiguousarray(ready(batch.x, normalization))))
+            labels = torch.from_numpy(batch.y)
+            correct += int((scores.argmax(1) == labels).sum())
+            confidence += float(scores.double().softmax(1).gather(1, labels[:, None]).sum())
+    return correct / len(samples), confidence / len(samples)
+
+
+def loop(
+    network: Network, shape: tuple[int, ...], samples: Samples, normalization: Normalization | None, ratios: list[float]
+) -> tuple[tuple[float, float], list[dict[str, object]]]:
+    """Judge every cut by whole passes over all samples."""
+    original, costs = whole_pass(network.module, samples, normalization), costs_of(network.module, shape)
+    rows: list[dict[str, object]] = []
+    found = find_units(network.module, shape)
+    for unit in found.units:
+        for ratio in sorted(ratios):
+            if (ratio == 1) == (unit.kind == LAYER):
+                smaller = cut(network.module, shape, {unit.name: ratio}, units=found).module
+                saved = costs - costs_of(smaller, shape)
+                accuracy, confidence = whole_pass(smaller, samples, normalization)
+                rows.append(
+                    {
+                        "unit": unit.name,
+                        "ratio": ratio,
+                        "accuracy": accuracy,
+                        "harm": original[1] - confidence,
+                        "bytes_saved": saved.size_bytes,
+                    }
+                )
+                print(f"{unit.name} {ratio:g}: {accuracy:.4f}", file=sys.stderr, flush=True)
+    return original, rows
+
+
+def ranks_alike(fast: Sensitivity, rows: list[dict[str, object]], original: float, n: int) -> dict[str, float]:
+    """Return the Spearman correlations of the fast ranking with those of all samples."""
+    assert [(row.unit, row.ratio) for row in fast.rows] == [(row["unit"], row["ratio"]) for row in rows]
+    gains = np.array([row["bytes_saved"] for row in rows], dtype=np.float64)
+    mine = np.array([fast.price(row) for row in fast.rows])
+    harm = np.array([row["harm"] for row in rows])
+    lost = np.array([original - float(str(row["accuracy"])) for row in rows])
+
+    def accuracy(row: Row) -> float:
+        assert row.accuracy_lost is not None
+        return row.accuracy_lost.mean
+
+    return {
+        "ranking": spearman(mine, prices(harm, gains, n)),
+        "ranking_by_accuracy": spearman(mine, prices(lost, gains, n)),
+        "accuracy_lost": spearman(np.array([accuracy(row) for row in fast.rows]), lost),
+    }
+
+
+def main() -> None:
+    """Run both and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--weights")
+    parser.add_argument("--ratio", default="0.5,1.0")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--samples", type=int, help="fewer than all, to try the script")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    ratios = [float(ratio) for ratio in given.ratio.split(",")]
+    data = open_dataset("cifar10")
+    network = build(given.model, weights=given.weights)
+    normalization = network.normalization or data.normalization
+    samples = data.training.split(VALIDATION_SHARE)[1].take(given.samples)
+    config = SensitivityConfig(tuple(ratios))
+    whole_pass(network.module, samples.take(BATCH), normalization)  # what runs first pays for what both need
+
+    begin = time.perf_counter()
+    fast = sensitivity(network.module, data.shape, samples, config, normalization)
+    fast_s = time.perf_counter() - begin
+    begin = time.perf_counter()
+    original, rows = loop(network, data.shape, samples, normalization, ratios)
+    loop_s = time.perf_counter() - begin
+
+    alike = ranks_alike(fast, rows, original[0], len(samples))
+    judged = sum(row.n for row in fast.rows) / len(samples) / len(rows)
+    print(f"{len(rows)} cuts: {fast_s:.1f} s, the loop {loop_s:.1f} s: {loop_s / fast_s:.2f}x (at least 4)")
+    print(f"Spearman correlation of the rankings {alike['ranking']:.4f} (at least 0.95), {json.dumps(alike)}")
+    print(f"{100 * judged:.1f} % of all samples judged")
+    document = {
+        "network": network.name,
+        "samples": len(samples),
+        "cuts": len(rows),
+        "threads": given.threads,
+        "seconds": {"sensitivity": fast_s, "loop": loop_s},
+        "ratio": loop_s / fast_s,
+        "spearman": alike,
+        "share_of_samples": judged,
+        "original_accuracy": original[0],
+        "loop": rows,
+        "sensitivity": fast.to_json(),
+        "machine": platform.processor() or platform.machine(),
+    }
+    if given.samples is None:
+        RESULT.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

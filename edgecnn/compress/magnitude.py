@@ -1,0 +1,108 @@
+"""Unstructured magnitude pruning: single weights become 0, the shapes stay, and dense files do not shrink by it."""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgecnn.compress.channels import Convolution
+from edgecnn.errors import EdgecnnError
+
+Masks = Mapping[str, torch.Tensor]  # weight → True where it is kept
+
+
+def magnitude_masks(module: nn.Module, sparsity: float) -> dict[str, torch.Tensor]:
+    """Return which weights to keep: those of the greatest size in all convolutions and linear layers together.
+
+    Biases and norms are never touched. A weight that is 0 already goes first, so that masks for a greater sparsity
+    lie within those for a lesser one.
+
+    Args:
+        module: a network.
+        sparsity: the share of zeros, in [0, 1).
+
+    Raises:
+        EdgecnnError: a sparsity outside [0, 1), or weights that are NaN.
+    """
+    if not 0 <= sparsity < 1:
+        raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {sparsity:g}")
+    weights = _weights(module)
+    sizes = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
+    if torch.isnan(sizes).any():
+        raise EdgecnnError("the network has weights that are NaN, which have no magnitude")
+    kept = torch.ones_like(sizes, dtype=torch.bool)
+    kept[sizes.argsort(stable=True)[: int(sparsity * len(sizes) + 1e-9)]] = False
+    parts = torch.split(kept, [weight.numel() for weight in weights.values()])
+    return {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
+
+
+def sparsify(module: nn.Module, sparsity: float) -> nn.Module:
+    """Return a copy of *module* with that share of its weights 0, those of the least size (global L1).
+
+    Raises:
+        EdgecnnError: as `magnitude_masks`.
+    """
+    sparse = copy.deepcopy(module)
+    apply_masks(sparse, magnitude_masks(sparse, sparsity))
+    return sparse
+
+
+def sparsify_step_by_step(
+    module: nn.Module, sparsity: float, steps: int, tune: Callable[[nn.Module], nn.Module]
+) -> nn.Module:
+    """Return *module* sparsified in *steps*, fine-tuned by *tune* after each; what went stays 0.
+
+    The sparsity rises by the cubic schedule of Zhu and Gupta 2017, arXiv:1710.01878, fast at first and slowly at the
+    end. *tune* may move zeros; they are set back behind it.
+
+    Raises:
+        EdgecnnError: a sparsity outside [0, 1), or fewer than one step.
+    """
+    if steps < 1:
+        raise EdgecnnError(f"a sparsity is reached in 1 step or more, not {steps}")
+    for step in range(1, steps + 1):
+        masks = magnitude_masks(module, sparsity * (1 - (1 - step / steps) ** 3))
+        masked = copy.deepcopy(module)
+        apply_masks(masked, masks)
+        module = tune(masked)
+        apply_masks(module, masks)
+    return module
+
+
+def apply_masks(module: nn.Module, masks: Masks) -> None:
+    """Set the weights of *module* that *masks* do not keep to 0."""
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameter = module.get_parameter(name)
+            parameter.mul_(mask.to(parameter.device))
+
+
+def sparsity_of(module: nn.Module) -> float:
+    """Return the share of zeros among the weights of all convolutions and linear layers."""
+    weights = _weights(module).values()
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
+
+
+def zip_size_bytes(path: Path) -> int:
+    """Return the size of a file compressed by zip (deflate, level 9): what zeros save where files are compressed."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.write(path, path.name)
+    return packed.tell()
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    found = {
+        f"{name}.weight" if name else "weight": layer.weight
+        for name, layer in module.named_modules()
+        if isinstance(layer, (Convolution, nn.Linear))
+    }
+    if not found:
+        raise EdgecnnError("the network has no convolution and no linear layer to make sparse")
+    return found

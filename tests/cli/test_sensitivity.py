@@ -1,0 +1,64 @@
+"""`edgecnn sensitivity` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgecnn.cli.sensitivity import command
+from edgecnn.errors import EdgecnnError
+
+ARGUMENTS = ["edgecnn:digits-cnn", "--data", "digits", "--ratio", "0.25,0.5"]
+
+
+def test_writes_the_table_the_plot_and_the_json(tmp_path: Path) -> None:
+    """One row a cut, in all three files and on standard output, judged on the tenth of the training part."""
+    run = CliRunner().invoke(command, [*ARGUMENTS, "--json", "-o", str(tmp_path / "out")], catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    document = json.loads(run.stdout)
+    assert document == json.loads((tmp_path / "out" / "sensitivity.json").read_text())
+    rows = document["rows"]
+    assert [(row["unit"], row["ratio"]) for row in rows][:2] == [("features.0", 0.25), ("features.0", 0.5)]
+    assert sorted(row["rank"] for row in rows) == list(range(1, len(rows) + 1))
+    assert all(row["params_saved"] > 0 and row["macs_saved"] > 0 for row in rows)
+    assert all(row["bytes_saved"] >= 4 * row["params_saved"] for row in rows)
+    assert all(row["accuracy"]["low"] <= row["accuracy"]["top1"] <= row["accuracy"]["high"] for row in rows)
+    assert document["n"] == 126
+    table = (tmp_path / "out" / "sensitivity.md").read_text()
+    assert table.count("| features.") == len(rows)
+    assert "- classifier stays: " in table
+    assert (tmp_path / "out" / "sensitivity.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder nothing is written; the cheapest cut stands first."""
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(command, [*ARGUMENTS, "--per", "macs"], catch_exceptions=False)
+    assert run.exit_code == 0
+    assert not list(tmp_path.iterdir())
+    assert "for the MACs saved" in run.stdout
+    assert "features.4" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--ratio", "half"], "'half' is not understood"),
+        (["--ratio", "2"], "above 0 and at most 1"),
+        (["--agreement", "2"], "agreement is above 0"),
+        (["--criterion", "l9"], "unknown criterion 'l9'"),
+    ],
+)
+def test_bad_input_is_one_line(given: list[str], told: str) -> None:
+    """What was given wrong is said, with what is right."""
+    with pytest.raises(EdgecnnError, match=told):
+        CliRunner().invoke(command, [*ARGUMENTS, *given], catch_exceptions=False)
+
+
+def test_data_are_needed() -> None:
+    """Without data there is nothing to judge by."""
+    with pytest.raises(EdgecnnError, match="give --data"):
+        CliRunner().invoke(command, ARGUMENTS[:1], catch_exceptions=False)
