@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.files import write_whole
 from edgecnn.host import HostFacts, read_host
-from edgecnn.shipped import BYTES, find_shipped, read_toml, shipped_files
+from edgecnn.shipped import BYTES, find_shipped, read_toml, shipped, shipped_files, user_folder
 from edgecnn.units import format_bytes
 
 KINDS = ("linux", "android", "mcu", "macos", "windows")
@@ -60,6 +62,55 @@ class RuntimeCost:
     flash: int | None = field(default=None, metadata=BYTES)
 
 
+#: Kinds of operators whose efficiency differs by an order of magnitude, each with the coarser kind whose cost stands
+#: for it where a fit does not tell them apart: published figures are too few to.
+COARSER_KINDS = {
+    "conv": "conv",
+    "grouped": "conv",
+    "pointwise": "pointwise",
+    "depthwise": "depthwise",
+    "linear": "linear",
+    "max_pooling": "other",
+    "average_pooling": "other",
+    "mean": "other",
+    "elementwise": "other",
+    "broadcast": "other",
+    "sigmoid": "other",
+    "hard_swish": "other",
+    "padding": "other",
+    "concatenation": "other",
+    "copy": "other",
+    "other": "other",
+}
+LATENCY_KINDS = tuple(COARSER_KINDS)
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """What operators of one kind cost: the sum of these times their multiply-adds, bytes moved and number."""
+
+    ns_per_mac: float = 0.0  # channels rounded up to what kernels compute at once
+    ns_per_byte: float = 0.0  # of activations and weights
+    ns_per_operator: float = 0.0
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Coefficients of the latency with one runtime, precision and number of threads, and how far to trust them."""
+
+    runtime: str
+    precision: str  # of the operators: "fp32", "w8a8" (integers throughout), "w8" (integer weights alone)
+    threads: int
+    costs: Mapping[str, OperatorCost]  # some of LATENCY_KINDS, the coarser ones at least → cost
+    low: float  # the band: truth / estimate lies between low and high ...
+    high: float
+    coverage: float  # ... for this share of networks that the fit never saw
+    networks: int  # that the coefficients were fitted to
+    source: str
+    input_block: int = 1  # channels that its kernels compute at once
+    output_block: int = 8
+
+
 @dataclass(frozen=True)
 class Variant:
     """What differs in one variant of a device: the size of its RAM, say."""
@@ -90,6 +141,7 @@ class DeviceProfile:
     idle_w: float | None = None
     load_w: float | None = None
     memcpy_mb_s: float | None = None
+    latency: tuple[LatencyModel, ...] = ()  # each bears its own source
     default_variant: str | None = None
     variants: Mapping[str, Variant] = field(default_factory=dict)
     variant: str | None = None
@@ -146,6 +198,7 @@ class DeviceProfile:
             },
             "unsupported_operators": list(self.unsupported_operators),
             **{key: getattr(self, key) for key in ("thermal", "governor", "idle_w", "load_w", "memcpy_mb_s")},
+            "latency": [asdict(model) for model in self.latency],
             "sources": dict(self.sources),
         }
 
@@ -225,17 +278,42 @@ def _host_profile(host: HostFacts) -> DeviceProfile:
     """Return what is known of this machine; what the runtimes add is taken from the x86-64 profile, where measured."""
     measured = load_device("x86-avx2")
     runtime_sources = {key: text for key, text in measured.sources.items() if key.startswith("runtimes.")}
+    profile = profile_of(host, HOST)
+    return replace(profile, sources={**profile.sources, **runtime_sources}, runtimes=measured.runtimes)
+
+
+def profile_of(host: HostFacts, name: str) -> DeviceProfile:
+    """Return the profile of a machine as it tells of itself."""
     memory = () if host.ram_bytes is None else (MemoryRegion("ram", host.ram_bytes, host.ram_used_bytes),)
     return DeviceProfile(
-        name=HOST,
+        name=name,
         title=host.title,
         kind=host.system if host.system in KINDS else "linux",
         arch=host.arch,
-        sources={**host.sources, **runtime_sources},
+        sources=dict(host.sources),
         soc=host.cpu,
         cores=tuple(Core(*core) for core in host.cores),
         features=host.features,
         memory=memory,
-        runtimes=measured.runtimes,
         governor=host.governor,
     )
+
+
+def add_device(path: Path) -> Path:
+    """Check the profile in the TOML file *path*, copy it into the user's folder, and return where it is now.
+
+    Its name is the file's: `my-pi.toml` is the device `my-pi`. A file of the user's own by that name is replaced.
+
+    Raises:
+        EdgecnnError: no such file, a broken one, or a name that a shipped device or `host` has.
+    """
+    if path.suffix != ".toml" or not path.is_file():
+        raise EdgecnnError(f"no device file at '{path}'; edgecnn devices probe writes one: NAME.toml")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
+        raise EdgecnnError(f"'{path.stem}' is no name for a device: letters, digits, '.', '_' and '-' make one")
+    if path.stem == HOST or (shipped("devices") / path.name).is_file():
+        raise EdgecnnError(f"'{path.stem}' is a device of the catalogue; give {path} another name")
+    load_device(str(path))
+    added = user_folder("devices") / path.name
+    write_whole(added, path.read_bytes())
+    return added

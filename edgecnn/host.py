@@ -77,10 +77,27 @@ class HostFacts:
     sources: dict[str, str] = field(default_factory=dict)
 
 
-def read_host(root: Path = Path("/")) -> HostFacts:
-    """Return the facts of the machine whose file system begins at *root*."""
-    system = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
-    if not (root / "proc/cpuinfo").is_file():
+#: What `read_host` reads, as patterns of the shell: what has to be brought here of another machine.
+FILES = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/device-tree/model",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq",
+    "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory.current",
+    "/sys/fs/cgroup/memory.stat",
+)
+
+
+def read_host(root: Path = Path("/"), arch: str | None = None) -> HostFacts:
+    """Return the facts of the machine whose file system begins at *root*; *arch* is its own, where it is another one.
+
+    Another machine is a Linux.
+    """
+    system = "linux" if arch else {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
+    machine = arch or platform.machine()
+    if arch is None and not (root / "proc/cpuinfo").is_file():
         return _portable_facts(system)
     processors, common = _cpuinfo(_text(root / "proc/cpuinfo"))
     sources = {"arch": "uname -m"}
@@ -88,11 +105,12 @@ def read_host(root: Path = Path("/")) -> HostFacts:
     cpu = board or (processors[0].get("model name") if processors else None)
     if cpu:
         sources["soc"] = "/proc/device-tree/model" if _text(root / "proc/device-tree/model") else "/proc/cpuinfo"
-    cores = _cores(root, processors)
+    cores = _cores(root, processors, machine)
     if cores:
         has_cpufreq = (root / "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").is_file()
         clock = "maximum clock from /sys/devices/system/cpu" if has_cpufreq else "clock as /proc/cpuinfo gives it now"
-        sources["cores"] = f"/proc/cpuinfo; {clock}"
+        known = any(mhz is not None for _, _, mhz in cores)
+        sources["cores"] = f"/proc/cpuinfo; {clock}" if known else "/proc/cpuinfo"
     features = _features(processors)
     if features:
         sources["features"] = "/proc/cpuinfo"
@@ -105,7 +123,7 @@ def read_host(root: Path = Path("/")) -> HostFacts:
     return HostFacts(
         title="This machine",
         system=system,
-        arch=platform.machine(),
+        arch=machine,
         cpu=cpu,
         cores=cores,
         features=features,
@@ -157,11 +175,11 @@ def _cpuinfo(text: str) -> tuple[list[dict[str, str]], dict[str, str]]:
     return processors, common
 
 
-def _cores(root: Path, processors: list[dict[str, str]]) -> tuple[tuple[str, int, float | None], ...]:
+def _cores(root: Path, processors: list[dict[str, str]], machine: str) -> tuple[tuple[str, int, float | None], ...]:
     """Return equal cores together, fastest first."""
     kinds: Counter[tuple[str, float | None]] = Counter()
     for values in processors:
-        name = ARM_PARTS.get(values.get("CPU part", "")) or values.get("model name") or platform.machine()
+        name = ARM_PARTS.get(values.get("CPU part", "")) or values.get("model name") or machine
         limit = _text(root / f"sys/devices/system/cpu/cpu{values['processor']}/cpufreq/cpuinfo_max_freq").strip()
         clock = round(int(limit) / 1000, 1) if limit.isdigit() else _current_mhz(values)
         kinds[name, clock] += 1

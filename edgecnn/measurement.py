@@ -14,6 +14,9 @@ from edgecnn.errors import EdgecnnError
 
 SCHEMA_VERSION = 1
 
+#: How a figure came to be: by a clock on the device itself, or by a board that counts instructions and has no clock.
+MEASURED, EMULATED = "measured", "emulated"
+
 #: A p99 of fewer values is one outlier, so there is none.
 _LEAST_FOR_P99 = 100
 
@@ -61,11 +64,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Run:
-    """One worker process, from its start to its end; durations in nanoseconds."""
+    """One worker process, from its start to its end; durations in nanoseconds, None where there is no clock."""
 
-    import_ns: int
-    load_ns: int
-    first_ns: int  # the first call
+    import_ns: int | None
+    load_ns: int | None
+    first_ns: int | None  # the first call
     warmup: int  # calls after the first that are not among the values
     loops: int  # calls that each value is the mean of
     values_ns: tuple[int, ...]  # of one call
@@ -73,6 +76,13 @@ class Run:
     finite: bool  # no NaN or infinity came out
     before: Mapping[str, Any] = field(default_factory=dict)  # how the machine fared: `runtimes.conditions.read_state`
     after: Mapping[str, Any] = field(default_factory=dict)
+    during: tuple[Mapping[str, Any], ...] = ()  # once a second
+    instructions: int | None = None  # of one call, the median; None where they are not counted
+
+    @property
+    def states(self) -> tuple[Mapping[str, Any], ...]:
+        """How the machine fared before, meanwhile and after."""
+        return (self.before, *self.during, self.after)
 
     @property
     def median_ns(self) -> float | None:
@@ -100,7 +110,8 @@ class Measurement:
     assumptions: tuple[str, ...] = ()  # what the file does not say and we took for true
     warnings: tuple[str, ...] = ()
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    method: str = "measured"
+    method: str = MEASURED
+    foretold_rss_bytes: int | None = None  # what `check_fit` says of the peak, from the file alone
 
     @property
     def values_ns(self) -> tuple[int, ...]:
@@ -130,12 +141,17 @@ class Measurement:
     @property
     def load_ns(self) -> float | None:
         """The median over the processes of what loading the file took, the runtime being imported."""
-        return percentile([run.load_ns for run in self.runs], 50)
+        return percentile([run.load_ns for run in self.runs if run.load_ns is not None], 50)
 
     @property
     def first_ns(self) -> float | None:
         """The median over the processes of the first call."""
-        return percentile([run.first_ns for run in self.runs], 50)
+        return percentile([run.first_ns for run in self.runs if run.first_ns is not None], 50)
+
+    @property
+    def instructions(self) -> float | None:
+        """The instructions of one call, the median of the processes; None where they are not counted."""
+        return percentile([run.instructions for run in self.runs if run.instructions is not None], 50)
 
     @property
     def peak_rss_bytes(self) -> int | None:
@@ -163,7 +179,9 @@ class Measurement:
             "throughput_per_s": self.throughput_per_s,
             "load_ns": self.load_ns,
             "first_ns": self.first_ns,
+            "instructions": self.instructions,
             "peak_rss_bytes": self.peak_rss_bytes,
+            "foretold_rss_bytes": self.foretold_rss_bytes,
             "size_bytes": self.size_bytes,
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
             "assumptions": list(self.assumptions),
@@ -180,7 +198,8 @@ class Measurement:
         runs = []
         for run in stored["runs"]:
             own = tuple(next(values) for _ in range(run["values_ns"]))
-            runs.append(Run(**{**run, "values_ns": own, "memory": Memory(**run["memory"])}))
+            during = tuple(run.get("during", ()))
+            runs.append(Run(**{**run, "values_ns": own, "during": during, "memory": Memory(**run["memory"])}))
         accuracy = Accuracy.from_json(stored["accuracy"]) if stored["accuracy"] else None
         given = {"runs": tuple(runs), "accuracy": accuracy}
         lists = {key: tuple(stored[key]) for key in ("assumptions", "warnings")}

@@ -44,6 +44,18 @@ def format_bytes(size: float | None) -> str:
     return f"{size:.1f} {unit}" if abs(size) < 100 else f"{size:.0f} {unit}"
 
 
+def parse_share(text: str) -> float:
+    """Return the fraction that a percentage says: `5%` → 0.05, `0.5 %` → 0.005.
+
+    Raises:
+        EdgecnnError: the text is no percentage.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text, re.ASCII)
+    if match is None:
+        raise EdgecnnError(f"'{text}' is not a percentage; write it like 5%")
+    return float(match[1]) / 100
+
+
 def format_ns(duration_ns: float | None) -> str:
     """Return a duration given in nanoseconds with three significant digits: `1234567` → `1.23 ms`."""
     if duration_ns is None:

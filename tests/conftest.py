@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"{relative} of the shared folder is not there")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that a test measures goes into the history of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGECNN_HOME", raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

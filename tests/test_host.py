@@ -61,6 +61,7 @@ def test_an_old_kernel_names_the_board_in_cpuinfo(tmp_path: Path) -> None:
     host = read_host(board(tmp_path, {"proc/cpuinfo": content}))
     assert host.cpu == "Raspberry Pi 3 Model B Plus"
     assert host.cores == (("Cortex-A53", 1, None),)
+    assert host.sources["cores"] == "/proc/cpuinfo"  # and nothing about a clock that is not told
     assert host.ram_bytes is None
     assert "memory.ram" not in host.sources
 

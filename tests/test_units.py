@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.units import format_bytes, format_count, format_ns, format_share, parse_bytes
+from edgecnn.units import format_bytes, format_count, format_ns, format_share, parse_bytes, parse_share
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,19 @@ def test_a_formatted_duration_keeps_three_digits(duration_ns: int) -> None:
     number, unit = format_ns(duration_ns).split()
     scale = {"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}[unit]
     assert float(number) * scale == pytest.approx(duration_ns, rel=0.005)
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), (" 0.5 % ", 0.005), ("0%", 0.0), ("150%", 1.5)])
+def test_parse_share(text: str, share: float) -> None:
+    """Percentages are read with and without a space."""
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "5", "0.05", "%", "-5%", "nan%", "5%%", "٥%"])
+def test_what_is_no_percentage_is_refused(text: str) -> None:
+    """A number without its sign could be meant either way: it is refused with an example."""
+    with pytest.raises(EdgecnnError, match="5%"):
+        parse_share(text)
 
 
 def test_what_is_not_known_is_a_dash() -> None:

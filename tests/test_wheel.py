@@ -61,6 +61,13 @@ def test_devices_are_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert names == {"host", *(path.stem for path in (ROOT / "devices").glob("*.toml"))}
 
 
+def test_suites_are_in_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """The installed program finds the shipped suites by name, and asks for the files they leave to the user."""
+    asked = run(installed / "edgecnn", "bench", "--suite", "quick", folder=tmp_path)
+    assert asked.returncode == 2
+    assert "no files to measure" in asked.stderr
+
+
 def test_it_is_typed(installed: Path, tmp_path: Path) -> None:
     """The marker that tells type checkers of our annotations is in the wheel, and so is the licence."""
     ask = "import edgecnn, pathlib; print(pathlib.Path(edgecnn.__file__).with_name('py.typed').is_file())"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,14 +15,23 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
-from edgecnn.runtimes import runtime_class, runtime_for, worker_program
+from edgecnn.runtimes import packages_of, runtime_class, runtime_for, worker_program
 from edgecnn.runtimes.frames import Message, read_message, write_message
 from edgecnn.targets import Process, Target, open_target
+from edgecnn.units import format_bytes
 
 Pack = Sequence[npt.NDArray[Any]]
 
 #: How long one answer may take before the worker is given up.
 PATIENCE_S = 600.0
+
+
+class MissingRuntimeError(EdgecnnError):
+    """A target lacks a runtime, or what that needs."""
+
+
+class OutOfMemoryError(EdgecnnError):
+    """A target has less memory than a file needs."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Worker:
     process: Process
     file: str
     runtime: str
-    target: str
+    target: Target
 
     def send(self, message: Mapping[str, Any], arrays: Pack = ()) -> None:
         """Send *message* and *arrays*; that a worker is gone shows in the next `receive`."""
@@ -56,6 +66,7 @@ class Worker:
         try:
             message = read_message(self.process.stdout)
         except ValueError as error:
+            self.process.ending()  # where the connection was lost, this says so
             raise EdgecnnError(f"{self.file}: {self.runtime}'s worker cannot be understood: {error}") from None
         finally:
             watchdog.cancel()
@@ -68,6 +79,18 @@ class Worker:
         return message
 
     def _death(self, how: str) -> EdgecnnError:
+        if how == "signal 9, SIGKILL":
+            free = self.target.free_bytes
+            more = f" than the {format_bytes(free)} that were free" if free else ""
+            return OutOfMemoryError(
+                f"{self.file}: {self.runtime} was killed ({how}), as a system does when memory runs out: it needs more "
+                f"memory{more} on {self.target.name}"
+            )
+        if how == "signal 4, SIGILL":
+            return EdgecnnError(
+                f"{self.file}: this build of {self.runtime} uses instructions that {self.target.name} does not have "
+                f"({how}); install one for its processor"
+            )
         if how.startswith("signal"):
             return EdgecnnError(f"{self.file} crashed {self.runtime} ({how}); the file may be broken: export it again")
         return EdgecnnError(f"{self.file}: the worker of {self.runtime} ended before its answer ({how})")
@@ -75,10 +98,44 @@ class Worker:
     def _failure(self, step: str, text: str) -> EdgecnnError:
         text = " ".join(text.split())[:400]
         if step == "missing":
-            where = "" if self.target == "local" else f" on {self.target}"
-            install = runtime_class(self.runtime).install
-            return EdgecnnError(f"{self.runtime} is not installed{where} ({text}): {install}")
+            return missing_runtime(self.runtime, self.target, text)
         return EdgecnnError(f"{self.file}: {self.runtime} cannot {step} it: {text}")
+
+
+def missing_runtime(runtime: str, target: Target, text: str) -> MissingRuntimeError:
+    """Return the error for a *runtime* that *target* lacks, *text* being what Python said, with the line to type."""
+    # For a library of another architecture the loader says that a file which it names by its path is not there.
+    if "wrong ELF" in text or re.search(r"/\S+: cannot open shared object file", text):
+        text += "; what is installed is for another processor"
+    packages = packages_of(runtime)
+    if target.name == "local" or not packages:
+        where = "" if target.name == "local" else f" on {target.name}"
+        return MissingRuntimeError(f"{runtime} is not installed{where} ({text}): {runtime_class(runtime).install}")
+    line = target.install_line(packages)
+    return MissingRuntimeError(
+        f"{runtime} is not installed on {target.name} ({text}): {line}, or edgecnn bench --install"
+    )
+
+
+def check_runtime(runtime: str, target: Target, *, install: bool = False) -> None:
+    """Start *runtime* on *target*, with no file, so that a missing one is known before anything is measured.
+
+    Args:
+        runtime: its name.
+        target: open.
+        install: whether to install it there, where it is missing.
+
+    Raises:
+        EdgecnnError: it is not there and *install* is off, or it cannot be installed.
+    """
+    try:
+        with _worker(runtime, target, runtime, {"kind": "check"}) as worker:
+            worker.receive()
+    except MissingRuntimeError:
+        if not install:
+            raise
+        target.install(packages_of(runtime))
+        check_runtime(runtime, target)
 
 
 @contextlib.contextmanager
@@ -93,13 +150,19 @@ def started_worker(
     name = runtime_for(artifact.format, runtime)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(open_target()) if target is None else target
+        given = {"model": place.push(artifact.path), "threads": threads}
+        yield stack.enter_context(_worker(str(artifact.path), place, name, {**given, **job}))
+
+
+@contextlib.contextmanager
+def _worker(file: str, place: Target, name: str, job: Mapping[str, Any]) -> Iterator[Worker]:
+    with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-")))
         program = folder / f"worker-{name}.pyz"
         program.write_bytes(worker_program(name))
         process = stack.enter_context(place.run(place.push(program)))
-        worker = Worker(process, str(artifact.path), name, place.name)
-        given = {"session": runtime_class(name).__name__, "model": place.push(artifact.path), "threads": threads}
-        worker.send({**given, **job})
+        worker = Worker(process, file, name, place)
+        worker.send({"session": runtime_class(name).__name__, **job})
         yield worker
 
 

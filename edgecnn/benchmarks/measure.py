@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
@@ -12,16 +14,18 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, evaluate
-from edgecnn.benchmarks.execute import started_worker
-from edgecnn.benchmarks.stability import find_instabilities
+from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
+from edgecnn.benchmarks.stability import find_instabilities, is_throttled
 from edgecnn.datasets import Dataset
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Measurement, Memory, Run
+from edgecnn.fit import check_fit
+from edgecnn.host import FEATURES
+from edgecnn.measurement import EMULATED, Measurement, Memory, Run
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
-from edgecnn.targets import Target, open_target
+from edgecnn.targets import Target, device_of, open_target, target_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Effort:
     max_time_s: float = 60.0
     min_values: int = 50  # in each process
     min_value_s: float = 0.001  # shorter calls are timed several at once
+    cool_down_s: float = 0.0  # a process in which the board throttled is repeated after so long; 0: it is kept
+    cpus: tuple[int, ...] = ()  # numbers of the cores to run on; none: all
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class TimedProcess:
     runtime_version: str
     interface: str
     machine: Mapping[str, Any]  # `runtimes.conditions.read_machine`
+    repeated: int = 0  # how often it was done again since the board had throttled
 
 
 def measure(
@@ -52,7 +59,7 @@ def measure(
     runtime: str | None = None,
     threads: int = 1,
     device: str = HOST,
-    target: str = "local",
+    target: str | Target = "local",
     data: Dataset | None = None,
     normalization: Normalization | None = None,
     effort: Effort | None = None,
@@ -61,45 +68,55 @@ def measure(
     """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
 
     With *data* the accuracy on its evaluation samples is taken too; *normalization* is for files that do not say
-    what their input expects.
+    what their input expects. A *target* that is open already stays open, and what was sent there is not sent again.
 
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
     """
     artifact = file if isinstance(file, Artifact) else Artifact.open(file)
     effort = effort or Effort()
-    check_at_hand(device, target)
+    where = check_at_hand(device, target) if isinstance(target, str) else target.name
+    device = device_of(where) or device
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
         raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
     name = runtime_for(artifact.format, runtime)
-    with open_target(target) as place:
+    with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
+        check_architecture(device, place)
+        check_threads(threads, place)
         evaluation = Evaluation(None)
-        if data is not None:
-            evaluation = evaluate(
-                artifact,
-                data.evaluation,
-                normalization=normalization,
-                of_data=data.normalization,
-                runtime=name,
-                threads=threads,
-                target=place,
-                progress=progress,
-            )
-        processes = []
+        processes: list[TimedProcess] = []
+        outgrown: tuple[str, ...] = ()
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
-        progress(step, 0, effort.processes)
-        for done in range(1, effort.processes + 1):
-            processes.append(time_process(artifact, runtime=name, threads=threads, target=place, effort=effort))
-            progress(step, done, effort.processes)
+        try:
+            if data is not None:
+                evaluation = evaluate(
+                    artifact,
+                    data.evaluation,
+                    normalization=normalization,
+                    of_data=data.normalization,
+                    runtime=name,
+                    threads=threads,
+                    target=place,
+                    progress=progress,
+                )
+            for done in range(effort.processes):
+                progress(step, done, effort.processes)
+                processes.append(
+                    time_cool(artifact, runtime=name, threads=threads, target=place, effort=effort, progress=progress)
+                )
+            progress(step, effort.processes, effort.processes)
+        except OutOfMemoryError as error:  # a result too: the device is too small for it
+            outgrown = (str(error),)
+    first = processes[0] if processes else None
     measurement = Measurement(
         file=str(artifact.path),
         format=artifact.format,
         precision=artifact.precision,
         runtime=name,
-        runtime_version=processes[0].runtime_version,
-        interface=processes[0].interface,
+        runtime_version=first.runtime_version if first else None,
+        interface=first.interface if first else None,
         device=device,
-        target=target,
+        target=where,
         threads=threads,
         runs=tuple(process.run for process in processes),
         size_bytes=artifact.size_bytes,
@@ -108,11 +125,53 @@ def measure(
         assumptions=evaluation.assumptions,
         conditions={
             "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            **processes[0].machine,
+            "ram_free_bytes": place.free_bytes,
+            **(first.machine if first else {}),
             **extremes_of([process.run for process in processes]),
+            "repeated_after_throttling": sum(process.repeated for process in processes),
         },
+        method=place.method,
+        foretold_rss_bytes=foretold_rss_bytes(artifact, name, device),
     )
-    return replace(measurement, warnings=find_instabilities(measurement))
+    return replace(measurement, warnings=(*outgrown, *find_instabilities(measurement)))
+
+
+def foretold_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | None:
+    """Return what `check_fit` says of the peak memory of the process; None where it says nothing of *runtime*."""
+    try:
+        profile = load_device(device)
+        own = profile.runtimes.get(runtime)
+        if own is None or own.ram is None or runtime != runtime_for(artifact.format):
+            return None
+        used = {region.name: region.used_bytes for region in check_fit(artifact.path, profile).regions}
+    except EdgecnnError:  # a file or a device that is measured all the same
+        return None
+    return used.get("ram")
+
+
+#: A board that is still too hot after so many pauses will not get cooler.
+_MOST_PAUSES = 3
+
+
+def time_cool(
+    artifact: Artifact, *, runtime: str, threads: int, target: Target, effort: Effort, progress: Progress = silent
+) -> TimedProcess:
+    """Time *artifact* in one worker process, and again after a pause where the board throttled, up to three times.
+
+    Raises:
+        EdgecnnError: as `time_process` does.
+    """
+    for repeated in range(_MOST_PAUSES + 1):
+        timed = replace(
+            time_process(artifact, runtime=runtime, threads=threads, target=target, effort=effort), repeated=repeated
+        )
+        if not effort.cool_down_s or not is_throttled(timed.run) or repeated == _MOST_PAUSES:
+            break
+        end = time.monotonic() + effort.cool_down_s
+        while (left_s := end - time.monotonic()) > 0:
+            progress("cooling down", round(effort.cool_down_s - left_s), round(effort.cool_down_s))
+            time.sleep(min(1.0, left_s))
+    return timed
 
 
 def time_process(
@@ -124,6 +183,9 @@ def time_process(
         EdgecnnError: the runtime is missing, or it fails or dies on the file.
     """
     effort = effort or Effort()
+    counts = target is not None and target.method == EMULATED
+    if counts:
+        effort = replace(effort, **_COUNTING)
     job = {
         "kind": "time",
         "warmup_ns": round(effort.warmup_s * 1e9),
@@ -131,18 +193,41 @@ def time_process(
         "max_time_ns": round(effort.max_time_s * 1e9),
         "min_values": effort.min_values,
         "min_value_ns": round(effort.min_value_s * 1e9),
+        "cpus": list(effort.cpus),
     }
     with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as worker:
         answer, _ = worker.receive()
     own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
     taken: dict[str, Any] = {key: answer[key] for key in own}
-    run = Run(**taken, values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"]))
-    return TimedProcess(run, answer["version"], answer["interface"], answer["machine"])
+    run = Run(
+        **taken, during=tuple(answer["during"]), values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"])
+    )
+    machine = dict(answer["machine"])
+    flags = machine.pop("cpu_flags", [])
+    machine["features"] = list(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags))
+    return TimedProcess(counted(run) if counts else run, answer["version"], answer["interface"], machine)
+
+
+#: A count is the same each time: a few calls are enough, and emulating more takes long.
+_COUNTING: dict[str, Any] = {"warmup_s": 0.005, "min_time_s": 0.02, "min_values": 3}
+
+
+def counted(run: Run) -> Run:
+    """Return *run* of a board whose clock goes one nanosecond an instruction: a count, and no durations."""
+    return replace(
+        run, import_ns=None, load_ns=None, first_ns=None, values_ns=(), instructions=round(run.median_ns or 0)
+    )
+
+
+def check_threads(threads: int, target: Target) -> None:
+    """Raise EdgecnnError where *target* has one core, on which a count for more *threads* would mean nothing."""
+    if target.method == EMULATED and threads > 1:
+        raise EdgecnnError(f"{target.name} counts the instructions of one core: take --threads 1")
 
 
 def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
     """Return how the machine fared over *runs* at the worst, as JSON values; None: the system does not tell."""
-    ends = [end for run in runs for end in (run.before, run.after)]
+    ends = [state for run in runs for state in run.states]
     frequencies_mhz = [mhz for end in ends for mhz in end.get("frequencies_mhz") or ()]
     temperatures_c = [degrees for end in ends for degrees in (end.get("temperatures_c") or {}).values()]
     loads = [end["load_1m"] for end in ends if end.get("load_1m") is not None]
@@ -156,20 +241,48 @@ def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def check_at_hand(device: str, target: str) -> None:
-    """Raise where *device* cannot be measured through *target*.
+def check_at_hand(device: str, target: str) -> str:
+    """Return the target that leads to *device*: *target*, or for `local` the one that the user tied to the device.
 
     Raises:
-        EdgecnnError: an unknown device, or a device other than this machine without a target that leads to it.
+        EdgecnnError: an unknown device, or none of this machine's without a target that leads to it, or a target for
+            which no device is named, or that names another one.
     """
+    named = device_of(target)
+    if named is not None:
+        if device not in (HOST, named):
+            raise EdgecnnError(f"{target} is not {device}: say --target emulated --device {device}")
+        load_device(named)
+        return target
     if device == HOST:
-        return
+        if target != "local":
+            raise EdgecnnError(
+                f"whose figures does {target} give? say --device NAME; edgecnn devices probe {target} makes a profile"
+            )
+        return target
     profile = load_device(device)
-    if target == "local":
+    tied = target_of(device) if target == "local" else target
+    if tied == "local":
         raise EdgecnnError(
-            f"{profile.title} is not attached here, and this machine's figures are not its own: run edgecnn bench "
-            f"with --device {HOST} on the board itself; edgecnn fit --device {device} checks its memory from here"
+            f"{profile.title} is not attached here, and this machine's figures are not its own: give --target "
+            f"ssh://user@board, or run edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
+            f"{device} checks its memory from here"
         )
+    return f"emulated:{device}" if tied == "emulated" else tied
 
 
-__all__ = ["Effort", "TimedProcess", "check_at_hand", "measure", "time_process"]
+def check_architecture(device: str, target: Target) -> None:
+    """Raise EdgecnnError where *target* has another architecture than *device*, whose figures it cannot give."""
+    if device == HOST or target.machine is None:
+        return
+    arch = load_device(device).arch
+    families = [_FAMILIES.get(name, name) for name in (arch, target.machine)]
+    if families[0] != families[1]:
+        raise EdgecnnError(f"{device} is {arch} but {target.name} is {target.machine}: name the device that it is")
+
+
+#: A board with a 64-bit core may run a 32-bit system.
+_FAMILIES = {"arm64": "arm", "aarch64": "arm", "armv8l": "arm", "armv7l": "arm", "AMD64": "x86_64"}
+
+
+__all__ = ["Effort", "TimedProcess", "check_architecture", "check_at_hand", "measure", "time_process"]

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import plan_for
-from edgecnn.benchmarks.measure import Effort, check_at_hand, measure
+from edgecnn.benchmarks.execute import check_runtime
+from edgecnn.benchmarks.measure import Effort, check_architecture, check_at_hand, check_threads, measure
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.device import HOST
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
+from edgecnn.targets import open_target
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,18 @@ def measure_files(
     download: bool = False,
     normalization: Normalization | None = None,
     effort: Effort | None = None,
+    install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
     """Yield the measurement of each case, as soon as it is taken; everything that can be checked is checked before.
 
-    The accuracy does not depend on the number of threads: it is taken once for each file and runtime.
+    The accuracy does not depend on the number of threads: it is taken once for each file and runtime. With *install*
+    a runtime that the target lacks is installed there, in a folder of our own.
 
     Raises:
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.
     """
-    check_at_hand(device, target)
+    target = check_at_hand(device, target)
     cases = plan_cases(files, runtimes, threads)
 
     @cache
@@ -76,21 +80,28 @@ def measure_files(
         if samples is not None:
             plan_for(case.artifact, samples.evaluation, normalization, samples.normalization)
     accurate: dict[tuple[Path, str], Measurement] = {}
-    for case in cases:
-        key = (case.artifact.path, case.runtime)
-        measurement = measure(
-            case.artifact,
-            runtime=case.runtime,
-            threads=case.threads,
-            device=device,
-            target=target,
-            data=None if key in accurate else data_for(side_of(case.artifact)),
-            normalization=normalization,
-            effort=effort,
-            progress=progress,
-        )
-        first = accurate.setdefault(key, measurement)
-        yield replace(measurement, accuracy=first.accuracy, assumptions=first.assumptions)
+    with open_target(target) as place:
+        check_architecture(device, place)
+        check_threads(max(case.threads for case in cases), place)
+        needed = {case.runtime for case in cases}
+        if install or (target != "local" and len(needed) > 1):  # the first worker tells of a single one
+            for name in sorted(needed):
+                check_runtime(name, place, install=install)
+        for case in cases:
+            key = (case.artifact.path, case.runtime)
+            measurement = measure(
+                case.artifact,
+                runtime=case.runtime,
+                threads=case.threads,
+                device=device,
+                target=place,
+                data=None if key in accurate else data_for(side_of(case.artifact)),
+                normalization=normalization,
+                effort=effort,
+                progress=progress,
+            )
+            first = accurate.setdefault(key, measurement)
+            yield replace(measurement, accuracy=first.accuracy, assumptions=first.assumptions)
 
 
 def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[str]:

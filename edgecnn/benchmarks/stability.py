@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from edgecnn.measurement import Measurement, Run, percentile
+from edgecnn.measurement import MEASURED, Measurement, Run, percentile
 from edgecnn.units import format_ns, format_share
 
 Rule = Callable[[Measurement], str | None]
@@ -13,7 +13,8 @@ Rule = Callable[[Measurement], str | None]
 
 def find_instabilities(measurement: Measurement) -> tuple[str, ...]:
     """Return one sentence for each rule that *measurement* breaks."""
-    found = (rule(measurement) for rule in RULES)
+    rules = RULES if measurement.method == MEASURED else (non_finite,)  # the others are about clocks
+    found = (rule(measurement) for rule in rules)
     return tuple(sentence for sentence in found if sentence is not None)
 
 
@@ -112,14 +113,23 @@ def governor(measurement: Measurement) -> str | None:
 
 
 def falling_frequency(measurement: Measurement) -> str | None:
-    """No process ended with a highest core frequency over 10 % below that of its start."""
+    """In no process did the highest core frequency fall over 10 % below that of its start."""
     for run in measurement.runs:
-        before, after = run.before.get("frequencies_mhz"), run.after.get("frequencies_mhz")
-        if before and after and max(after) < 0.9 * max(before):
-            return (
-                f"the CPU frequency fell from {max(before):.0f} to {max(after):.0f} MHz; cool it, or fix the frequency"
-            )
+        fell = _frequency_fall(run)
+        if fell is not None:
+            return f"the CPU frequency fell from {fell[0]:.0f} to {fell[1]:.0f} MHz; cool it, or fix the frequency"
     return None
+
+
+def _frequency_fall(run: Run) -> tuple[float, float] | None:
+    """Return the highest core frequency at the start and the lowest it fell to, where that is over 10 % less."""
+    highest = [max(state["frequencies_mhz"]) for state in run.states if state.get("frequencies_mhz")]
+    return (highest[0], min(highest)) if highest and min(highest) < 0.9 * highest[0] else None
+
+
+def is_throttled(run: Run) -> bool:
+    """Return whether the board slowed itself down during *run*: its firmware says so, or the frequency fell."""
+    return any((state.get("throttled") or 0) & 0xF for state in run.states) or _frequency_fall(run) is not None
 
 
 def throttling(measurement: Measurement) -> str | None:
@@ -131,7 +141,10 @@ def throttling(measurement: Measurement) -> str | None:
     found = [name for bit, name in names.items() if flags >> bit & 1 or flags >> (bit + 16) & 1]
     if not found:
         return None
-    return f"the board reports {', '.join(found)} (now or since its start); use a stronger supply and cool it"
+    return (
+        f"the board reports {', '.join(found)} (now or since its start); use a stronger supply, cool it, and let "
+        "--cool-down 60 repeat what was throttled"
+    )
 
 
 def heat(measurement: Measurement) -> str | None:
@@ -173,8 +186,7 @@ def _far_values(measurement: Measurement) -> list[int]:
 
 def _ends(measurement: Measurement) -> Iterator[Mapping[str, Any]]:
     for run in measurement.runs:
-        yield run.before
-        yield run.after
+        yield from run.states
 
 
 def _ticks_share(run: Run, key: str) -> float | None:

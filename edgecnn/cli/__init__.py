@@ -29,6 +29,7 @@ COMMANDS = {
     "devices": "List the device catalogue, or show one profile with its sources.",
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",
     "fit": "Check whether a file fits a device's memory.",
+    "history": "List earlier measurements, or show one whole.",
     "sensitivity": "Cut each layer of a network alone: what is lost, what is saved.",
 }
 

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.names import complete_device, complete_runtimes
-from edgecnn.cli.results import print_results
-from edgecnn.cli.shared import common, data_options, print_json, showing_progress
+from edgecnn.cli.names import complete_device, complete_runtimes, complete_suite, complete_target
+from edgecnn.cli.results import print_changes, print_results
+from edgecnn.cli.shared import common, data_options, parse_cores, parse_numbers, print_json, showing_progress
 from edgecnn.cli.table import warn
-from edgecnn.measurement import Measurement, to_document
-from edgecnn.normalization import Normalization
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Measurement, read_measurements, to_document
+from edgecnn.units import parse_share
 
+if TYPE_CHECKING:
+    from edgecnn.benchmarks.changes import Change
+    from edgecnn.normalization import Normalization
 
-def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tuple[int, ...]:
-    """Return the whole numbers from 1 to 9999 that *text* lists: `1,2,4`."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"[1-9][0-9]{0,3}", part) for part in parts):
-        raise click.BadParameter(f"'{text}' is not a list of whole numbers from 1 to 9999, like 1,2,4")
-    return tuple(int(part) for part in parts)
+SLOWER = 4  # the exit code of a regression
 
 
 @click.command("bench")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--device", default="host", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
-@click.option("--target", default="local", metavar="TARGET", help="Where it runs (local).")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--suite", metavar="NAME", shell_complete=complete_suite, help="A suite, or its TOML file: what to measure."
+)
+@click.option("--device", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
+@click.option(
+    "--target",
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="Where it runs: local, ssh://user@host, adb:SERIAL, emulated.",
+)
+@click.option("--yes", is_flag=True, help="Build the emulated board, where it is not yet, without asking.")
+@click.option("--install", is_flag=True, help="Install a runtime that the target lacks, in a folder of our own there.")
 @click.option(
     "--runtime",
     default="",
@@ -36,18 +45,32 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tupl
     shell_complete=complete_runtimes,
     help="litert, onnxruntime; else the usual one of each file.",
 )
-@click.option("--threads", default="1", callback=parse_numbers, help="How many threads, several in one go: 1,2,4.")
 @click.option(
-    "--processes", type=click.IntRange(min=1), default=3, show_default=True, help="Worker processes a result."
+    "--threads", metavar="N,N", callback=parse_numbers, help="How many threads, several in one go: 1,2,4 (1)."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Worker processes a result (3; 9 with --against).",
 )
 @click.option(
     "--min-time",
     type=click.FloatRange(min=0, max=3600),
-    default=1.0,
-    show_default=True,
     metavar="S",
-    help="Seconds measured, a process.",
+    help="Seconds measured, a process (1).",
 )
+@click.option("--cpus", metavar="N,N", callback=parse_cores, help="Run on these cores alone: 0-3 or 4,5.")
+@click.option(
+    "--cool-down",
+    type=click.FloatRange(min=0, max=3600),
+    metavar="S",
+    help="Repeat a process in which the board throttled, after so many seconds, up to three times.",
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE", help="An earlier result (-o) to compare with."
+)
+@click.option("--tolerance", default="5%", show_default=True, help="The change in latency that is none yet.")
 @data_options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the results there as JSON."
@@ -55,60 +78,103 @@ def parse_numbers(ctx: click.Context, param: click.Parameter, text: str) -> tupl
 @common
 def command(
     files: Sequence[Path],
-    device: str,
-    target: str,
+    suite: str | None,
+    device: str | None,
+    target: str | None,
+    yes: bool,
+    install: bool,
     runtime: str,
     threads: tuple[int, ...],
-    processes: int,
-    min_time: float,
+    processes: int | None,
+    min_time: float | None,
+    cpus: tuple[int, ...],
+    cool_down: float | None,
+    against: Path | None,
+    tolerance: str,
     data: str | None,
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
     output: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure latency, memory and accuracy of exported files.
 
     Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
-    the same.
+    the same. What is given here takes the place of what --suite says. With --against the exit code is 4 where a file
+    became slower by more than --tolerance. For a --device that is not at hand, without --target, the latency is
+    estimated and the memory checked.
 
     \b
     Example:
       edgecnn bench out/m.w8a8.tflite out/m.fp32.onnx --data digits
       edgecnn bench out/m.w8a8.tflite --threads 1,2,4 --json -o results.json
       edgecnn bench theirs.tflite --data cifar10 --normalize pixels
+      edgecnn bench out/m.w8a8.tflite --device rpi4 --target ssh://pi@raspberrypi.local
+      edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --data digits
+      edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
+      edgecnn bench out/m.w8a8.tflite --device rpi4
     """
-    from edgecnn.benchmarks.measure import Effort
-    from edgecnn.benchmarks.plan import left_out, measure_files
+    from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
+    from edgecnn.benchmarks.foretell import is_at_hand
+    from edgecnn.benchmarks.history import keeping_history
+    from edgecnn.benchmarks.plan import left_out
+    from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
     from edgecnn.files import check_writable, write_whole
 
     if output is not None:
         check_writable(output)
     runtimes = [name.strip() for name in runtime.split(",") if name.strip()]
+    if device is not None and suite is None and target is None and against is None and not is_at_hand(device):
+        from edgecnn.cli.estimates import show_estimates
+
+        show_estimates(files, device, runtimes, threads, output, as_json)
+        return 0
+    plan = with_given(
+        Suite(files=tuple(map(str, files))) if suite is None else load_suite(suite, files),
+        device=device,
+        target=target,
+        runtimes=runtimes,
+        threads=threads,
+        data=data,
+        processes=processes,
+        min_time_s=min_time,
+        cpus=cpus,
+        cool_down_s=cool_down,
+    )
+    earlier, tolerated = None if against is None else read_measurements(against), parse_share(tolerance)
+    if earlier is not None and processes is None:
+        plan = with_given(plan, processes=max(plan.effort.processes, COMPARED_PROCESSES))
+    if against is not None and output is not None and against.resolve() == output.resolve():
+        raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
+    if any(name.partition(":")[0] == "emulated" for name in plan.targets.values()):
+        from edgecnn.cli.board import prepare_board
+
+        prepare_board(agreed=yes)
     results: list[Measurement] = []
+    changes: list[Change] = []
     try:
         with showing_progress() as progress:
-            for measurement in measure_files(
-                files,
-                runtimes=runtimes,
-                threads=threads,
-                device=device,
-                target=target,
-                data=data,
+            taken = measure_suite(
+                plan,
                 data_dir=data_dir,
                 download=download,
                 normalization=normalization,
-                effort=Effort(processes=processes, min_time_s=min_time),
+                install=install,
                 progress=progress,
-            ):
+            )
+            for measurement in keeping_history(taken, warn):
                 results.append(measurement)
                 if output is not None:
                     write_whole(output, json.dumps(to_document(results), indent=1) + "\n")
+                if earlier is not None:
+                    changes.append(find_change(measurement, earlier, tolerated))
     finally:
-        for sentence in left_out(results, runtimes):
+        for sentence in left_out(results, plan.runtimes):
             warn(sentence)
         if results and as_json:
-            print_json(to_document(results))
+            print_json(to_document(results) | ({} if earlier is None else {"changes": [c.to_json() for c in changes]}))
         elif results:
             print_results(results)
+            print_changes(changes)
+    return SLOWER if any(change.verdict == "slower" for change in changes) else 0

@@ -1,20 +1,40 @@
-"""`edgecnn devices`: the catalogue, and one profile with the source of each fact."""
+"""`edgecnn devices`: the catalogue, one profile with the source of each fact, and profiles of your own boards."""
 
 from __future__ import annotations
 
-import click
+from pathlib import Path
 
-from edgecnn.cli.names import complete_device
-from edgecnn.cli.shared import common, print_json
+import click
+from click.shell_completion import CompletionItem
+
+from edgecnn.cli.names import complete_device, complete_target
+from edgecnn.cli.shared import common, parse_numbers, print_json, showing_progress
 from edgecnn.cli.table import print_table, say
-from edgecnn.device import Core, DeviceProfile, MemoryRegion, device_names, load_device
+from edgecnn.device import Core, DeviceProfile, MemoryRegion, add_device, device_names, load_device
 from edgecnn.units import format_bytes
 
 
-@click.command("devices")
-@click.argument("name", required=False, shell_complete=complete_device)
+class DeviceGroup(click.Group):
+    """A group whose first argument is a subcommand or, as ever, the name of a device."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take what is no subcommand for the name of a device to show."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the devices and subcommands that begin with *incomplete*."""
+        names = complete_device(ctx, click.Argument(["name"]), incomplete)
+        return [*map(CompletionItem, names), *super().shell_complete(ctx, incomplete)]
+
+
+@click.group("devices", cls=DeviceGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND ...]")
 @common
-def command(name: str | None, as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
     """List the device catalogue, or show one profile with its sources.
 
     NAME is a device (rpi4), a variant of it (rpi4:4gb), the path of a TOML file, or host: the machine at hand.
@@ -24,19 +44,122 @@ def command(name: str | None, as_json: bool) -> None:
       edgecnn devices
       edgecnn devices rpi4:4gb
       edgecnn devices host --json
+      edgecnn devices probe ssh://pi@raspberrypi.local > my-pi.toml
+      edgecnn devices add my-pi.toml
+      edgecnn devices calibrate my-pi --target ssh://pi@raspberrypi.local
     """
-    if name is None:
-        profiles = [load_device(known) for known in device_names()]
-        if as_json:
-            print_json([profile.to_json() for profile in profiles])
-        else:
-            _print_catalogue(profiles)
+    if ctx.invoked_subcommand is not None:
         return
-    profile = load_device(name)
+    profiles = [load_device(known) for known in device_names()]
     if as_json:
+        print_json([profile.to_json() for profile in profiles])
+    else:
+        _print_catalogue(profiles)
+
+
+def _asked_for_json(ctx: click.Context, as_json: bool) -> bool:
+    """Whether `--json` stands after the subcommand or before it."""
+    return as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
+
+
+@command.command("show", hidden=True)
+@click.argument("name", shell_complete=complete_device)
+@common
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show one profile with the source of each fact; `edgecnn devices NAME` is short for it.
+
+    \b
+    Example:
+      edgecnn devices show rpi4
+    """
+    profile = load_device(name)
+    if _asked_for_json(ctx, as_json):
         print_json(profile.to_json())
     else:
         _print_profile(profile)
+
+
+@command.command("probe", short_help="Print a profile read from a board itself.")
+@click.argument("target", shell_complete=complete_target)
+@common
+@click.pass_context
+def probe(ctx: click.Context, target: str, as_json: bool) -> None:
+    """Print a profile of the board that TARGET leads to, as a TOML file, read from the board itself.
+
+    \b
+    Example:
+      edgecnn devices probe ssh://pi@raspberrypi.local > my-pi.toml
+    """
+    from edgecnn.benchmarks.probe import probe_device, profile_toml
+
+    profile = probe_device(target)
+    if _asked_for_json(ctx, as_json):
+        print_json(profile.to_json())
+    else:
+        click.echo(profile_toml(profile), nl=False)
+
+
+@command.command("add", short_help="Add a profile to your own.")
+@click.argument("file", type=click.Path(path_type=Path))
+@common
+@click.pass_context
+def add(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Check a device's TOML FILE and copy it into your own folder: its name is the file's.
+
+    \b
+    Example:
+      edgecnn devices add my-pi.toml
+    """
+    added = add_device(file)
+    if _asked_for_json(ctx, as_json):
+        print_json({"name": added.stem, "path": str(added)})
+    else:
+        say(f"{added.stem} is known now: {added}")
+
+
+@command.command("calibrate", short_help="Measure what operators cost on a board, for estimates.")
+@click.argument("name", shell_complete=complete_device)
+@click.option(
+    "--target",
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="Where the board is; else the target that you tied to it.",
+)
+@click.option("--threads", default="1", metavar="N,N", callback=parse_numbers, help="How many threads: 1,4 (1).")
+@click.option("--networks", type=click.IntRange(min=12), default=36, show_default=True, help="How many are measured.")
+@common
+@click.pass_context
+def calibrate(
+    ctx: click.Context, name: str, target: str | None, threads: tuple[int, ...], networks: int, as_json: bool
+) -> None:
+    """Measure small synthetic networks on the board NAME and write into its profile what their operators cost.
+
+    From then on `edgecnn bench FILE --device NAME` estimates with these coefficients. A shipped profile is copied to
+    your own folder first.
+
+    \b
+    Example:
+      edgecnn devices calibrate my-pi --target ssh://pi@raspberrypi.local --threads 1,4
+    """
+    from edgecnn.benchmarks.calibrate import calibrate as calibrate_device
+
+    with showing_progress() as progress:
+        found = calibrate_device(name, target=target, threads=threads, networks=networks, progress=progress)
+    if _asked_for_json(ctx, as_json):
+        print_json([calibration.to_json() for calibration in found])
+        return
+    columns = ("runtime", "precision", "threads", "networks", "median error", "90 % below", "band")
+    rows = [
+        (
+            *(one.model.runtime, one.model.precision, str(one.model.threads), str(one.model.networks)),
+            *(f"{100 * error:.1f} %" for error in (one.median_error, one.p90_error)),
+            f"{100 * (one.model.low - 1):+.0f} … {100 * (one.model.high - 1):+.0f} %",
+        )
+        for one in found
+    ]
+    print_table(f"{name}: fit error of networks held out", columns, rows, right=(2, 3, 4, 5))
+    say(f"written to {found[0].path}")
 
 
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
@@ -76,6 +199,10 @@ def _print_profile(profile: DeviceProfile) -> None:
     variant = f", variant {profile.variant} of {', '.join(profile.variants)}" if profile.variant else ""
     rows = [(fact, value, profile.sources.get(fact, "-")) for fact, value in profile.facts().items()]
     print_table(f"{profile.name}: {profile.title} ({profile.kind}){variant}", ("fact", "value", "source"), rows)
+    for model in profile.latency:
+        band = f"{100 * (model.low - 1):+.0f} … {100 * (model.high - 1):+.0f} %"
+        count = f"{model.threads} thread{'s' * (model.threads > 1)}"
+        say(f"latency can be estimated for {model.runtime} {model.precision}, {count}: {band}; {model.source}")
     for region in profile.memory:
         say(f"{region.name}: {format_bytes(region.limit_bytes)} {_what_is_left(region)}")
 

@@ -1,4 +1,4 @@
-"""What the shell may complete: names of devices, data, networks, recipes, runtimes, and files."""
+"""What the shell may complete: names of devices, targets, data, networks, recipes, suites, runtimes, and files."""
 
 from __future__ import annotations
 
@@ -60,6 +60,24 @@ def complete_runtimes(ctx: Context, param: Parameter, incomplete: str) -> list[s
 
     before, comma, _ = incomplete.rpartition(",")
     return _begun((f"{before}{comma}{name}" for name in RUNTIMES.names()), incomplete)
+
+
+def complete_suite(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the suites that begin with *incomplete*, and TOML files."""
+    from edgecnn.benchmarks.suite import suite_names
+
+    return _begun(suite_names(), incomplete) + _paths(incomplete, ".toml")
+
+
+def complete_target(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the kinds of targets that begin with *incomplete*; behind `emulated:` the devices."""
+    from edgecnn.targets import TARGETS
+
+    kind, colon, device = incomplete.partition(":")
+    if colon and kind == "emulated":
+        return [f"{kind}:{name}" for name in complete_device(ctx, param, device)]
+    forms = {"adb": "adb:", "ssh": "ssh://"}
+    return _begun((forms.get(name, name) for name in TARGETS.names()), incomplete)
 
 
 def complete_criterion(ctx: Context, param: Parameter, incomplete: str) -> list[str]:

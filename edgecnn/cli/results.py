@@ -1,38 +1,90 @@
-"""How `edgecnn bench` shows its results: one table, and below it what its figures contain and rest on."""
+"""How `edgecnn bench` shows its results: tables, and below them what their figures contain and rest on."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgecnn.cli.table import print_table, say, warn
-from edgecnn.measurement import Measurement, Memory
+from edgecnn.measurement import EMULATED, Measurement, Memory
 from edgecnn.units import format_bytes, format_count, format_ns, format_share
+
+if TYPE_CHECKING:
+    from edgecnn.benchmarks.changes import Change
 
 _COLUMNS = (
     *("file", "runtime", "version", "threads", "p50", "p90", "p99", "calls/s"),
-    *("load", "first call", "peak RSS", "size", "top-1", "95 %, n"),
+    *("load", "first call", "peak RSS", "by fit", "size", "top-1", "95 %, n"),
 )
-_RIGHT = tuple(range(3, 14))
-_SPARE = (2, 7, 13, 9, 8, 6, 11, 5, 10)  # version, calls/s, interval, first call, load, p99, size, p90, peak RSS
+_RIGHT = tuple(range(3, 15))
+_SPARE = (2, 7, 14, 9, 8, 6, 12, 11, 5, 10)  # version, calls/s, interval, first call, load, p99, size, fit, p90, RSS
+
+_COUNTED_COLUMNS = (
+    *("file", "runtime", "version", "instructions", "peak RSS", "by fit"),
+    *("RAM for it", "size", "top-1", "95 %, n"),
+)
+_COUNTED_RIGHT = tuple(range(3, 10))
+_COUNTED_SPARE = (2, 9, 7, 6)
 
 #: A figure in a sentence, with its unit.
 _FIGURE = re.compile(r"\d[\d.e+]*( (?:ns|µs|ms|s|%))?")
 
 
 def print_results(results: Sequence[Measurement]) -> None:
-    """Print one table of all *results*, the fastest first, and below it what its figures contain and rest on."""
+    """Print latencies and counted instructions apart, as they share no column, and what the figures rest on."""
+    for counted, show in ((False, _print_measured), (True, _print_counted)):
+        kind = [result for result in results if (result.method == EMULATED) == counted]
+        if kind:
+            show(kind)
+    for sentence in _assumptions(results):
+        say(sentence)
+    for sentence in group_warnings(results):
+        warn(sentence)
+
+
+def _print_measured(results: Sequence[Measurement]) -> None:
+    """Print one table of all *results*, the fastest first."""
     from edgecnn.benchmarks.gains import missing_gains
 
-    fastest = sorted(results, key=lambda result: result.p50_ns or 0.0)
+    fastest = sorted(results, key=lambda result: result.p50_ns or float("inf"))
     first = fastest[0]
     title = f"{first.method.capitalize()} on {first.device} ({first.conditions.get('cpu') or first.target})"
+    if len({result.device for result in results}) > 1:
+        title = first.method.capitalize()
     print_table(title, _COLUMNS, [_row(result, fastest) for result in fastest], right=_RIGHT, spare=_SPARE)
-    for sentence in (*_means(fastest), *_memory(fastest), *_assumptions(fastest), *missing_gains(fastest)):
+    for sentence in (*_means(fastest), *_memory(fastest), *missing_gains(fastest)):
         say(sentence)
-    for sentence in group_warnings(fastest):
-        warn(sentence)
+
+
+def _print_counted(results: Sequence[Measurement]) -> None:
+    """Print one table of emulated *results*, the fewest instructions first; there are no durations."""
+    fewest = sorted(results, key=lambda result: result.instructions or float("inf"))
+    devices = list(dict.fromkeys(result.device for result in fewest))
+    rows = [_counted_row(result, fewest) for result in fewest]
+    title = f"Emulated {', '.join(devices)}"
+    print_table(title, _COUNTED_COLUMNS, rows, right=_COUNTED_RIGHT, spare=_COUNTED_SPARE)
+    say("instructions of one call, counted: no caches and no bandwidth, so they are no measure of time")
+    for device in devices:
+        features = next((r.conditions["features"] for r in fewest if r.device == device and r.runs), None)
+        if features is not None:
+            dot = "among them the dot product of int8" if "dotprod" in features else "there is no dot product of int8"
+            say(f"kernels on {device} can use {', '.join(features)}; {dot}")
+    for sentence in _memory(fewest):
+        say(sentence)
+
+
+def print_changes(changes: Sequence[Change]) -> None:
+    """Print a line for each change, with the interval of its ratio."""
+    for change in changes:
+        interval = "" if change.low is None else f" (95 %: {change.low:.3f}…{change.high:.3f})"
+        figures = " → ".join(_figure(figure, change.unit) for figure in (change.earlier, change.later))
+        line = (
+            f"{change.verdict}: {change.file}, {change.runtime}, {change.threads} thread{'s' * (change.threads > 1)}: "
+            f"{change.ratio:.3f} times{interval}, {figures}"
+        )
+        say(f"{line}; {change.remedy}" if change.remedy else line)
 
 
 def group_warnings(results: Sequence[Measurement]) -> list[str]:
@@ -51,8 +103,6 @@ def group_warnings(results: Sequence[Measurement]) -> list[str]:
 
 
 def _row(result: Measurement, results: Sequence[Measurement]) -> tuple[str, ...]:
-    accuracy = result.accuracy
-    low, high = accuracy.interval if accuracy else (0.0, 0.0)
     return (
         _file(result, results),
         result.runtime,
@@ -65,16 +115,48 @@ def _row(result: Measurement, results: Sequence[Measurement]) -> tuple[str, ...]
         format_ns(result.load_ns),
         format_ns(result.first_ns),
         format_bytes(result.peak_rss_bytes),
+        format_bytes(result.foretold_rss_bytes),
         format_bytes(result.size_bytes),
-        format_share(accuracy.top1 if accuracy else None),
-        f"{100 * low:.2f}…{100 * high:.2f}, {accuracy.n}" if accuracy else "-",
+        *_accuracy(result),
     )
 
 
+def _counted_row(result: Measurement, results: Sequence[Measurement]) -> tuple[str, ...]:
+    limit = format_bytes(result.conditions.get("ram_free_bytes"))
+    return (
+        _file(result, results),
+        result.runtime,
+        result.runtime_version or "-",
+        "-" if result.instructions is None else f"{result.instructions:,.0f}",
+        format_bytes(result.peak_rss_bytes) if result.runs else f"over {limit}",
+        format_bytes(result.foretold_rss_bytes),
+        limit,
+        format_bytes(result.size_bytes),
+        *_accuracy(result),
+    )
+
+
+def _accuracy(result: Measurement) -> tuple[str, str]:
+    """Return the share of right answers, and its interval with the number of samples."""
+    if result.accuracy is None:
+        return "-", "-"
+    low, high = result.accuracy.interval
+    return format_share(result.accuracy.top1), f"{100 * low:.2f}…{100 * high:.2f}, {result.accuracy.n}"
+
+
+def _figure(figure: float, unit: str) -> str:
+    return format_ns(figure) if unit == "ns" else f"{format_count(figure)} {unit}"
+
+
 def _file(result: Measurement, results: Sequence[Measurement]) -> str:
-    """Return the file's name, with its folder where another file of *results* bears the same name."""
+    """Return the file's name, with its folder where another file of *results* bears the same name, and the device.
+
+    The device is left out where all *results* are of one.
+    """
     name = Path(result.file).name
-    return name if len({other.file for other in results if Path(other.file).name == name}) == 1 else result.file
+    if len({other.file for other in results if Path(other.file).name == name}) > 1:
+        name = result.file
+    return name if len({other.device for other in results}) == 1 else f"{name} on {result.device}"
 
 
 def _label(result: Measurement, results: Sequence[Measurement]) -> str:
@@ -104,9 +186,12 @@ def _assumptions(results: Sequence[Measurement]) -> Iterator[str]:
 
 def _memory(results: Sequence[Measurement]) -> Iterator[str]:
     """Say what each step adds to the resident memory: a line for each runtime, over its results."""
-    yield "peak RSS is all of the worker process:"
-    for runtime in dict.fromkeys(result.runtime for result in results):
-        steps = [_steps(result) for result in results if result.runtime == runtime]
+    done = [result for result in results if result.runs]  # the others were too large
+    if done:
+        foretold = any(result.foretold_rss_bytes is not None for result in done)
+        yield f"peak RSS is all of the worker process{', beside what edgecnn fit estimates' if foretold else ''}:"
+    for runtime in dict.fromkeys(result.runtime for result in done):
+        steps = [_steps(result) for result in done if result.runtime == runtime]
         known = [step for step in steps if step is not None]
         if not known:
             yield f"  {runtime}: this system does not tell the parts"

@@ -137,6 +137,29 @@ def parse_normalization(ctx: click.Context, param: click.Parameter, text: str | 
     return None if text is None else Normalization.parse(text)
 
 
+def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """Return the whole numbers from 1 to 9999 that *text* lists: `1,2,4`; none where it is not given."""
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[1-9][0-9]{0,3}", part) for part in parts):
+        raise click.BadParameter(f"'{text}' is not a list of whole numbers from 1 to 9999, like 1,2,4")
+    return tuple(int(part) for part in parts)
+
+
+def parse_cores(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """Return the numbers of cores that *text* lists, `0-3,6`; none where it is not given."""
+    if text is None:
+        return ()
+    cores: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise click.BadParameter(f"'{text}' is not a list of cores, like 0-3 or 4,5")
+        cores += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(dict.fromkeys(cores))
+
+
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     """Read `1x3x224x224` as (3, 224, 224).
 

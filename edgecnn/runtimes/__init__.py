@@ -24,6 +24,16 @@ RUNTIMES = Table(
 #: The files of this package that the worker is made of.
 _WORKER_FILES = ("conditions.py", "frames.py", "worker.py")
 
+#: A Python without numpy is told as a missing runtime is.
+_MAIN = b"""try:
+    from edgecnn.runtimes.worker import main
+except ImportError as error:
+    import json
+    print(json.dumps({"edgecnn": [], "error": "missing", "text": str(error)}))
+else:
+    main()
+"""
+
 
 class Session(Protocol):
     """A file that a runtime has loaded."""
@@ -49,6 +59,7 @@ class Runtime(Protocol):
 
     formats: tuple[str, ...]  # of the files it runs
     install: str  # the line that installs it
+    packages: tuple[str, ...]  # what a target needs of Python packages (may be left out: `packages_of`)
     version: str
     interface: str  # which of its interfaces is used
 
@@ -63,6 +74,11 @@ def runtime_class(name: str) -> type[Runtime]:
         EdgecnnError: there is no such runtime.
     """
     return cast("type[Runtime]", RUNTIMES.load(name))
+
+
+def packages_of(name: str) -> tuple[str, ...]:
+    """Return the Python packages that a target needs for the runtime *name*; none where it does not say."""
+    return tuple(getattr(runtime_class(name), "packages", ()))
 
 
 def runtimes_for(file_format: str) -> list[str]:
@@ -100,7 +116,7 @@ def worker_program(runtime: str) -> bytes:
     if source is None:
         raise EdgecnnError(f"runtime {runtime}: its source file is not there; the worker needs it")
     files = {
-        "__main__.py": b"from edgecnn.runtimes.worker import main\n\nmain()\n",
+        "__main__.py": _MAIN,
         "edgecnn/__init__.py": b"",
         "edgecnn/runtimes/__init__.py": b"",
         **{f"edgecnn/runtimes/{name}": (here / name).read_bytes() for name in _WORKER_FILES},
@@ -113,4 +129,13 @@ def worker_program(runtime: str) -> bytes:
     return program.getvalue()
 
 
-__all__ = ["RUNTIMES", "Runtime", "Session", "runtime_class", "runtime_for", "runtimes_for", "worker_program"]
+__all__ = [
+    "RUNTIMES",
+    "Runtime",
+    "Session",
+    "packages_of",
+    "runtime_class",
+    "runtime_for",
+    "runtimes_for",
+    "worker_program",
+]

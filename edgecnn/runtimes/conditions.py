@@ -22,6 +22,7 @@ def read_machine() -> dict[str, Any]:
     cores = _cores()
     return {
         "cpu": _cpu_model(),
+        "cpu_flags": _cpu_flags(),
         "machine": platform.machine(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -84,6 +85,13 @@ def _cpu_model() -> str | None:
     named = {key.strip(): value.strip() for key, value in fields.items()}
     board = _read("/proc/device-tree/model").strip("\0")
     return named.get("model name") or board or named.get("Hardware") or platform.processor() or None
+
+
+def _cpu_flags() -> list[str]:
+    """Return the flags of the last processor, in the kernel's own words."""
+    fields = dict(line.split(":", 1) for line in _read("/proc/cpuinfo").splitlines() if ":" in line)
+    named = {key.strip(): value.split() for key, value in fields.items()}
+    return named.get("flags") or named.get("Features") or []
 
 
 def _governor(core: int) -> str:

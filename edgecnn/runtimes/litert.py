@@ -24,6 +24,7 @@ class LiteRT:
 
     formats = ("tflite",)
     install = "pip install 'edgecnn[litert]', or '.[litert]' in a checkout"
+    packages = ("ai-edge-litert", "numpy")
 
     def __init__(self) -> None:
         """Import the runtime.

@@ -23,6 +23,7 @@ class OnnxRuntime:
 
     formats = ("onnx",)
     install = "pip install 'edgecnn[onnx]', or '.[onnx]' in a checkout"
+    packages = ("onnxruntime", "numpy")
     interface = "InferenceSession"
 
     def __init__(self) -> None:

@@ -21,6 +21,8 @@ from edgecnn.runtimes.frames import read_message, write_message
 
 Arrays = list[npt.NDArray[Any]]
 
+_LOOK_NS = 1_000_000_000  # how often temperature and frequencies are looked at meanwhile
+
 
 def main() -> None:
     """Do the one job that standard input brings; a failure is answered as `{"error": kind, "text": what}`."""
@@ -35,12 +37,19 @@ def main() -> None:
     try:
         # Whatever the worker itself needs is done and loaded before memory is first read, so that it does not count
         # as the runtime's or the file's.
+        if job.get("cpus"):
+            step = "stay on the cores given for"
+            os.sched_setaffinity(0, job["cpus"])
+            step = "import"
         machine, before = read_machine(), read_state()
         memory = {"python_bytes": resident_bytes()}
         start_ns = time.perf_counter_ns()
         runtime = getattr(importlib.import_module("session"), job["session"])()
         import_ns = time.perf_counter_ns() - start_ns
         memory["import_bytes"] = resident_bytes()
+        if job["kind"] == "check":
+            write_message(answers, {"version": runtime.version})
+            return
         step = "load"
         start_ns = time.perf_counter_ns()
         session = runtime.open(job["model"], job["threads"])
@@ -129,10 +138,14 @@ def time_session(session: Any, job: dict[str, Any]) -> dict[str, Any]:
         warmup += 1
     loops = max(1, -(-job["min_value_ns"] * warmup // max(1, warm_ns)))
     values: list[int] = []
-    start_ns = time.perf_counter_ns()
+    during: list[dict[str, Any]] = []
+    start_ns = looked_ns = time.perf_counter_ns()
     elapsed_ns = 0
     while elapsed_ns < job["max_time_ns"] and (elapsed_ns < job["min_time_ns"] or len(values) < job["min_values"]):
         values.append(_time_calls(session, loops) // loops)
+        if time.perf_counter_ns() - looked_ns > _LOOK_NS:  # between two values, so that it is in none
+            during.append(read_state())
+            looked_ns = time.perf_counter_ns()
         elapsed_ns = time.perf_counter_ns() - start_ns
         if os.getppid() != parent:
             sys.exit("the program that asked for the measurement is gone")
@@ -143,6 +156,7 @@ def time_session(session: Any, job: dict[str, Any]) -> dict[str, Any]:
         "loops": loops,
         "values_ns": values,
         "finite": finite,
+        "during": during,
     }
 
 

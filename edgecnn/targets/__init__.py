@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, cast
 
+from edgecnn.errors import EdgecnnError
+from edgecnn.shipped import user_folder
 from edgecnn.tables import Table
 from edgecnn.targets.process import Process
 
 #: The part of a target's name before the colon → its class, made from the whole name (`ssh://pi@board`).
-TARGETS = Table("target", {"local": "edgecnn.targets.local:Local"})
+TARGETS = Table(
+    "target",
+    {
+        "adb": "edgecnn.targets.adb:Adb",
+        "emulated": "edgecnn.targets.emulated:Emulated",
+        "local": "edgecnn.targets.local:Local",
+        "ssh": "edgecnn.targets.ssh:Ssh",
+    },
+)
 
 
 class Target(Protocol):
@@ -20,12 +32,21 @@ class Target(Protocol):
     """
 
     name: str
+    method: str  # how its figures come to be: `MEASURED`, or `EMULATED` where its clock counts instructions
+    machine: str | None  # as `uname -m` says
+    free_bytes: int | None  # memory that was free when we came
 
     def push(self, path: Path) -> str:
         """Bring the file at *path* there and return its absolute path on the target."""
 
     def run(self, program: str) -> Process:
         """Start the pushed Python *program* there, in a private folder and with nothing else in its way."""
+
+    def install_line(self, packages: Sequence[str]) -> str:
+        """Return what a user types to install the Python *packages* for what runs there."""
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install the Python *packages* there, for us alone."""
 
     def __enter__(self) -> Target: ...
 
@@ -43,4 +64,35 @@ def open_target(name: str = "local") -> Target:
     return cast("Target", TARGETS.load(name.partition(":")[0])(name))
 
 
-__all__ = ["TARGETS", "Process", "Target", "open_target"]
+def device_of(target: str) -> str | None:
+    """Return the device that *target* itself names: `emulated:rpi4` is `rpi4`; None: it names none."""
+    kind, _, device = target.partition(":")
+    return (device or None) if kind == "emulated" else None
+
+
+def target_of(device: str) -> str:
+    """Return the target that the user tied to *device* (`my-pi`, `rpi4:4gb`) in `targets.toml`, else `local`.
+
+    The file lies in the user's configuration folder and holds one table: `[targets]`, with `my-pi = "ssh://pi@board"`.
+
+    Raises:
+        EdgecnnError: the file is broken.
+    """
+    tied = _tied_targets(user_folder("targets.toml"))
+    return tied.get(device) or tied.get(device.partition(":")[0]) or "local"
+
+
+def _tied_targets(path: Path) -> Mapping[str, str]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgecnnError(f"{path}: not a TOML file: {error}") from None
+    tied = table.pop("targets", {})
+    if table or not isinstance(tied, dict) or not all(isinstance(name, str) for name in tied.values()):
+        raise EdgecnnError(f'{path}: it holds one table [targets] of lines like my-pi = "ssh://pi@raspberrypi.local"')
+    return tied
+
+
+__all__ = ["TARGETS", "Process", "Target", "device_of", "open_target", "target_of"]

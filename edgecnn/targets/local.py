@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
+from edgecnn.host import read_host
+from edgecnn.measurement import MEASURED
 from edgecnn.targets.process import Process
 
 
 class Local:
     """This machine; files stay where they are, programs run in a temporary folder that is removed at the end."""
 
+    method = MEASURED
+
     def __init__(self, name: str = "local") -> None:
         if name != "local":
             raise EdgecnnError(f"unknown target '{name}'; this machine is called local")
         self.name = name
+        self.machine: str | None = platform.machine()
+        self.free_bytes: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Local:
+        facts = read_host()
+        if facts.ram_bytes is not None and facts.ram_used_bytes is not None:
+            self.free_bytes = facts.ram_bytes - facts.ram_used_bytes
         self._folder = tempfile.TemporaryDirectory(prefix="edgecnn-")
         return self
 
@@ -44,3 +55,15 @@ class Local:
         """Start *program* with the Python that runs us."""
         assert self._folder is not None, "a target is used inside `with`"
         return Process([sys.executable, program], Path(self._folder.name))
+
+    def install_line(self, packages: Sequence[str]) -> str:
+        """Return the line for pip."""
+        return f"pip install {' '.join(packages)}"
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Refuse: this Python is the user's own.
+
+        Raises:
+            EdgecnnError: always.
+        """
+        raise EdgecnnError(f"--install is for other targets; here: {self.install_line(packages)}")

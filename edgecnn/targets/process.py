@@ -52,6 +52,14 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
+    def ended(self, patience_s: float) -> bool:
+        """Whether the program has ended, or does so within *patience_s*."""
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def ending(self, patience_s: float = 5.0) -> str:
         """Wait for the end and say how it came: `signal 11, SIGSEGV`, `exit code 1: ModuleNotFoundError: ...`.
 

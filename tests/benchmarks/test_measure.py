@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,72 @@ def test_memory_is_the_workers_own(classifier: Path, brief: Effort) -> None:
     assert all(step is not None for step in steps)
     assert steps == sorted(step or 0 for step in steps)
     assert (memory.peak_bytes or 0) < 200e6 < ballast.nbytes
+
+
+def test_it_runs_on_the_cores_given(classifier: Path, brief: Effort) -> None:
+    """The worker keeps to the cores it is given, and one that is not there is told."""
+    found = measure(classifier, effort=replace(brief, processes=1, cpus=(0,)))
+    assert found.conditions["cores_allowed"] == 1
+    with pytest.raises(EdgecnnError, match=r"^[^\n]*cannot stay on the cores given for it"):
+        measure(classifier, effort=replace(brief, processes=1, cpus=(4000,)))
+
+
+def test_the_machine_is_looked_at_meanwhile(classifier: Path, brief: Effort) -> None:
+    """In a process that takes longer than a second the machine's state is read between values too."""
+    (run,) = measure(classifier, effort=replace(brief, processes=1, min_time_s=1.2)).runs
+    assert run.states == (run.before, *run.during, run.after)
+    assert len(run.during) == 1
+    times_ns = [state["monotonic_ns"] for state in run.states]
+    assert times_ns == sorted(times_ns)
+
+
+@pytest.fixture
+def throttles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Put a `vcgencmd` in the PATH that reports throttling so many times; returns the file with what is left."""
+
+    def make(times: int) -> Path:
+        left, program = tmp_path / "left", tmp_path / "vcgencmd"
+        left.write_text(str(times))
+        program.write_text(
+            f"#!/bin/sh\nn=$(cat {left})\n"
+            '[ "$n" -gt 0 ] || exec echo throttled=0x50000\n'
+            f"echo $((n - 1)) >{left}; echo throttled=0x50005\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        return left
+
+    return make
+
+
+def test_a_throttled_process_is_repeated(classifier: Path, brief: Effort, throttles: Callable[[int], Path]) -> None:
+    """After a pause the process is timed again, until the board no longer throttles; what it reported is said."""
+    throttles(3)  # the state is read twice a process
+    found = measure(classifier, effort=replace(brief, processes=1, cool_down_s=0.01))
+    assert found.conditions["repeated_after_throttling"] == 2
+    assert len(found.runs) == 1
+    assert [state["throttled"] for state in found.runs[0].states] == [0x50000, 0x50000]
+    assert any("under-voltage, throttling" in warning for warning in found.warnings)
+
+
+def test_a_throttled_process_is_kept_unless_asked(
+    classifier: Path, brief: Effort, throttles: Callable[[int], Path]
+) -> None:
+    """Without a pause to wait for, and on a board that never cools, the figures stay and bear the mark."""
+    left = throttles(100)
+    found = measure(classifier, effort=replace(brief, processes=1))
+    assert found.conditions["repeated_after_throttling"] == 0
+    assert found.conditions["throttled"] == 0x50005
+    assert left.read_text().strip() == "98"
+    found = measure(classifier, effort=replace(brief, processes=1, cool_down_s=0.01))
+    assert found.conditions["repeated_after_throttling"] == 3
+
+
+def test_what_fit_says_stands_beside(classifier: Path, brief: Effort) -> None:
+    """The peak that `check_fit` foretells is part of the result, and near what is measured."""
+    found = measure(classifier, effort=replace(brief, processes=1))
+    assert found.peak_rss_bytes
+    assert found.foretold_rss_bytes == pytest.approx(found.peak_rss_bytes, rel=0.1)
 
 
 def test_the_accuracy_is_taken_with_data(classifier: Path, brief: Effort) -> None:

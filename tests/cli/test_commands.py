@@ -26,6 +26,26 @@ def test_help_has_an_example(command: click.Command) -> None:
     assert re.search(rf"^  Example:\n    edgecnn {command.name}\b", text, re.M)
 
 
+SUBCOMMANDS = {
+    f"{name} {inner}": subcommand
+    for name in COMMANDS
+    for group in [importlib.import_module(f"edgecnn.cli.{name}").command]
+    if isinstance(group, click.Group)
+    for inner, subcommand in group.commands.items()
+}
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_subcommands_are_as_commands(name: str) -> None:
+    """A subcommand has an example kept as written, `--json`, `--debug`, and a word on each option."""
+    subcommand = SUBCOMMANDS[name]
+    text = subcommand.get_help(click.Context(subcommand, info_name=name))
+    assert re.search(rf"^  Example:\n    edgecnn {name}\b", text, re.M)
+    options = [parameter for parameter in subcommand.params if isinstance(parameter, click.Option)]
+    assert {"--json", "--debug"} <= {form for option in options for form in option.opts}
+    assert all(option.help for option in options)
+
+
 def test_has_json_and_debug(command: click.Command) -> None:
     """Every command prints JSON on `--json` and shows the traceback on `--debug`."""
     options = {option for parameter in command.params for option in parameter.opts}

@@ -47,6 +47,10 @@ def test_completes_commands_and_devices() -> None:
     ("line", "offered"),
     [
         ("bench m.onnx --runtime litert,onn", ["litert,onnxruntime"]),
+        ("bench m.onnx --target ", ["adb:", "emulated", "local", "ssh://"]),
+        ("bench m.onnx --target emulated:rpi5", ["emulated:rpi5"]),
+        ("bench --suite q", ["quick"]),
+        ("devices probe ss", ["ssh://"]),
         ("compress m --criterion ", ["l1", "l2"]),
         ("export m --normalize im", ["imagenet"]),
         ("export torchv", ["torchvision:"]),
@@ -55,18 +59,19 @@ def test_completes_commands_and_devices() -> None:
     ],
 )
 def test_completes_the_values_of_options(line: str, offered: list[str]) -> None:
-    """Runtimes, in a list too, criteria, normalizations, networks and data sets complete."""
+    """Runtimes, in a list too, targets, suites, criteria, normalizations, networks and data sets complete."""
     assert complete(f"edgecnn {line}") == offered
 
 
 def test_completes_paths(tmp_path: Path) -> None:
-    """Behind `npz:` folders and .npz files are offered, behind `folder:` folders alone, for a recipe TOML files."""
+    """Behind `npz:` folders and .npz files are offered, behind `folder:` folders, for a recipe and a suite TOML."""
     (tmp_path / "more").mkdir()
     for name in ("mine.npz", "mine.toml", "mine.txt", ".hidden.npz"):
         (tmp_path / name).touch()
     assert complete(f"edgecnn export m --data npz:{tmp_path}/") == [f"npz:{tmp_path}/mine.npz", f"npz:{tmp_path}/more/"]
     assert complete(f"edgecnn export m --data folder:{tmp_path}/m") == [f"folder:{tmp_path}/more/"]
     assert complete(f"edgecnn export m --recipe {tmp_path}/mi") == [f"{tmp_path}/mine.toml"]
+    assert complete(f"edgecnn bench --suite {tmp_path}/mi") == [f"{tmp_path}/mine.toml"]
     assert complete(f"edgecnn export m --data npz:{tmp_path}/nowhere/") == []
 
 

@@ -1,11 +1,13 @@
-"""What `edgecnn bench` says below its table is said once."""
+"""What `edgecnn bench` says below its tables is said once, and what is of another kind has another table."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from edgecnn.cli.results import group_warnings
-from edgecnn.measurement import Measurement, Memory, Run
+import pytest
+
+from edgecnn.cli.results import group_warnings, print_results
+from edgecnn.measurement import EMULATED, Measurement, Memory, Run
 
 ONE = Measurement(
     "out/a.w8a8.tflite",
@@ -47,3 +49,27 @@ def test_results_are_told_apart() -> None:
     assert group_warnings([replace(ONE, warnings=()), twin]) == ["other/a.w8a8.tflite: hot"]
     elsewhere = replace(ONE, runtime="other", warnings=("hot",))
     assert group_warnings([replace(ONE, warnings=()), elsewhere]) == ["a.w8a8.tflite, other: hot"]
+
+
+def test_counts_and_latencies_share_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Emulated results have a table of their own, without durations; where devices differ the files name theirs."""
+    run = Run(None, None, None, 0, 1, (), Memory(1, 2, 3, 4), True, instructions=203_075)
+    board = replace(ONE, device="rpi4", method=EMULATED, runs=(run,), conditions={"features": ["neon"]}, warnings=())
+    print_results([ONE, replace(ONE, device="my-pi"), board])
+    measured, _, counted = capsys.readouterr().out.partition("Emulated rpi4")
+    assert "a.w8a8.tflite on my-pi" in measured
+    assert "instructions" not in measured
+    assert "203,075" in counted
+    assert "there is no dot product of int8" in counted
+    assert "p50" not in counted
+
+
+def test_what_did_not_fit_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file for which the emulated board is too small needs more than that; a latency not taken is the slowest."""
+    small = {"ram_free_bytes": 80 * 2**20}
+    outgrown = replace(ONE, device="rpi4", method=EMULATED, runs=(), conditions=small, warnings=("it needs more",))
+    print_results([outgrown, replace(ONE, file="over.tflite", runs=()), ONE])
+    out, err = capsys.readouterr()
+    assert out.index("a.w8a8.tflite") < out.index("over.tflite")
+    assert "over 80.0 MiB" in out
+    assert "it needs more" in err

@@ -1,0 +1,194 @@
+"""Every measurement taken on this machine, kept in one SQLite file of the user's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Measurement
+
+if TYPE_CHECKING:
+    import sqlite3
+
+SCHEMA_VERSION = 1
+
+#: How long one waits for another who writes.
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One measurement in short; the fields are the columns of the table, of which `document` holds all of it."""
+
+    id: int
+    taken_at: str  # ISO 8601, UTC
+    name: str  # the file's, without its folder
+    path: str  # absolute, as it was then
+    sha256: str | None
+    device: str
+    target: str
+    runtime: str
+    runtime_version: str | None
+    threads: int
+    precision: str
+    method: str
+    processes: int
+    p50_ns: float | None
+    instructions: float | None  # of a call, on a board that counts them and has no clock
+    peak_rss_bytes: int | None
+    top1: float | None  # a fraction
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields; a figure not taken is null."""
+        return asdict(self)
+
+
+_COLUMNS = tuple(field.name for field in fields(HistoryEntry))
+
+
+def history_file() -> Path:
+    """Return the file: in `$EDGECNN_HOME`, else in `edgecnn` under `$XDG_STATE_HOME`, else under `~/.local/state`.
+
+    Raises:
+        EdgecnnError: neither is set, and this user has no home folder, as in some containers.
+    """
+    home, state = os.environ.get("EDGECNN_HOME"), os.environ.get("XDG_STATE_HOME")
+    if home:
+        return Path(home) / "history.sqlite"
+    try:
+        return (Path(state) if state else Path.home() / ".local" / "state") / "edgecnn" / "history.sqlite"
+    except RuntimeError:
+        raise EdgecnnError("no folder for the history: this user has no home; set EDGECNN_HOME to one") from None
+
+
+def keeping_history(
+    measurements: Iterable[Measurement], on_failure: Callable[[str], None], file: Path | None = None
+) -> Iterator[Measurement]:
+    """Yield *measurements* as they come, each kept before it is handed on.
+
+    A history that cannot be written loses no measurement: *on_failure* is told once, with the reason, and all go on.
+    """
+    failed = False
+    for measurement in measurements:
+        if not failed:
+            try:
+                add_to_history(measurement, file)
+            except EdgecnnError as error:
+                failed = True
+                on_failure(f"not kept in the history: {error}")
+        yield measurement
+
+
+def add_to_history(measurement: Measurement, file: Path | None = None) -> int:
+    """Keep *measurement* and return its number; several programs may do so at a time.
+
+    Raises:
+        EdgecnnError: the history cannot be written, is broken, or is one of a newer edgecnn.
+    """
+    path = Path(measurement.file)
+    accuracy = measurement.accuracy
+    values = {
+        "taken_at": measurement.conditions.get("taken_at") or datetime.now(UTC).isoformat(timespec="seconds"),
+        "name": path.name,
+        "path": str(path.absolute()),
+        "processes": len(measurement.runs),
+        "p50_ns": measurement.p50_ns,
+        "peak_rss_bytes": measurement.peak_rss_bytes,
+        "top1": accuracy.top1 if accuracy else None,
+    }
+    row = {name: values[name] if name in values else getattr(measurement, name) for name in _COLUMNS if name != "id"}
+    row["document"] = json.dumps(measurement.to_json(), allow_nan=False)
+    with _opened(file or history_file(), make=True) as connection:
+        marks = ", ".join("?" * len(row))
+        # The names are ours, the values go in by their marks.
+        cursor = connection.execute(f"INSERT INTO measurement ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+
+def read_history(name: str | None = None, last: int | None = None, file: Path | None = None) -> list[HistoryEntry]:
+    """Return the *last* entries (None: all), oldest first; those of *name* alone where it is given.
+
+    A *name* without a folder is any file of that name, one with a folder is that path alone.
+
+    Raises:
+        EdgecnnError: the history cannot be read, is broken, or is one of a newer edgecnn.
+    """
+    place = file or history_file()
+    if not _is_begun(place):
+        return []
+    column, wanted = ("path", str(Path(name).absolute())) if name and Path(name).name != name else ("name", name)
+    with _opened(place) as connection:
+        rows = connection.execute(
+            f"SELECT {', '.join(_COLUMNS)} FROM measurement WHERE ? IS NULL OR {column} = ? "  # noqa: S608
+            "ORDER BY taken_at DESC, id DESC LIMIT ?",
+            (wanted, wanted, -1 if last is None else last),
+        ).fetchall()
+    return [HistoryEntry(*row) for row in reversed(rows)]
+
+
+def read_from_history(number: int, file: Path | None = None) -> Measurement:
+    """Return the whole measurement with this number.
+
+    Raises:
+        EdgecnnError: there is none, or as `read_history`.
+    """
+    place = file or history_file()
+    row = None
+    if _is_begun(place):
+        with _opened(place) as connection:
+            row = connection.execute("SELECT document FROM measurement WHERE id = ?", (number,)).fetchone()
+    if row is None:
+        raise EdgecnnError(f"no measurement {number} in the history {place}; edgecnn history lists them")
+    try:
+        return Measurement.from_json(json.loads(row[0]))
+    except (ValueError, TypeError, KeyError, StopIteration, RuntimeError) as error:
+        raise EdgecnnError(f"{place}: measurement {number} cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _is_begun(file: Path) -> bool:
+    """Return whether anything was written; a file is empty while the first measurement is being added."""
+    return file.exists() and file.stat().st_size > 0
+
+
+@contextmanager
+def _opened(file: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open the history in one transaction, and say in one line what is wrong with it where something is."""
+    try:
+        import sqlite3
+    except ImportError:  # some small systems have a Python without it
+        raise EdgecnnError(f"{file}: this Python was built without sqlite3") from None
+    try:
+        if make:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE" if make else "BEGIN")
+            _check_version(connection, file, make)
+            yield connection
+            connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        hint = "" if isinstance(error, sqlite3.OperationalError) else "; move it away, and a new one begins"
+        raise EdgecnnError(f"{file}: {error}{hint}") from None
+    except UnicodeEncodeError:
+        raise EdgecnnError(f"{file}: a path is not valid UTF-8") from None
+    except OSError as error:
+        raise EdgecnnError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _check_version(connection: sqlite3.Connection, file: Path, make: bool) -> None:
+    """Make the table where the file is new."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise EdgecnnError(f"{file} has version {version}; this edgecnn knows up to {SCHEMA_VERSION}: update it")
+    if version == 0 and make:
+        columns = ", ".join(name for name in _COLUMNS if name != "id")
+        connection.execute(f"CREATE TABLE measurement (id INTEGER PRIMARY KEY, {columns}, document NOT NULL)")
+        connection.execute("CREATE INDEX measurement_of_name ON measurement (name, taken_at)")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

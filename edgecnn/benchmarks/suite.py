@@ -1,0 +1,142 @@
+"""`Suite`: a table of files × devices × runtimes × threads, measured in one go and the same way every time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgecnn.benchmarks.measure import Effort, check_at_hand
+from edgecnn.benchmarks.plan import measure_files
+from edgecnn.device import HOST
+from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.measurement import Measurement
+from edgecnn.normalization import Normalization
+from edgecnn.progress import Progress, silent
+from edgecnn.shipped import find_shipped, read_toml, shipped_files
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to measure and for how long; the fields are the keys of its TOML file."""
+
+    title: str = ""
+    files: tuple[str, ...] = ()  # paths or patterns (`*.tflite`)
+    devices: tuple[str, ...] = (HOST,)
+    targets: Mapping[str, str] = field(default_factory=dict)  # device → where it is; else this machine
+    runtimes: tuple[str, ...] = ()  # none: the usual one of each file
+    threads: tuple[int, ...] = (1,)
+    data: str | None = None  # for the accuracy; None: none is taken
+    normalize: str | None = None  # for files that do not say what their input expects
+    effort: Effort = field(default_factory=Effort)
+
+    def __post_init__(self) -> None:
+        for device in self.targets:
+            if device not in self.devices:
+                raise unknown_name("device among the suite's targets", device, self.devices)
+        if not self.devices or not self.threads or min(self.threads) < 1 or self.effort.processes < 1:
+            raise EdgecnnError("a suite needs a device, and at least 1 thread and 1 process")
+        if self.normalize is not None:
+            Normalization.parse(self.normalize)
+
+
+def load_suite(name: str, files: Sequence[Path | str] = ()) -> Suite:
+    """Return the suite `quick`, or the one in a TOML file, with *files* in place of its own where any are given.
+
+    Its own files are paths or patterns that start from the folder of the suite's file.
+
+    Raises:
+        EdgecnnError: unknown suite, a broken file, or a path or pattern of it that no file matches.
+    """
+    path = find_shipped("benchmarks/suites", name, "suite")
+    suite = read_toml(path, Suite)
+    if files:
+        return replace(suite, files=tuple(map(str, files)))
+    return replace(suite, files=tuple(file for pattern in suite.files for file in _matching(pattern, path)))
+
+
+def suite_names() -> list[str]:
+    """Return the names of all known suites, sorted."""
+    return sorted(shipped_files("benchmarks/suites"))
+
+
+def with_given(
+    suite: Suite,
+    *,
+    device: str | None = None,
+    target: str | None = None,
+    runtimes: Sequence[str] = (),
+    threads: Sequence[int] = (),
+    data: str | None = None,
+    processes: int | None = None,
+    min_time_s: float | None = None,
+    cpus: Sequence[int] = (),
+    cool_down_s: float | None = None,
+) -> Suite:
+    """Return *suite* with what is given in place of its own; *target* is where every one of its devices is."""
+    devices = suite.devices if device is None else (device,)
+    targets = {name: suite.targets[name] for name in devices if name in suite.targets}
+    effort = suite.effort
+    return replace(
+        suite,
+        devices=devices,
+        targets=targets if target is None else dict.fromkeys(devices, target),
+        runtimes=tuple(runtimes) or suite.runtimes,
+        threads=tuple(threads) or suite.threads,
+        data=suite.data if data is None else data,
+        effort=replace(
+            effort,
+            processes=effort.processes if processes is None else processes,
+            min_time_s=effort.min_time_s if min_time_s is None else min_time_s,
+            cpus=tuple(cpus) or effort.cpus,
+            cool_down_s=effort.cool_down_s if cool_down_s is None else cool_down_s,
+        ),
+    )
+
+
+def measure_suite(
+    suite: Suite,
+    *,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    normalization: Normalization | None = None,
+    install: bool = False,
+    progress: Progress = silent,
+) -> Iterator[Measurement]:
+    """Yield the measurement of each case of *suite*, as soon as it is taken; *normalization* replaces the suite's own.
+
+    Raises:
+        EdgecnnError: the suite names no files, or as `measure_files` does.
+    """
+    if not suite.files:
+        raise EdgecnnError("no files to measure: give FILES, or a suite that names some")
+    if normalization is None and suite.normalize is not None:
+        normalization = Normalization.parse(suite.normalize)
+    targets = {device: suite.targets.get(device, "local") for device in suite.devices}
+    for device, target in targets.items():
+        check_at_hand(device, target)
+    for device, target in targets.items():
+        yield from measure_files(
+            suite.files,
+            runtimes=suite.runtimes,
+            threads=suite.threads,
+            device=device,
+            target=target,
+            data=suite.data,
+            data_dir=data_dir,
+            download=download,
+            normalization=normalization,
+            effort=suite.effort,
+            install=install,
+            progress=progress,
+        )
+
+
+def _matching(pattern: str, suite_file: Path) -> list[str]:
+    """Return the files that *pattern* stands for, as paths that lead there from the folder we are in."""
+    folder = suite_file.parent
+    found = sorted(glob.glob(pattern, root_dir=folder, recursive=True))
+    if not found:
+        raise EdgecnnError(f"{suite_file}: no file matches '{pattern}' in {folder}")
+    return [str(folder / name) for name in found]

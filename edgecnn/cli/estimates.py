@@ -1,0 +1,65 @@
+"""What `edgecnn bench` prints for a device that is not at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecnn.benchmarks.foretell import Foretold, foretell_files, to_document
+from edgecnn.cli.shared import print_json
+from edgecnn.cli.table import print_table, say
+from edgecnn.files import write_whole
+from edgecnn.units import format_bytes, format_ns
+
+_COLUMNS = ("file", "runtime", "threads", "estimate", "band", "RAM, estimated", "RAM left", "fits", "size")
+_RIGHT = (2, 3, 5, 6, 8)
+_SPARE = (8, 1, 2, 5, 6)
+
+
+def show_estimates(
+    files: Sequence[Path],
+    device: str,
+    runtimes: Sequence[str],
+    threads: Sequence[int],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Estimate *files* on *device* and print, and write to *output* where it is given."""
+    foretold = foretell_files(files, device, runtimes=runtimes, threads=threads)
+    if output is not None:
+        write_whole(output, json.dumps(to_document(foretold), indent=1) + "\n")
+    if as_json:
+        print_json(to_document(foretold))
+    else:
+        _print_estimates(device, foretold)
+
+
+def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
+    fastest = sorted(foretold, key=lambda one: one.estimate.p50_ns)
+    coverage = fastest[0].estimate.coverage
+    title = f"Estimated for {device}, not measured"
+    print_table(title, _COLUMNS, [_row(one) for one in fastest], right=_RIGHT, spare=_SPARE)
+    say(f"band: where the median of a measurement lies for {100 * coverage:.0f} % of networks the fit never saw")
+    for text in dict.fromkeys(text for one in fastest for text in one.estimate.rests_on):
+        say(f"rests on: {text}")
+    for text in dict.fromkeys(text for one in fastest for text in one.estimate.notes):
+        say(f"note: {text}")
+    path = fastest[0].estimate.file
+    say(f"to measure: edgecnn bench {path} --device {device} --target ssh://USER@BOARD")
+
+
+def _row(one: Foretold) -> tuple[str, ...]:
+    estimate, fit = one.estimate, one.fit
+    ram = next((region for region in fit.regions if region.name == "ram"), None) if fit else None
+    return (
+        estimate.file,
+        estimate.runtime,
+        str(estimate.threads),
+        f"~{format_ns(estimate.p50_ns)}",
+        f"{format_ns(estimate.low_ns)} … {format_ns(estimate.high_ns)}",
+        format_bytes(ram.used_bytes if ram else None),
+        format_bytes(ram.headroom_bytes if ram else None),
+        "-" if fit is None or ram is None else "yes" if fit.fits else "no",
+        format_bytes(one.artifact.size_bytes),
+    )

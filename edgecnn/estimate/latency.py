@@ -1,0 +1,144 @@
+"""`estimate_latency`: how long a file will take on a device that is not at hand, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgecnn.device import LATENCY_KINDS, DeviceProfile, LatencyModel, load_device
+from edgecnn.errors import EdgecnnError
+from edgecnn.estimate.fitting import amounts_of, as_array
+from edgecnn.estimate.work import Blocks, Work, graph_works
+from edgecnn.formats import Graph, read_graph
+
+CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
+_USUAL_RUNTIME = {"tflite": CALIBRATED, "onnx": "onnxruntime"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A latency foretold, with its band and what it rests on; nothing was run."""
+
+    file: str
+    device: str
+    runtime: str
+    threads: int
+    p50_ns: float
+    low_ns: float  # the median of a measurement lies between low and high ...
+    high_ns: float
+    coverage: float  # ... for this share of networks that the coefficients were not fitted to
+    parts_ns: Mapping[str, float]  # LATENCY_KINDS → their share of p50_ns
+    rests_on: tuple[str, ...]  # sources of the coefficients
+    notes: tuple[str, ...] = field(default=())
+    method: str = "estimated"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate for `--json`; its figures are no measurement, and say so."""
+        own = ("file", "device", "runtime", "threads", "method", "p50_ns", "low_ns", "high_ns", "coverage")
+        lists = {"rests_on": list(self.rests_on), "notes": list(self.notes)}
+        return {**{key: getattr(self, key) for key in own}, "parts_ns": dict(self.parts_ns), **lists}
+
+
+def estimate_latency(
+    file: Graph | Path | str,
+    device: DeviceProfile | str,
+    threads: int | None = 1,
+    *,
+    runtime: str | None = None,
+) -> Estimate:
+    """Return the latency of *file* on *device* that its profile's coefficients foretell.
+
+    Args:
+        file: an exported file, or what one says.
+        device: a profile, or the name of one.
+        threads: of the runtime; None: the largest number for which there are coefficients.
+        runtime: whose kernels (`litert`, `onnxruntime`, `ncnn`); None: the usual one of the file's format.
+
+    Raises:
+        EdgecnnError: no such file or device, or no coefficients for that runtime, precision and number of threads.
+    """
+    graph = file if isinstance(file, Graph) else read_graph(file)
+    path = "" if isinstance(file, Graph) else str(file)
+    profile = load_device(device) if isinstance(device, str) else device
+    name = runtime or _USUAL_RUNTIME[graph.format]
+    works: dict[str, list[Work]] = {}
+    for precision, work in graph_works(graph):
+        works.setdefault(precision, []).append(work)
+    if not works:
+        raise EdgecnnError(f"{path or 'the network'}: no operator in it costs time, so there is nothing to estimate")
+    count = most_threads(profile, name, works) if threads is None else threads
+    models = {precision: find_model(profile, name, precision, count) for precision in works}
+    parts = dict.fromkeys(LATENCY_KINDS, 0.0)
+    for precision, own in works.items():
+        model = models[precision]
+        blocks = Blocks(model.input_block, model.output_block)
+        costs = as_array(model.costs) * amounts_of(own, precision, blocks)
+        for kind, cost_ns in zip(LATENCY_KINDS, costs.reshape(len(LATENCY_KINDS), -1).sum(axis=1), strict=True):
+            parts[kind] += float(cost_ns)
+    p50_ns = sum(parts.values())
+    return Estimate(
+        file=path,
+        device=profile.name,
+        runtime=name,
+        threads=count,
+        p50_ns=p50_ns,
+        low_ns=p50_ns * min(model.low for model in models.values()),
+        high_ns=p50_ns * max(model.high for model in models.values()),
+        coverage=min(model.coverage for model in models.values()),
+        parts_ns=parts,
+        rests_on=tuple(dict.fromkeys(model.source for model in models.values())),
+        notes=_notes(models.values()),
+    )
+
+
+def most_threads(profile: DeviceProfile, runtime: str, precisions: Iterable[str]) -> int:
+    """Return the largest number of threads with coefficients for all *precisions*; 1 where there is none."""
+    counts = [
+        {model.threads for model in profile.latency if (model.runtime, model.precision) == (runtime, precision)}
+        for precision in precisions
+    ]
+    return max(set.intersection(*counts), default=1)
+
+
+def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: int) -> LatencyModel:
+    """Return the coefficients of *profile* for exactly that.
+
+    Raises:
+        EdgecnnError: there are none; the message says which there are and how to get them.
+    """
+    for model in profile.latency:
+        if (model.runtime, model.precision, model.threads) == (runtime, precision, threads):
+            return model
+    wanted = f"{runtime}, {precision}, {threads} thread{'s' * (threads > 1)}"
+    known = "; ".join(describe_models(profile.latency)) or "none"
+    if profile.kind == "mcu":
+        raise EdgecnnError(
+            f"{profile.name}: no latency coefficients for microcontrollers yet, so no estimate; "
+            f"edgecnn fit --device {profile.name} checks the memory"
+        )
+    way = (
+        f"with the board at hand run edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD "
+        f"--threads {threads}"
+        if runtime == CALIBRATED
+        else f"estimate a .tflite file ({CALIBRATED}), or measure with --target ssh://USER@BOARD"
+    )
+    raise EdgecnnError(f"{profile.name}: no latency coefficients for {wanted} (known: {known}); {way}")
+
+
+def describe_models(models: Sequence[LatencyModel]) -> list[str]:
+    """Return one text for each runtime and precision: `litert fp32 at 1, 4 threads`."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for model in models:
+        counts.setdefault((model.runtime, model.precision), []).append(model.threads)
+    return [
+        f"{runtime} {precision} at {', '.join(map(str, sorted(threads)))} thread{'s' * (max(threads) > 1)}"
+        for (runtime, precision), threads in counts.items()
+    ]
+
+
+def _notes(models: Iterable[LatencyModel]) -> tuple[str, ...]:
+    few = min(models, key=lambda model: model.networks)
+    text = f"the coefficients rest on {few.networks} network{'s' * (few.networks > 1)}; measure before you decide on it"
+    return (text,) if few.networks < 10 else ()
