@@ -179,6 +179,9 @@ def _adopt_sizes(layer: Any, shape: tuple[int, ...]) -> None:
     elif hasattr(layer, "in_features"):
         layer.out_features, layer.in_features = shape
     elif hasattr(layer, "in_channels"):
+        if layer.transposed:
+            layer.in_channels, layer.out_channels = shape[0], shape[1] * layer.groups
+            return
         if layer.groups == layer.in_channels > 1:  # depthwise stays depthwise
             layer.groups = shape[0] // (layer.out_channels // layer.in_channels)
         layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups

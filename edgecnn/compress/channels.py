@@ -179,7 +179,7 @@ def _trace(module: nn.Module, example: torch.Tensor) -> Any:
     pruning = require("torch_pruning", "torch")
     try:
         with torch.enable_grad():
-            graph = pruning.DependencyGraph().build_dependency(module, example, verbose=False)
+            graph = pruning.DependencyGraph().build_dependency(module, [example], verbose=False)
     except Exception as error:
         # torch-pruning meets a network it cannot follow with whatever its own code happens to raise.
         raise EdgecnnError(
@@ -330,6 +330,10 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
         if padding is not None:
             # Code that pads for what is missing splits it evenly: it can lose channels at both ends together only.
             atoms.join(padding.ends(pairs), padding.end, 2)
+        sizes = _reshape_of(node)
+        if sizes is not None and sizes[0] > sizes[1]:
+            share = sizes[0] // sizes[1]
+            atoms.join(pairs, share.__rfloordiv__, share)
     found.sort(key=lambda entry: rank[entry[0]])
     return Group(root, atoms.slices(found), reasons[0] if reasons else None)
 
@@ -365,7 +369,7 @@ class _Atoms:
             indices: list[list[int]] = [[] for _ in number]
             for index, root in pairs:
                 indices[number[self.of(root)]].append(index)
-            slices.append(Slice(layer, side, tuple(tuple(sorted(atom)) for atom in indices)))
+            slices.append(Slice(layer, side, tuple(tuple(sorted(set(atom))) for atom in indices)))
         return tuple(slices)
 
 

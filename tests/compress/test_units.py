@@ -1,0 +1,185 @@
+"""What can be taken out of a network: what is cut out gives what is set to zero gives, whatever the wiring."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from edgecnn.compress.criteria import scores_of
+from edgecnn.compress.prune import cut, masked, size_of
+from edgecnn.compress.units import FILTERS, LAYER, find_units
+from edgecnn.errors import EdgecnnError
+from edgecnn.nets.network import build
+
+NETS = [
+    ("edgecnn:resnet20", 16),
+    ("edgecnn:vgg16-compact", 32),
+    ("torchvision:resnet18", 32),
+    ("torchvision:mobilenet_v2", 32),
+    ("torchvision:mobilenet_v3_small", 32),
+    ("torchvision:efficientnet_b0", 32),
+    ("torchvision:densenet121", 32),
+    ("torchvision:googlenet", 32),
+]
+
+
+def _agree(small: nn.Module, other: nn.Module, shape: tuple[int, ...]) -> None:
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        given, expected = small.double()(x), other.double()(x)
+    torch.testing.assert_close(given, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("model", "side"), NETS)
+def test_a_cut_network_equals_the_masked_one(model: str, side: int) -> None:
+    """Residual adds, padded shortcuts, concats, depthwise convolutions and squeeze-excite stay consistent."""
+    module, shape = build(model, classes=10).module, (3, side, side)
+    units = find_units(module, shape)
+    filters = units.of_kind(FILTERS)
+    some = list(filters)[:: max(1, len(filters) // 6)]  # find_units tries all of them itself
+    cuts = {name: 0.3 + 0.2 * (index % 3) for index, name in enumerate(some)}
+    # Scores of the original for both: what is zero already must not change what goes next.
+    scores = {name: scores_of(module, filters[name], "l1") for name in some}
+    small = cut(module, shape, cuts, scores=scores, units=units).module
+    zeros = module
+    for name, ratio in cuts.items():
+        zeros = masked(zeros, shape, name, ratio, scores=scores, units=units)
+    assert size_of(small, shape).params < size_of(module, shape).params
+    _agree(small, zeros, shape)
+
+
+def test_all_layers_with_filters_are_units_or_named_with_the_reason() -> None:
+    """No layer is passed over in silence; the one that gives the output stays."""
+    module = build("edgecnn:resnet20").module
+    units = find_units(module, (3, 32, 32))
+    layers = {name for name, layer in module.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+    members = {member for unit in units.units for member in unit.members} | {fixed.name for fixed in units.fixed}
+    assert layers <= members
+    assert [(fixed.name, fixed.reason) for fixed in units.fixed] == [
+        ("linear", "its filters are outputs of the network")
+    ]
+
+
+def test_padded_shortcuts_lose_channels_at_both_ends() -> None:
+    """Option A of He et al.: a stage's first 16 go through all stages, the padded ones go in pairs."""
+    units = find_units(build("edgecnn:resnet20").module, (3, 32, 32)).of_kind(FILTERS)
+    assert (units["conv1"].channels, units["conv1"].atoms) == (16, 16)
+    assert (units["layer2.0.conv2"].channels, units["layer2.0.conv2"].atoms) == (16, 8)
+    assert (units["layer3.0.conv2"].channels, units["layer3.0.conv2"].atoms) == (32, 16)
+    assert units["layer3.0.conv2"].slices[0].indices[0] == (0, 63)
+
+
+def test_a_shortcut_of_fixed_padding_keeps_its_ends() -> None:
+    """Where the code pads by a number, cutting the padded channels would not fit: they stay."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 8, 1)
+            self.last = nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            return self.last(self.second(x) + nn.functional.pad(x, (0, 0, 0, 0, 2, 2)))  # type: ignore[no-any-return]
+
+    net = Padded()
+    units = find_units(net, (3, 4, 4))
+    assert {name: unit.members for name, unit in units.of_kind(FILTERS).items()} == {
+        "first": ("first", "second", "last")
+    }
+    small, zeros = cut(net, (3, 4, 4), {"first": 0.5}).module, masked(net, (3, 4, 4), "first", 0.5)
+    _agree(small, zeros, (3, 4, 4))
+
+
+def test_grouped_convolutions_lose_the_same_filters_in_every_group() -> None:
+    """A grouped convolution stays one: each group loses as many filters as every other."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, groups=4), nn.ReLU(), nn.Conv2d(12, 5, 1))
+    units = find_units(net, (3, 6, 6))
+    assert [(unit.name, unit.channels, unit.atoms) for unit in units.units if unit.kind == FILTERS] == [
+        ("0", 8, 2),
+        ("2", 12, 3),
+    ]
+    small = cut(net, (3, 6, 6), {"2": 0.4}, units=units).module
+    zeros = masked(net, (3, 6, 6), "2", 0.4, units=units)
+    assert small.get_submodule("2").groups == 4
+    _agree(small, zeros, (3, 6, 6))
+
+
+def test_a_decoder_from_a_vector_to_maps_is_followed() -> None:
+    """The features that become one channel of a map go together, and transposed convolutions are cut the right way."""
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 16), nn.Unflatten(1, (-1, 2, 2)), nn.ConvTranspose2d(4, 6, 2, 2), nn.Conv2d(6, 3, 1)
+    )
+    units = find_units(net, (3, 2, 2))
+    assert {name: unit.atoms for name, unit in units.of_kind(FILTERS).items()} == {"1": 4, "3": 6}
+    for name in ("1", "3"):
+        _agree(
+            cut(net, (3, 2, 2), {name: 0.5}, units=units).module,
+            masked(net, (3, 2, 2), name, 0.5, units=units),
+            (3, 2, 2),
+        )
+
+
+def test_channels_that_are_normalised_together_stay() -> None:
+    """A norm over several channels is no longer the same without one: told with the layer's name."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1))
+    fixed = {entry.name: entry.reason for entry in find_units(net, (3, 4, 4)).fixed}
+    assert fixed["0"] == "they meet 1, a GroupNorm, which mixes them"
+
+
+class Branching(nn.Module):
+    """Takes another way by what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, 3, H, W] to [N, 4, H, W]."""
+        x = self.conv(x)
+        if x.mean() > 0:
+            x = -x
+        return x
+
+
+def test_a_branch_on_values_is_told_with_its_line() -> None:
+    """The file and the line of the choice, in one line."""
+    with pytest.raises(EdgecnnError, match=r"test_units\.py:\d+: the network's way depends on the values") as error:
+        find_units(Branching(), (3, 4, 4))
+    assert "\n" not in str(error.value)
+
+
+def test_shuffled_channels_are_told_in_one_line() -> None:
+    """What torch-pruning cannot follow ends in one line that says so."""
+    with pytest.raises(EdgecnnError, match="torch-pruning cannot follow") as error:
+        find_units(build("torchvision:shufflenet_v2_x0_5").module, (3, 32, 32))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan")])
+def test_a_ratio_outside_its_range_is_refused(ratio: float) -> None:
+    """The unit and the ratio are named."""
+    with pytest.raises(EdgecnnError, match=r"features\.0: .*less than 1"):
+        cut(build("edgecnn:digits-cnn").module, (1, 8, 8), {"features.0": ratio})
+
+
+def test_a_unit_that_is_not_there_is_told() -> None:
+    """The near match and the known names, or the reason why that layer stays."""
+    module = build("edgecnn:digits-cnn").module
+    with pytest.raises(EdgecnnError, match=r"unknown unit 'feature\.0'.*did you mean 'features\.0'"):
+        cut(module, (1, 8, 8), {"feature.0": 0.5})
+    with pytest.raises(EdgecnnError, match="outputs of the network"):
+        cut(module, (1, 8, 8), {"classifier": 0.5})
+    with pytest.raises(EdgecnnError, match="go with those of conv1"):
+        cut(build("edgecnn:resnet20").module, (3, 16, 16), {"layer1.0.conv2": 0.5})
+
+
+def test_units_of_a_layer_have_its_kind() -> None:
+    """Blocks that add to their input and convolutions that the next one can replace go whole."""
+    units = find_units(build("edgecnn:resnet20").module, (3, 16, 16))
+    whole = units.of_kind(LAYER)
+    assert {"layer1.0", "layer2.1", "layer3.2", "layer1.0.conv1"} <= set(whole)
+    assert not {"layer2.0", "layer3.0", "layer2.0.conv1"} & set(whole)
+    reasons = {fixed.name: fixed.reason for fixed in units.whole}
+    assert reasons["layer2.0.conv1"] == "it changes the resolution"
