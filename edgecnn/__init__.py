@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Accuracy": "edgecnn.measurement",
     "Artifact": "edgecnn.artifact",
+    "Budget": "edgecnn.pipeline",
     "CalibrationInputs": "edgecnn.export",
     "Change": "edgecnn.benchmarks.changes",
     "Checkpoint": "edgecnn.checkpoint",
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Recipe": "edgecnn.recipe",
     "ReportFacts": "edgecnn.report",
     "Samples": "edgecnn.samples",
+    "Search": "edgecnn.pipeline",
     "Sensitivity": "edgecnn.compress.sensitivity",
     "Suite": "edgecnn.benchmarks.suite",
     "add_device": "edgecnn.device",

@@ -3,33 +3,112 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.names import complete_criterion
-from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress
-from edgecnn.cli.table import print_table, warn
+from edgecnn.cli.names import complete_criterion, complete_device, complete_order
+from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress
+from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
-from edgecnn.units import format_count, format_share
+from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
+
+if TYPE_CHECKING:
+    from edgecnn.pipeline import CompressResult
+
+MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
+
+
+def how_much(command: F) -> F:
+    """Add what says how much to cut: ratio, plan, the goals of a budget, and how to look for cuts within it."""
+    options = (
+        click.option(
+            "--ratio",
+            type=float,
+            help="Share of the channels of each layer to prune, in [0, 1); 0.5 where no goal and no plan is given.",
+        ),
+        click.option("--max-drop", type=float, metavar="POINTS", help="Goal: points of accuracy that may be lost."),
+        click.option("--macs", type=float, metavar="SHARE", help="Goal: share of the MACs that may be left, like 0.4."),
+        click.option("--params", type=float, metavar="SHARE", help="Goal: share of the parameters that may be left."),
+        click.option("--size", metavar="SIZE", help="Goal: size of the w8a8 TFLite file, like 200KiB."),
+        click.option(
+            "--fit",
+            metavar="DEVICE",
+            shell_complete=complete_device,
+            help="Goal: the w8a8 TFLite file fits this device's RAM and flash.",
+        ),
+        click.option(
+            "--plan", type=click.Path(path_type=Path), metavar="FILE", help="Do what this plan says, without searching."
+        ),
+        click.option(
+            "--order",
+            default="accuracy",
+            show_default=True,
+            shell_complete=complete_order,
+            help="Of cuts: accuracy (least lost first), forward, backward or random.",
+        ),
+        click.option(
+            "--layers/--no-layers", default=True, help="Whether layers and blocks may go whole.  [default: layers]"
+        ),
+        click.option(
+            "--share",
+            type=float,
+            default=0.2,
+            show_default=True,
+            help="What a round cuts of what the goal furthest off counts.",
+        ),
+        click.option(
+            "--reference",
+            type=float,
+            metavar="PERCENT",
+            help="Accuracy that the drop is counted from; else the network's own on the part it is judged by.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def training_options(command: F) -> F:
+    """Add how filters are judged and networks trained."""
+    options = (
+        click.option(
+            "--criterion",
+            default="l2",
+            show_default=True,
+            shell_complete=complete_criterion,
+            help="What filters are judged by.",
+        ),
+        click.option(
+            "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
+        ),
+        click.option(
+            "--epochs", type=click.IntRange(min=0), default=10, show_default=True, help="Of training at the end."
+        ),
+        click.option(
+            "--epochs-between", type=click.IntRange(min=0), default=1, show_default=True, help="After each round."
+        ),
+        click.option("--learning-rate", type=float, default=3e-3, show_default=True, help="The peak of its one cycle."),
+        click.option("--optimizer", type=click.Choice(("adamw", "sgd")), default="adamw", show_default=True),
+        click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True),
+        click.option(
+            "--augment/--no-augment",
+            default=None,
+            help="Move images by up to 4 pixels, mirror half.  [default: where they have 3 channels, 32 px or more]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command("compress")
 @model_options
 @data_options
-@click.option("--ratio", type=float, default=0.5, show_default=True, help="Share of the channels to prune, in [0, 1).")
-@click.option(
-    "--criterion",
-    default="l2",
-    show_default=True,
-    shell_complete=complete_criterion,
-    help="What filters are judged by: l1 or l2.",
-)
-@click.option(
-    "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
-)
-@click.option("--epochs", type=click.IntRange(min=0), default=10, show_default=True, help="Of fine-tuning.")
-@click.option("--learning-rate", type=float, default=3e-3, show_default=True, help="The peak of its one cycle.")
+@how_much
+@training_options
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @common
 def command(
@@ -39,36 +118,71 @@ def command(
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
-    ratio: float,
+    ratio: float | None,
+    max_drop: float | None,
+    macs: float | None,
+    params: float | None,
+    size: str | None,
+    fit: str | None,
+    plan: Path | None,
+    order: str,
+    layers: bool,
+    share: float,
+    reference: float | None,
     criterion: str,
     round_to: int,
     epochs: int,
+    epochs_between: int,
     learning_rate: float,
+    optimizer: str,
+    batch_size: int,
+    augment: bool | None,
+    resume: bool,
     out: Path,
     as_json: bool,
-) -> None:
-    """Prune filters of a network and fine-tune it.
+) -> int:
+    """Make a network smaller and keep its accuracy.
 
-    The result is a checkpoint that `edgecnn export` takes as MODEL.
+    With --ratio each layer loses the same share of its filters. With a goal, cuts are searched round by round: each
+    layer is cut alone, what costs least goes, the network is tuned with the original as its teacher and judged on a
+    tenth of the training data that is kept for it; the evaluation data are touched at the end alone.
+
+    The result is a checkpoint that `edgecnn export` takes as MODEL; the plan beside it does the same again. The exit
+    code is 0, 1 where a goal is missed (the best found is written all the same), 2 for an error. A run that was stopped
+    goes on with --resume.
 
     \b
     Example:
       edgecnn compress edgecnn:digits-cnn --weights digits.safetensors --data digits --ratio 0.5 -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --max-drop 1 --macs 0.4 -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order accuracy -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --plan small.plan.toml -o again.safetensors
     """
-    from edgecnn.pipeline import compress_model
+    from edgecnn.pipeline import Budget, Search, compress_model
 
     if data is None:
         raise EdgecnnError("compress fine-tunes, so it needs labelled data: give --data digits, say")
+    budget = Budget(
+        None if max_drop is None else max_drop / 100, macs, params, None if size is None else parse_bytes(size), fit
+    )
     with showing_progress() as progress:
         result = compress_model(
             model,
             out,
             data=data,
             pruning_ratio=ratio,
+            budget=None if budget == Budget() else budget,
+            plan=plan,
+            search=Search(order, share, epochs_between, layers),
             criterion=criterion,
             round_to=round_to,
             epochs=epochs,
             learning_rate=learning_rate,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            augment=augment,
+            reference=None if reference is None else reference / 100,
+            resume=resume,
             weights=weights,
             normalization=normalization,
             data_dir=data_dir,
@@ -79,13 +193,45 @@ def command(
         warn(text)
     if as_json:
         print_json(result.to_json())
-        return
-    rows = [
-        ["original", format_count(result.before.params), format_count(result.before.macs)],
-        [str(result.path), format_count(result.after.params), format_count(result.after.macs)],
-    ]
-    for row, accuracy in zip(rows, (result.accuracy_before, result.accuracy_after), strict=True):
+    else:
+        _print_result(result)
+    return MISSES_A_GOAL if result.unmet else 0
+
+
+def _print_result(result: CompressResult) -> None:
+    for one in result.tries:
+        cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
+        judged = "" if one.standing.accuracy is None else f", {format_share(one.standing.accuracy.top1)} right"
+        lost = "" if one.kept else "; it lost too much and was taken back"
+        say(
+            f"round {one.number}: {cuts}: {format_count(one.standing.params)} parameters, "
+            f"{format_count(one.standing.macs)} MACs{judged}{lost}"
+        )
+    if result.stopped:
+        say(f"no further round: {result.stopped}")
+    columns = ["network", "parameters", "MACs", "accuracy", "95 %"]
+    rows = []
+    for name, standing, accuracy in (
+        ("original", result.before, result.accuracy_before),
+        (str(result.path), result.after, result.accuracy_after),
+    ):
         low, high = accuracy.interval
-        row += [format_share(accuracy.top1), f"{100 * low:.1f}…{100 * high:.1f}"]
+        row = [name, format_count(standing.params), format_count(standing.macs)]
+        rows.append([*row, format_share(accuracy.top1), f"{100 * low:.1f}…{100 * high:.1f}"])
+        if standing.accuracy is not None:
+            rows[-1].append(format_share(standing.accuracy.top1))
+        if standing.size_bytes is not None:
+            rows[-1].append(format_bytes(standing.size_bytes))
     title = f"Measured in torch, on {result.accuracy_after.n} samples"
-    print_table(title, ["network", "parameters", "MACs", "accuracy", "95 %"], rows, right=(1, 2, 3, 4), spare=(4,))
+    if result.after.accuracy is not None:
+        title += f"; validation on {result.after.accuracy.n} of the training part"
+        columns.append("validation")
+    if result.after.size_bytes is not None:
+        columns.append("w8a8 TFLite")
+    print_table(title, columns, rows, right=range(1, len(columns)), spare=(4,))
+    for use in result.after.memory:
+        say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")
+    for sentence in result.unmet:
+        say(f"goal missed: {sentence}")
+    if result.plan is not None:
+        say(f"the plan is in {result.plan}")

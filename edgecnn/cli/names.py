@@ -87,6 +87,13 @@ def complete_criterion(ctx: Context, param: Parameter, incomplete: str) -> list[
     return _begun(CRITERIA.names(), incomplete)
 
 
+def complete_order(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the orders of cuts that begin with *incomplete*."""
+    from edgecnn.compress import ORDERS
+
+    return _begun(ORDERS.names(), incomplete)
+
+
 def complete_normalization(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
     """Return the named normalizations that begin with *incomplete*."""
     return _begun(("imagenet", "mean=", "pixels", "unit"), incomplete)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from edgecnn.pipeline.budget import Budget, Search
 from edgecnn.pipeline.compress import CompressResult, compress_model
 from edgecnn.pipeline.export import ExportResult, export_model, export_subject
 from edgecnn.pipeline.sensitivity import measure_sensitivity
 from edgecnn.pipeline.subject import Subject, load_subject
 
 __all__ = [
+    "Budget",
     "CompressResult",
     "ExportResult",
+    "Search",
     "Subject",
     "compress_model",
     "export_model",

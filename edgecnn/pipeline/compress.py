@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecnn.compress import CRITERIA, ORDERS
+from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_writable
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline.subject import load_subject
+from edgecnn.pipeline.budget import Budget, Search, Standing
+from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
+from edgecnn.pipeline.run_folder import RunFolder
+from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
+from edgecnn.pipeline.subject import Subject, check_classes, load_subject, original_outputs
 from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from edgecnn.compress.prune import PruneConfig, Size
-    from edgecnn.compress.train import TrainConfig
     from edgecnn.nets.network import Network
+    from edgecnn.pipeline.search import Found, Try
+
+_PHOTOGRAPH_SIDE = 32  # pixels from which images of three channels are taken for photographs
+_PHOTOGRAPH_SHIFT = 4
 
 
 @dataclass(frozen=True)
 class CompressResult:
-    """A compressed network beside the original, both judged on the same evaluation samples."""
+    """A compressed network beside the original, both judged on the same evaluation samples at the very end."""
 
     path: Path
-    before: Size
-    after: Size
+    before: Standing
+    after: Standing
     accuracy_before: Accuracy
     accuracy_after: Accuracy
     warnings: tuple[str, ...] = ()  # what was assumed of the network
+    plan: Path | None = None  # the file that says how to do the same again
+    tries: tuple[Try, ...] = ()  # the rounds, those that lost too much among them
+    stopped: str = ""  # why there was no further round
+    unmet: tuple[str, ...] = ()  # the goals that the result misses, each as a sentence
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of `edgecnn compress --json`."""
+        """Return the document of `edgecnn compress --json`; accuracies on the evaluation part but where it is said."""
         return {
             "path": str(self.path),
+            "plan": None if self.plan is None else str(self.plan),
             "params": {"before": self.before.params, "after": self.after.params},
             "macs": {"before": self.before.macs, "after": self.after.macs},
             "accuracy": {"before": self.accuracy_before.to_json(), "after": self.accuracy_after.to_json()},
+            "validation_accuracy": {"before": _json_of(self.before), "after": _json_of(self.after)},
+            "w8a8_tflite_bytes": {"before": self.before.size_bytes, "after": self.after.size_bytes},
+            "memory": {
+                "method": "estimated",
+                "before": [asdict(use) for use in self.before.memory],
+                "after": [asdict(use) for use in self.after.memory],
+            },
+            "rounds": [
+                {
+                    "round": one.number,
+                    "cuts": dict(one.cuts),
+                    "kept": one.kept,
+                    "params": one.standing.params,
+                    "macs": one.standing.macs,
+                    "w8a8_tflite_bytes": one.standing.size_bytes,
+                    "validation_accuracy": _json_of(one.standing),
+                }
+                for one in self.tries
+            ],
+            "stopped": self.stopped or None,
+            "unmet": list(self.unmet),
         }
 
 
@@ -46,63 +84,141 @@ def compress_model(
     path: Path | str,
     *,
     data: str,
-    pruning_ratio: float = 0.5,
+    pruning_ratio: float | None = None,
+    budget: Budget | None = None,
+    plan: Path | str | None = None,
+    search: Search = Search(),  # noqa: B008 (frozen)
     criterion: str = "l2",
     round_to: int = 1,
     epochs: int = 10,
     learning_rate: float = 3e-3,
+    optimizer: str = "adamw",
+    batch_size: int = 64,
+    augment: bool | None = None,
+    reference: float | None = None,
+    resume: bool = False,
     weights: str | Path | None = None,
     normalization: Normalization | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     progress: Progress = silent,
 ) -> CompressResult:
-    """Prune whole filters of a network, fine-tune it, and write it to *path* as a `Checkpoint`.
+    """Make a network smaller and tune it, and write it to *path* as a `Checkpoint`, the plan of it beside.
+
+    By one of three: a *pruning_ratio*, the same for each layer, and a training; a *budget*, within which the cuts that
+    cost least are searched round by round, judged on a tenth of the training part, with the original as the teacher;
+    or a *plan* that such a search has written. Where a budget cannot be met, the result is the smallest network that
+    keeps to the accuracy, and says what it misses.
 
     Args:
         model: see `edgecnn.build`; an exported program cannot be pruned.
-        path: the `.safetensors` file to write.
+        path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
         data: a data set's name; its evaluation part is touched at the end alone, to judge both networks.
-        pruning_ratio: of the channels of every prunable layer, in [0, 1).
-        criterion: `l1` or `l2`.
+        pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where neither a budget nor a plan is.
+        budget: what may be lost and what may be left.
+        plan: a plan's file; it decides on all but the data.
+        search: how to look for cuts.
+        criterion: a name in `CRITERIA`.
         round_to: channel counts become multiples of it.
-        epochs: of fine-tuning.
-        learning_rate: the peak of its one cycle.
+        epochs: of the training at the end.
+        learning_rate: the peak of each training's one cycle.
+        optimizer: `adamw` or `sgd`.
+        batch_size: of the trainings.
+        augment: whether training images are moved and mirrored; None: those that may be photographs.
+        reference: the accuracy that drops are counted from, as a fraction; None: the original's on the part that is
+            judged by. Say it where the original has learned that part by heart.
+        resume: whether to go on with a run that was stopped.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs; None: as the network says, else as the data set does.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
-        progress: told the epochs.
+        progress: told the steps.
 
     Raises:
         EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.
     """
-    from edgecnn.compress.prune import PruneConfig, prune, size_of
-    from edgecnn.compress.train import TrainConfig, train
-    from edgecnn.nets.evaluate import accuracy_of
-
-    config = PruneConfig(pruning_ratio, criterion, round_to)
-    schedule = TrainConfig(epochs=epochs, learning_rate=learning_rate)
     path = Path(path)
+    _check_ways(pruning_ratio, budget, plan)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
+    written = read_plan(Path(plan)) if plan is not None else None
+    CRITERIA.load(written.method.criterion if written else criterion)
+    ORDERS.load(search.order)
+    if budget is not None and budget.device is not None:
+        load_device(budget.device)
     check_writable(path)
     subject = load_subject(
         model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
     )
-    if subject.network is None or subject.network.checkpoint is None:
-        raise EdgecnnError(f"{model}: an exported program cannot be pruned; name the network that it was made from")
-    network, checkpoint = subject.network, subject.network.checkpoint
-    pruned = prune(network.module, subject.shape, config)
-    tuned = train(pruned, subject.data.training, schedule, subject.normalization, progress)
+    network = _checked(subject, str(model))
+    shift, flip = _augmentation(subject, augment)
+    alone = budget is None  # without a search there is nothing to judge by, and no teacher
+    method = Method(
+        criterion,
+        round_to,
+        0.0 if alone else VALIDATION_SHARE,
+        learning_rate,
+        optimizer,
+        batch_size,
+        0.0 if alone else 0.7,
+        shift,
+        flip,
+    )
+    chosen = written or Plan(subject.name, layers_of(network), method, epochs=epochs)
+    if written is not None:
+        written.check_network(network, str(plan))
+    elif budget is None:
+        chosen = replace(
+            chosen, rounds=_uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
+        )
+    identity = _identity(subject, network, chosen, budget, search, reference)
+    with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
+        return _compressed(subject, chosen, budget, search, reference, folder, path, plan, progress)
+
+
+def _compressed(
+    subject: Subject,
+    plan: Plan,
+    budget: Budget | None,
+    config: Search,
+    reference: float | None,
+    folder: RunFolder,
+    path: Path,
+    source: Path | str | None,
+    progress: Progress,
+) -> CompressResult:
+    from edgecnn.nets.evaluate import accuracy_of
+    from edgecnn.pipeline.search import follow, search
+    from edgecnn.pipeline.steps import Steps
+
+    assert subject.network is not None
+    steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress)
+    original = steps.start().standing
+    if reference is None and original.accuracy is not None:
+        reference = original.accuracy.top1
+    if budget is None:
+        found = follow(steps, plan)
+    else:
+        assert reference is not None
+        found = search(steps, config, plan.epochs, reference)
+    network, standing = found.state.network, found.state.standing
+    evaluation, normalization = subject.data.evaluation, subject.normalization
+    progress("judging on the evaluation part")
     result = CompressResult(
         path,
-        size_of(network.module, subject.shape),
-        size_of(tuned, subject.shape),
-        accuracy_of(network, subject.data.evaluation, subject.normalization),
-        accuracy_of(replace(network, module=tuned), subject.data.evaluation, subject.normalization),
-        subject.warnings,
+        original,
+        standing,
+        accuracy_of(subject.network, evaluation, normalization),
+        accuracy_of(network, evaluation, normalization),
+        (*subject.warnings, *_notes(found, budget)),
+        path.with_suffix(".plan.toml"),
+        found.tries,
+        found.stopped,
+        () if budget is None else budget.unmet(original, standing, reference),
     )
+    checkpoint = network.checkpoint
+    assert checkpoint is not None
+    done = replace(plan, rounds=found.rounds, epochs=found.epochs)
     replace(
         checkpoint,
         input_shape=subject.shape,
@@ -110,16 +226,123 @@ def compress_model(
         labels=subject.labels,
         accuracy=result.accuracy_after.to_json(),
         data=subject.data.name,
-        history=(*checkpoint.history, *_steps(config, schedule, subject.data.name)),
-    ).save(path, tuned)
+        history=(*checkpoint.history, *_history(done, subject.data.name)),
+    ).save(path, network.module)
+    assert result.plan is not None
+    if source is None or Path(source).resolve() != result.plan.resolve():
+        done.write(result.plan)
+    folder.remove()
     return result
 
 
-def _steps(config: PruneConfig, schedule: TrainConfig, data: str) -> list[dict[str, Any]]:
-    """Return what was done, for the checkpoint's history; what did nothing is left out."""
-    steps: list[dict[str, Any]] = []
-    if config.pruning_ratio:
-        steps.append({"step": "prune", **asdict(config)})
-    if schedule.epochs:
-        steps.append({"step": "train", **asdict(schedule), "data": data})
-    return steps
+def _check_ways(pruning_ratio: float | None, budget: Budget | None, plan: Path | str | None) -> None:
+    """See that one thing alone says how much to cut.
+
+    Raises:
+        EdgecnnError: several do, or it is no ratio.
+    """
+    if pruning_ratio is not None and budget is not None:
+        raise EdgecnnError(
+            "a ratio and a budget both say how much to cut: leave out --ratio to search within the budget, "
+            "or --max-drop, --macs, --params, --size and --fit to cut each layer alike"
+        )
+    if plan is not None and (pruning_ratio is not None or budget is not None):
+        raise EdgecnnError("the plan says what to cut: leave out --plan, or the ratio and the budget beside it")
+    if budget == Budget():
+        raise EdgecnnError("a budget without a goal: give one of max_drop, macs, params, size_bytes and device")
+    if pruning_ratio is not None and not 0 <= pruning_ratio < 1:
+        raise EdgecnnError(f"a pruning ratio is at least 0 and less than 1, not {pruning_ratio:g}")
+
+
+def _checked(subject: Subject, model: str) -> Network:
+    """Return the network, seen to be one that can be cut and judged by its data."""
+    network = subject.network
+    if network is None or network.checkpoint is None:
+        raise EdgecnnError(f"{model}: an exported program cannot be pruned; name the network that it was made from")
+    if subject.data.training.labels is None:
+        raise EdgecnnError(
+            f"data set '{subject.data.name}' has no labels; compress trains and judges, so it needs them"
+        )
+    _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
+    if outputs[0].ndim == 2:
+        check_classes(subject, outputs[0].shape[1])
+    return network
+
+
+def _augmentation(subject: Subject, augment: bool | None) -> tuple[int, bool]:
+    """Return by how many pixels training images are moved, and whether half of them are mirrored."""
+    shape = subject.shape
+    photographs = len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= _PHOTOGRAPH_SIDE
+    return (_PHOTOGRAPH_SHIFT, True) if augment or (augment is None and photographs) else (0, False)
+
+
+def _uniform(network: Network, shape: tuple[int, ...], ratio: float) -> tuple[Round, ...]:
+    """Return the same share of every unit's filters as one round."""
+    from edgecnn.compress.units import FILTERS, find_units
+
+    units = find_units(network.module, shape).of_kind(FILTERS)
+    return (Round(dict.fromkeys(units, ratio)),) if ratio else ()
+
+
+def _identity(
+    subject: Subject,
+    network: Network,
+    plan: Plan,
+    budget: Budget | None,
+    config: Search,
+    reference: float | None,
+) -> dict[str, Any]:
+    """Return all that the result depends on, in JSON's types."""
+    training = subject.data.training
+    assert training.labels is not None
+    digest = hashlib.sha256(training.labels[training.indices].tobytes())
+    for batch in training.take(256):
+        digest.update(batch.x.tobytes())
+    rounds = json.dumps([asdict(one) for one in plan.rounds])
+    return {
+        "network": network.weights_sha256(),
+        "data": f"{subject.data.name} {digest.hexdigest()}",
+        "normalization": str(subject.normalization),
+        **asdict(plan.method),
+        "epochs": plan.epochs,
+        "rounds": hashlib.sha256(rounds.encode()).hexdigest(),
+        **({} if budget is None else asdict(budget) | asdict(config) | {"reference": reference}),
+    }
+
+
+@contextmanager
+def _kept(folder: RunFolder) -> Iterator[RunFolder]:
+    """Yield *folder*; where the work in it fails before there is anything to keep, it goes."""
+    try:
+        yield folder
+    except EdgecnnError:
+        if not folder.finished:
+            folder.remove()
+        raise
+    except BaseException:
+        if not any(folder.path.glob("*.safetensors")):
+            folder.remove()
+        raise
+
+
+def _notes(found: Found, budget: Budget | None) -> tuple[str, ...]:
+    if budget is None or found.rounds:
+        return ()
+    if not found.tries and not found.epochs and found.stopped != "nothing more can be cut":
+        return ("the network is within the budget as it is; nothing was cut",)
+    return ("no cut kept to the accuracy: the result is the original",)
+
+
+def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:
+    """Yield what was done, for the checkpoint's history; what did nothing is left out."""
+    method = plan.method
+    for number, one in enumerate(plan.rounds, start=1):
+        yield {"step": "prune", "cuts": dict(one.cuts), "criterion": method.criterion, "round_to": method.round_to}
+        if one.epochs:
+            yield {"step": "train", **asdict(method.training(one.epochs, number)), "data": data}
+    if plan.epochs:
+        yield {"step": "train", **asdict(method.training(plan.epochs)), "data": data}
+
+
+def _json_of(standing: Standing) -> dict[str, Any] | None:
+    return None if standing.accuracy is None else standing.accuracy.to_json()

@@ -24,7 +24,7 @@ from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import write_bundle
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline.subject import Subject, load_subject, named, original_outputs
+from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named, original_outputs
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
@@ -121,6 +121,11 @@ def export_subject(
     return ExportResult(tuple(files), reference.accuracy, warnings)
 
 
+def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
+    """Write the w8a8 TFLite file of *subject* to *folder* as an export by *recipe* would, without verifying it."""
+    return _write(subject, _write_float(subject, "tflite", folder), "w8a8", recipe, folder, progress)
+
+
 def _wanted(subject: Subject, recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
     """Return the (format, precision) pairs to write.
 
@@ -188,7 +193,7 @@ class _Reference:
             done += len(labels)
             labelled = labelled and scores is not None
             if labelled and scores is not None:
-                _check_classes(subject, scores.shape[1])
+                check_classes(subject, scores.shape[1], ", npz:FILE without y, or --input to export without data")
                 correct += count_correct(scores, labels, subject.name)
             progress("running the original network", done, len(samples))
         return cls(folder, Accuracy(correct, done) if labelled else None)
@@ -197,15 +202,6 @@ class _Reference:
         for path in sorted(self.folder.iterdir()):
             with np.load(path) as stored:
                 yield [stored[name] for name in stored.files]
-
-
-def _check_classes(subject: Subject, classes: int) -> None:
-    known = subject.data.labels
-    if known is not None and len(known) != classes:
-        raise EdgecnnError(
-            f"{subject.name} tells {classes} classes apart, data set '{subject.data.name}' has {len(known)}; "
-            "use the data it was trained on, npz:FILE without y, or --input to export without data"
-        )
 
 
 def _facts(subject: Subject) -> FileFacts:

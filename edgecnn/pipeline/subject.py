@@ -144,6 +144,20 @@ def original_outputs(
         yield labels, subject.network.outputs(np.ascontiguousarray(ready(batch.x, subject.normalization)))
 
 
+def check_classes(subject: Subject, classes: int, otherwise: str = "") -> None:
+    """See that a network of so many *classes* is for its data; *otherwise* says what else may be used.
+
+    Raises:
+        EdgecnnError: it is for other data.
+    """
+    known = subject.data.labels
+    if known is not None and len(known) != classes:
+        raise EdgecnnError(
+            f"{subject.name} tells {classes} classes apart, data set '{subject.data.name}' has {len(known)}; "
+            f"use the data it was trained on{otherwise}"
+        )
+
+
 def named(subject: Subject, name: str | None) -> Subject:
     """Return the subject under another *name* for its files; None: as it is.
 

@@ -1,0 +1,130 @@
+"""`Budget`: what a compressed network may lose and may take, and how far one is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.measurement import Accuracy
+from edgecnn.units import format_bytes
+
+
+@dataclass(frozen=True)
+class Use:
+    """One memory of a device: what the exported file takes of it, estimated, and what there is."""
+
+    name: str
+    used_bytes: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a network on its way; None: not asked for."""
+
+    params: int
+    macs: int
+    accuracy: Accuracy | None = None  # on the validation part
+    size_bytes: int | None = None  # of its w8a8 TFLite file
+    memory: tuple[Use, ...] = ()  # of the device that it is to fit
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A goal that is not met."""
+
+    sentence: str
+    per: str  # what going on should save: `bytes` or `macs`
+    share: float  # of what the network has of it now, that is still to go
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The goals of a compression; None: no such goal."""
+
+    max_drop: float | None = None  # of the accuracy, as a fraction: 0.01 is one point
+    macs: float | None = None  # share of the original's that may be left
+    params: float | None = None  # likewise
+    size_bytes: int | None = None  # of the w8a8 TFLite file on disk
+    device: str | None = None  # whose RAM and flash that file has to fit
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise EdgecnnError(f"the accuracy may drop by 0 to 100 points, not {100 * self.max_drop:g}")
+        for name in ("macs", "params"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share < 1:
+                raise EdgecnnError(
+                    f"the {name} that may be left are a share of the original's, like 0.4, not {share:g}"
+                )
+        if self.size_bytes is not None and self.size_bytes < 1:
+            raise EdgecnnError("a file has at least one byte; give --size like 200KiB")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing but the accuracy says when to stop."""
+        return self.macs is None and self.params is None and not self.needs_file
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether a network has to be exported to be judged."""
+        return self.size_bytes is not None or self.device is not None
+
+    def gaps(self, original: Standing, now: Standing) -> tuple[Gap, ...]:
+        """Return the goals of size that *now* does not meet."""
+        return tuple(self._gaps(original, now))
+
+    def _gaps(self, original: Standing, now: Standing) -> Iterator[Gap]:
+        shares = (
+            ("MACs", "macs", self.macs, original.macs, now.macs),
+            ("parameters", "bytes", self.params, original.params, now.params),
+        )
+        for what, per, goal, before, after in shares:
+            if goal is not None and after > goal * before:
+                sentence = f"{100 * after / before:.1f} % of the {what} are left, {100 * goal:g} % may be"
+                yield Gap(sentence, per, 1 - goal * before / after)
+        if self.size_bytes is not None and now.size_bytes is not None and now.size_bytes > self.size_bytes:
+            sentence = (
+                f"its w8a8 TFLite file takes {format_bytes(now.size_bytes)} ({now.size_bytes} bytes), "
+                f"{format_bytes(self.size_bytes)} ({self.size_bytes} bytes) are asked for"
+            )
+            yield Gap(sentence, "bytes", 1 - self.size_bytes / now.size_bytes)
+        for use in now.memory:
+            if use.used_bytes > use.limit_bytes:
+                sentence = (
+                    f"it takes {format_bytes(use.used_bytes)} of the {use.name} of {self.device}, "
+                    f"which has {format_bytes(use.limit_bytes)}"
+                )
+                # Activations, which RAM is for, have no measure of their own here; they go with the MACs.
+                yield Gap(sentence, "bytes" if use.name == "flash" else "macs", 1 - use.limit_bytes / use.used_bytes)
+
+    def drop_of(self, reference: float | None, now: Standing) -> float | None:
+        """Return by how much the accuracy of *now* is below *reference*; None where it was not judged."""
+        return None if reference is None or now.accuracy is None else reference - now.accuracy.top1
+
+    def unmet(self, original: Standing, now: Standing, reference: float | None = None) -> tuple[str, ...]:
+        """Return a sentence for each goal that *now* does not meet, those of size and that of accuracy."""
+        drop = self.drop_of(reference, now)
+        over = () if self.max_drop is None or drop is None or drop <= self.max_drop else (drop,)
+        return (
+            *(gap.sentence for gap in self.gaps(original, now)),
+            *(f"the accuracy is {100 * d:.2f} points down, {100 * (self.max_drop or 0):g} may be" for d in over),
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to look for cuts."""
+
+    order: str = "accuracy"
+    share: float = 0.2  # of what a round is to save, that it saves
+    epochs_between: int = 1
+    layers: bool = True  # whether layers and blocks may go whole
+    ratios: tuple[float, ...] = (0.25, 0.5)  # of a layer's filters, tried alone
+    samples: int = 512  # that every cut is judged on, and more where the ranking is not clear
+    agreement: float = 0.98  # how well the ranking must be known
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise EdgecnnError(f"a round cuts a share above 0 and below 1, not {self.share:g}")

@@ -1,0 +1,155 @@
+"""`Plan`: a compression written down, as a TOML file that does it again without searching."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.files import write_whole
+from edgecnn.shipped import read_toml
+
+if TYPE_CHECKING:
+    from edgecnn.compress.train import TrainConfig
+    from edgecnn.nets.network import Network
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Method:
+    """How filters are judged and networks trained, the same in every round."""
+
+    criterion: str = "l2"
+    round_to: int = 1  # channel counts become multiples of it
+    held_out: float = 0.1  # share of the training part that is not trained on, to judge by
+    learning_rate: float = 3e-3  # the peak of each training's one cycle
+    optimizer: str = "adamw"
+    batch_size: int = 64
+    teacher_weight: float = 0.7  # share of the loss that follows the original network; 0: no teacher
+    shift: int = 0  # pixels that training images are moved by, at most
+    flip: bool = False  # whether half of them are mirrored
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.round_to < 1:
+            raise EdgecnnError(f"round_to is at least 1, not {self.round_to}")
+        if self.batch_size < 2:
+            raise EdgecnnError(f"a batch has at least 2 samples, not {self.batch_size}")
+        self.training(0)  # tells what is wrong with the rest
+
+    def training(self, epochs: int, number: int = 0) -> TrainConfig:
+        """Return how to train in round *number*; 0: at the end."""
+        from edgecnn.compress.augment import Augmentation
+        from edgecnn.compress.train import TrainConfig
+
+        return TrainConfig(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            augmentation=Augmentation(self.shift, self.flip),
+            teacher_weight=self.teacher_weight,
+            seed=self.seed + number,
+        )
+
+
+@dataclass(frozen=True)
+class Round:
+    """Cuts made at once, and the tuning after them."""
+
+    cuts: Mapping[str, float]  # unit → share of its filters that goes; 1: the layer or block goes whole
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        for unit, ratio in self.cuts.items():
+            if not 0 <= ratio <= 1:
+                raise EdgecnnError(
+                    f"{unit}: a ratio is at least 0 and less than 1, or 1 for a layer or block whole, not {ratio:g}"
+                )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was done to a network, round by round; the fields are the keys of its TOML file."""
+
+    network: str
+    layers: Mapping[str, tuple[int, ...]]  # what it is for: the sizes of each of the network's weights
+    method: Method = Method()
+    rounds: tuple[Round, ...] = ()
+    epochs: int = 0  # of the training at the end
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def check_network(self, network: Network, where: str) -> None:
+        """See that the plan was written for *network*; *where* names the plan in errors.
+
+        Raises:
+            EdgecnnError: it was written for another one; the message names the first difference.
+        """
+        given = layers_of(network)
+        for name in dict.fromkeys((*self.layers, *given)):
+            theirs, ours = self.layers.get(name), given.get(name)
+            if theirs != ours:
+                said, found = ("no such weights" if s is None else str(list(s)) for s in (theirs, ours))
+                raise EdgecnnError(
+                    f"{where} was written for another network ({self.network}): its {name} has {said}, "
+                    f"this one's {found}; use it with the network it was made from"
+                )
+
+    def write(self, path: Path) -> None:
+        """Write the plan to a TOML file, whole."""
+        write_whole(path, "\n".join(_toml(asdict(self))) + "\n")
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan in a TOML file.
+
+    Raises:
+        EdgecnnError: no such file, a key or a value that is wrong, or a newer edgecnn wrote it.
+    """
+    if not path.is_file():
+        raise EdgecnnError(f"no plan at '{path}'; every run of edgecnn compress writes one beside its result")
+    try:
+        plan = read_toml(path, Plan)
+    except EdgecnnError as error:
+        raise error if str(path) in str(error) else EdgecnnError(f"{path}: {error}") from None
+    if plan.schema_version != SCHEMA_VERSION:
+        raise EdgecnnError(
+            f"{path}: written with schema {plan.schema_version}, this edgecnn reads {SCHEMA_VERSION}; update it"
+        )
+    return plan
+
+
+def layers_of(network: Network) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of each of a network's weights by name, in their order."""
+    return {name: tuple(tensor.shape) for name, tensor in network.module.named_parameters()}
+
+
+def _toml(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
+    """Yield the lines of a table: its own values, then the tables in it."""
+    inner = {key: value for key, value in table.items() if isinstance(value, dict) or _is_tables(value)}
+    yield from (
+        f"{json.dumps(key)} = {_value(value)}"
+        if not (key.isascii() and key.isidentifier())
+        else f"{key} = {_value(value)}"
+        for key, value in table.items()
+        if key not in inner
+    )
+    for key, value in inner.items():
+        path = f"{name}.{key}" if name else key
+        for one in value if _is_tables(value) else (value,):
+            yield ""
+            yield f"[[{path}]]" if _is_tables(value) else f"[{path}]"
+            yield from _toml(one, path)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and bool(value) and isinstance(value[0], dict)
+
+
+def _value(value: Any) -> str:
+    # JSON's texts, numbers, booleans and lists are TOML's as well, but for characters escaped by twos.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,228 @@
+"""The budgeted loop: cut what costs least, tune, judge; until the goals are met or the accuracy is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgecnn.compress.order import ordered
+from edgecnn.compress.prune import Size, count_to_go, cut, size_of
+from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, sensitivity
+from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, find_units
+from edgecnn.errors import EdgecnnError
+from edgecnn.pipeline.budget import Budget, Gap, Search, Standing
+from edgecnn.pipeline.plan import Plan, Round
+from edgecnn.pipeline.steps import State, Steps, telling
+
+_TRIES = 3  # of a round: as it is, with half its share, with a quarter
+_SHORT_TUNING = 2.0  # times the drop that is allowed at the end, as training at the end recovers a part
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try of a round: what was cut, and what came of it."""
+
+    number: int  # of its round, from 1
+    cuts: Mapping[str, float]
+    standing: Standing
+    kept: bool  # False: it lost too much
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best network of a compression, and the way there."""
+
+    state: State
+    rounds: tuple[Round, ...]  # that it comes of
+    tries: tuple[Try, ...] = ()  # all that was tried
+    epochs: int = 0  # of training at the end
+    stopped: str = ""  # why the rounds ended
+
+
+def follow(steps: Steps, plan: Plan) -> Found:
+    """Return what comes of the rounds of *plan*, and of the training at its end.
+
+    Raises:
+        EdgecnnError: cuts that cannot be made, or a loss that is no number.
+    """
+    state = steps.start()
+    tries = []
+    for number, one in enumerate(plan.rounds, start=1):
+        cuts = one.cuts
+        state = steps.cut_and_tune(_name(number, 1), state, lambda cuts=cuts: cuts, one.epochs, number) or state  # type: ignore[misc]
+        tries.append(Try(number, cuts, state.standing, kept=True))
+    if plan.epochs:
+        state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs)
+    return Found(state, plan.rounds, tuple(tries), plan.epochs)
+
+
+def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found:
+    """Return the best network within the budget, or the nearest to it.
+
+    Args:
+        steps: does the work.
+        config: how to look.
+        epochs: of the training at the end.
+        reference: the accuracy that a drop is counted from, as a fraction.
+
+    Raises:
+        EdgecnnError: a network that cannot be traced or judged, or a loss that is no number.
+    """
+    budget = steps.budget
+    way = [steps.start()]  # the original, then the network after each round
+    rounds: list[Round] = []
+    tries: list[Try] = []
+    stopped = "the goals are met"
+    while (gap := _widest(budget, way[0].standing, way[-1].standing)) is not None:
+        tried, state = _round(steps, config, gap, way[-1], len(rounds) + 1, reference)
+        tries += tried
+        if state is None:
+            stopped = "more would lose too much accuracy" if tried else "nothing more can be cut"
+            break
+        way.append(state)
+        rounds.append(Round(tried[-1].cuts, config.epochs_between))
+    for number in range(len(rounds), 0, -1):
+        final = steps.finish(f"final-{number:02}", way[number], epochs) if epochs else way[number]
+        drop = budget.drop_of(reference, final.standing)
+        if budget.max_drop is None or drop is None or drop <= budget.max_drop:
+            return Found(final, tuple(rounds[:number]), tuple(tries), epochs, stopped)
+    return Found(way[0], (), tuple(tries), 0, stopped)
+
+
+def _widest(budget: Budget, original: Standing, now: Standing) -> Gap | None:
+    """Return the goal that is furthest off; None where all are met and there is nothing more to win."""
+    if budget.is_open:
+        return Gap("", "bytes", 1.0)
+    return max(budget.gaps(original, now), key=lambda gap: gap.share, default=None)
+
+
+def _round(
+    steps: Steps, config: Search, gap: Gap, before: State, number: int, reference: float
+) -> tuple[list[Try], State | None]:
+    """Try a round, with less each time that it loses too much; return the tries, and the network of one that did not.
+
+    There are no tries where there is nothing to cut.
+    """
+    tries: list[Try] = []
+    ranking: list[tuple[Units, Sequence[Row]]] = []
+    for count in range(_TRIES):
+        share = min(config.share, gap.share) / 2**count
+
+        def choose(share: float = share, count: int = count) -> dict[str, float]:
+            if not ranking:
+                ranking.append(_ranked(steps, config, gap.per, before, number))
+            # To take a layer that saves more than its share is worth a try; one that saves more than the goal is not.
+            return choose_cuts(steps, before, *ranking[0], gap.per, share, share if count else gap.share)
+
+        name = _name(number, count + 1)
+        after = steps.cut_and_tune(name, before, choose, config.epochs_between, number)
+        if after is None:
+            break
+        drop = steps.budget.drop_of(reference, after.standing)
+        limit = steps.budget.max_drop
+        kept = limit is None or drop is None or drop <= _SHORT_TUNING * limit
+        tries.append(Try(number, steps.cuts_of(name), after.standing, kept))
+        if kept:
+            return tries, after
+    return tries, None
+
+
+def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) -> tuple[Units, Sequence[Row]]:
+    """Return what can be cut now, and the cuts, the next one first."""
+    network, shape = steps.graded(before.network), steps.subject.shape
+    units = find_units(network.module, shape)
+    ratios = (*config.ratios, *((1.0,) if config.layers else ()))
+    if not any(unit.kind == FILTERS or config.layers for unit in units.units):
+        return units, ()
+    assert steps.validation is not None
+    method = steps.method
+    judged = SensitivityConfig(
+        ratios, method.criterion, method.round_to, per, config.agreement, config.samples, method.seed
+    )
+    normalization, progress = steps.subject.normalization, telling(steps.progress, _name(number, 1))
+    found = sensitivity(network.module, shape, steps.validation, judged, normalization, progress)
+    return units, ordered(found, config.order, seed=method.seed + number)
+
+
+def choose_cuts(
+    steps: Steps,
+    before: State,
+    units: Units,
+    rows: Sequence[Row],
+    per: str,
+    share: float,
+    most: float,
+) -> dict[str, float]:
+    """Return the first of *rows*, one of each unit, that together save a *share* of the network's bytes or MACs.
+
+    The last one takes no more filters than are needed. Layers that save more than the share *most* by themselves stay.
+    """
+    network, shape, method = steps.graded(before.network), steps.subject.shape, steps.method
+    whole = size_of(network.module, shape)
+    counted = _Gauge(per)
+    wanted = share * counted.of(whole)
+    cuts: dict[str, float] = {}
+    chosen: list[Unit] = []
+    saved = 0.0
+    for row in rows:
+        unit = units.find(row.unit, row.kind)
+        gain = counted.of(row.saved)
+        if gain <= 0 or any(_clash(unit, other) for other in chosen):
+            continue
+        if row.kind == LAYER and gain > most * counted.of(whole):
+            continue
+        ratio = row.ratio if row.kind == LAYER else trimmed(unit, row.ratio, (wanted - saved) / gain, method.round_to)
+        trial = cuts | {row.unit: ratio}
+        estimate = saved + gain * ratio / row.ratio
+        if estimate >= wanted or any(other.kind == LAYER for other in (*chosen, unit)):
+            try:
+                made = cut(
+                    network.module, shape, trial, criterion=method.criterion, round_to=method.round_to, units=units
+                )
+            except EdgecnnError:
+                continue  # it does not go together with what was chosen; by itself it may, in a later round
+            estimate = counted.of(whole) - counted.of(size_of(made.module, shape))
+        cuts, saved = trial, estimate
+        chosen.append(unit)
+        if saved >= wanted:
+            break
+    return cuts
+
+
+@dataclass(frozen=True)
+class _Gauge:
+    """Reads what is to be saved, `bytes` or `macs`, off a size; bytes go with the parameters."""
+
+    per: str
+
+    def of(self, size: Size | Costs) -> float:
+        return size.macs if self.per == "macs" else size.params
+
+
+def trimmed(unit: Unit, ratio: float, needed: float, round_to: int = 1) -> float:
+    """Return the part of *ratio* that saves only the share *needed* of what it saves: one filter or more of *unit*.
+
+    What is left is a multiple of *round_to* where it was with *ratio*.
+    """
+    most = count_to_go(unit, ratio, round_to)
+    count = max(1, math.ceil(most * min(1.0, needed)))
+    each = unit.channels // unit.atoms
+    while count < most and (unit.channels - count * each) % round_to:
+        count += 1
+    return min(count, most) / unit.atoms
+
+
+def _clash(a: Unit, b: Unit) -> bool:
+    """Return whether two units cannot be cut at once: a layer that goes whole, and what has a part in it."""
+    if LAYER not in (a.kind, b.kind):
+        return a.name == b.name
+    return any(
+        one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+        for one in a.members
+        for other in b.members
+    )
+
+
+def _name(number: int, count: int) -> str:
+    return f"round-{number:02}" + (f".{count}" if count > 1 else "")

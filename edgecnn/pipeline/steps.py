@@ -1,0 +1,206 @@
+"""`Steps`: the cuts and trainings of one compression, each done once, however often the run is stopped in between."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgecnn.compress.criteria import with_gradients
+from edgecnn.compress.prune import cut, size_of
+from edgecnn.compress.train import train
+from edgecnn.device import load_device
+from edgecnn.errors import EdgecnnError
+from edgecnn.fit import check_fit
+from edgecnn.nets.evaluate import accuracy_of
+from edgecnn.nets.network import Network
+from edgecnn.pipeline.budget import Budget, Standing, Use
+from edgecnn.pipeline.export import write_int8
+from edgecnn.pipeline.plan import Method
+from edgecnn.pipeline.run_folder import RunFolder
+from edgecnn.pipeline.subject import Subject
+from edgecnn.progress import Progress
+from edgecnn.recipe import load_recipe
+from edgecnn.samples import Samples
+from edgecnn.shipped import from_table
+
+_GRADIENT_SAMPLES = 1024
+
+
+@dataclass(frozen=True)
+class State:
+    """A network on its way, and what is known of it."""
+
+    network: Network
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the steps of one compression have in common."""
+
+    subject: Subject
+    original: Network
+    method: Method
+    budget: Budget
+    folder: RunFolder
+    training: Samples
+    validation: Samples | None  # None: all of the training part is trained on
+    name: str  # of the result
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls, subject: Subject, method: Method, budget: Budget, folder: RunFolder, name: str, progress: Progress
+    ) -> Steps:
+        """Return the steps for *subject*, its training part divided as *method* says."""
+        assert subject.network is not None
+        training, validation = subject.data.training, None
+        if method.held_out:
+            training, validation = training.split(method.held_out)
+        return cls(subject, subject.network, method, budget, folder, training, validation, name, progress)
+
+    def start(self) -> State:
+        """Return the original and what is known of it."""
+        if "original" not in self.folder.steps:
+            self.folder.note("original", standing=_stored(self._judged(self.original)))
+        return State(self.original, _standing(self.folder.steps["original"]["standing"]))
+
+    def cut_and_tune(
+        self, step: str, before: State, choose: Callable[[], Mapping[str, float]], epochs: int, number: int
+    ) -> State | None:
+        """Return what comes of cutting *before* and training it for some *epochs*; None where there is nothing to cut.
+
+        Args:
+            step: its name in the run's folder; where that has it already, nothing is done again.
+            before: where it begins.
+            choose: tells the cuts.
+            epochs: of training after them.
+            number: of the round; the training's seed follows it.
+
+        Raises:
+            EdgecnnError: cuts that cannot be made, or a loss that is no number.
+        """
+        if "cuts" not in self.folder.steps.get(step, {}):
+            self.folder.note(step, cuts=dict(choose()))
+        cuts = self.cuts_of(step)
+        if not cuts:
+            return None
+
+        def shorter() -> Network:
+            network = self.graded(before.network)
+            method = self.method
+            made = cut(network.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
+            return _with(before.network, made.module.requires_grad_(True), made.removed)
+
+        return self._trained(step, before, shorter, epochs, number)
+
+    def finish(self, step: str, before: State, epochs: int) -> State:
+        """Return *before*, trained for the *epochs* at the end.
+
+        Raises:
+            EdgecnnError: a loss that is no number.
+        """
+        return self._trained(step, before, lambda: before.network, epochs, 0)
+
+    def cuts_of(self, step: str) -> dict[str, float]:
+        """Return the cuts of a step that has been decided on."""
+        return dict(self.folder.steps[step]["cuts"])
+
+    def graded(self, network: Network) -> Network:
+        """Return *network* with gradients on its weights, where the criterion is one that asks for them."""
+        if self.method.criterion != "taylor":
+            return network
+        samples = self.training.take(_GRADIENT_SAMPLES, seed=2)
+        return replace(network, module=with_gradients(network.module, samples, self.subject.normalization))
+
+    def _trained(self, step: str, before: State, untrained: Callable[[], Network], epochs: int, number: int) -> State:
+        path = self.folder.network_file(step)
+        if step not in self.folder.finished:
+            network = untrained()
+            kept = self.folder.training_file(step)
+            try:
+                module = train(
+                    network.module,
+                    self.training,
+                    self.method.training(epochs, number),
+                    self.subject.normalization,
+                    telling(self.progress, step),
+                    teacher=self.original.module if self.method.teacher_weight else None,
+                    state=kept,
+                )
+                network = replace(network, module=module)
+                standing = self._judged(network)
+            except EdgecnnError as error:
+                raise EdgecnnError(f"{step}: {error}; {self._last_good()}") from None
+            assert network.checkpoint is not None
+            network.checkpoint.save(path, module)
+            removed = network.checkpoint.removed
+            self.folder.note(step, standing=_stored(standing), removed=list(removed), finished=True)
+            kept.unlink(missing_ok=True)
+        # Read again even where it is at hand: what goes on from here is the same after a stop.
+        facts = self.folder.steps[step]
+        checkpoint = self.original.checkpoint
+        assert checkpoint is not None
+        checkpoint = replace(checkpoint, removed=tuple(facts["removed"]))
+        network = replace(self.original, module=checkpoint.rebuild(path), checkpoint=checkpoint)
+        return State(network, _standing(facts["standing"]))
+
+    def _last_good(self) -> str:
+        if not self.folder.finished:
+            return "nothing was written yet, the network it began with is as it was"
+        return f"the last good network is kept as {self.folder.network_file(self.folder.finished[-1])}"
+
+    def _judged(self, network: Network) -> Standing:
+        """Return what is known of *network*: judged on the validation part, exported where the budget asks for it."""
+        size = size_of(network.module, self.subject.shape)
+        accuracy = None
+        if self.validation is not None:
+            self.progress("judging on the validation part")
+            accuracy = accuracy_of(network, self.validation, self.subject.normalization)
+        standing = Standing(size.params, size.macs, accuracy)
+        return self._with_file(network, standing) if self.budget.needs_file else standing
+
+    def _with_file(self, network: Network, standing: Standing) -> Standing:
+        device = None if self.budget.device is None else load_device(self.budget.device)
+        recipe = load_recipe("mcu" if device is not None and device.kind == "mcu" else "board")
+        subject = replace(self.subject, name=self.name, network=network)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.folder.path) as folder:
+            file = write_int8(subject, recipe, Path(folder), self.progress)
+            standing = replace(standing, size_bytes=file.size_bytes)
+            if device is None:
+                return standing
+            report = check_fit(file.path, device)
+        if report.unsupported_operators:
+            raise EdgecnnError(
+                f"{device.name} does not run {', '.join(report.unsupported_operators)}, which no pruning takes out; "
+                "choose another device or network"
+            )
+        uses = tuple(Use(region.name, region.used_bytes, region.limit_bytes) for region in report.regions)
+        return replace(standing, memory=uses)
+
+
+def telling(progress: Progress, where: str) -> Progress:
+    """Return *progress*, told what is done in which step."""
+
+    def tell(step: str, done: int = 0, total: int | None = None) -> None:
+        progress(f"{where}: {step}", done, total)
+
+    return tell
+
+
+def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
+    """Return *network* with another *module*, from which layers were *removed*."""
+    assert network.checkpoint is not None
+    checkpoint = replace(network.checkpoint, removed=(*network.checkpoint.removed, *removed))
+    return replace(network, module=module, checkpoint=checkpoint)
+
+
+def _stored(standing: Standing) -> dict[str, Any]:
+    return {key: value for key, value in asdict(standing).items() if value is not None}
+
+
+def _standing(stored: Mapping[str, Any]) -> Standing:
+    return from_table(Standing, {**stored, "memory": list(stored["memory"])}, "run.json")
