@@ -83,6 +83,7 @@ def measure(
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
         check_threads(threads, place)
+        limit_memory(device, place)
         evaluation = Evaluation(None)
         processes: list[TimedProcess] = []
         outgrown: tuple[str, ...] = ()
@@ -217,6 +218,13 @@ def counted(run: Run) -> Run:
     return replace(
         run, import_ns=None, load_ns=None, first_ns=None, values_ns=(), instructions=round(run.median_ns or 0)
     )
+
+
+def limit_memory(device: str, target: Target) -> None:
+    """Give programs on *target* no more RAM than *device* has for them: the board may be larger."""
+    ram = None if device == HOST else load_device(device).region("ram")
+    if ram is not None and ram.limit_bytes is not None:
+        target.limit_memory(ram.limit_bytes)
 
 
 def check_threads(threads: int, target: Target) -> None:

@@ -42,6 +42,9 @@ class Target(Protocol):
     def run(self, program: str) -> Process:
         """Start the pushed Python *program* there, in a private folder and with nothing else in its way."""
 
+    def limit_memory(self, limit_bytes: int) -> None:
+        """Let what runs there take no more than *limit_bytes* together, where that can be; else nothing changes."""
+
     def install_line(self, packages: Sequence[str]) -> str:
         """Return what a user types to install the Python *packages* for what runs there."""
 

@@ -41,6 +41,9 @@ class Emulated(Ssh):
         self.free_bytes = self.hardware.limit_bytes
         return self
 
+    def limit_memory(self, limit_bytes: int) -> None:
+        """Do nothing: the board was booted with the device's own limit."""
+
     @property
     def board(self) -> Board:
         """The virtual machine."""

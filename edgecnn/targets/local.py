@@ -56,6 +56,9 @@ class Local:
         assert self._folder is not None, "a target is used inside `with`"
         return Process([sys.executable, program], Path(self._folder.name))
 
+    def limit_memory(self, limit_bytes: int) -> None:
+        """Do nothing: this machine's figures are those of this machine."""
+
     def install_line(self, packages: Sequence[str]) -> str:
         """Return the line for pip."""
         return f"pip install {' '.join(packages)}"

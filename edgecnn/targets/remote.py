@@ -27,7 +27,8 @@ from edgecnn.units import format_bytes
 #: How long the machine may take for an answer that needs no work.
 PATIENCE_S = 60.0
 
-#: $1: who we are. Facts go out as lines `key=value`, the last is `ready`; each line read then is a program to kill.
+#: $1: who we are. Facts go out as lines `key=value`, the last is `ready`; each line read then is a program to kill, or
+#: `limit` and the bytes of memory that all programs may take together, where control groups (v2) let us say so.
 _KEEPER = r"""
 umask 077
 for base in "$TMPDIR" /tmp /data/local/tmp; do test -w "$base" && break; done
@@ -44,9 +45,15 @@ while command -v flock >/dev/null; do
 done
 folder=$(mktemp -d "$base/edgecnn-XXXXXX") || { echo "nofolder=$base"; exit; }
 stop() { kill -KILL "-$(cat "$1")" || kill -KILL "$(cat "$1")"; rm -f "$1"; } 2>/dev/null
+group=/sys/fs/cgroup/edgecnn-$$
+limit() {
+  mkdir "$group" && echo "$1" >"$group/memory.max" && echo "limited=$group" || { rmdir "$group"; echo limited=; }
+  echo 0 >"$group/memory.swap.max"
+} 2>/dev/null
 finish() {
   for pid in "$folder"/*.pid; do test -e "$pid" && stop "$pid"; done
   rm -rf "$folder" "$lock"
+  for attempt in 1 2 3 4 5; do test ! -d "$group" || rmdir "$group" || sleep 0.1; done
 } 2>/dev/null
 trap finish EXIT
 trap 'exit 1' HUP INT TERM PIPE
@@ -58,7 +65,9 @@ echo "python=$version"
 echo "site=${XDG_CACHE_HOME:-${HOME:-$base}/.cache}/edgecnn/python$version"
 echo "free=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo 2>/dev/null)"
 echo ready
-while read -r pid; do stop "$folder/$pid.pid"; done
+while read -r word size; do
+  if [ "$word" = limit ]; then limit "$size"; else stop "$folder/$word.pid"; fi
+done
 """
 
 
@@ -77,6 +86,7 @@ class Remote:
         self._facts: dict[str, str] = {}
         self._pushed: dict[str, str] = {}
         self._started = 0
+        self._group = ""  # the control group that programs run in; none: the system's own
 
     def connect(self) -> None:
         """Reach the machine, once; `command` is only used after it."""
@@ -156,11 +166,26 @@ class Remote:
         # The shell stays above Python, so that its exit code tells of a signal (128 + n).
         line = (
             'cd "$1" && echo $$ >"$2" || exit\n'
+            'test -z "$5" || echo $$ >"$5/cgroup.procs"\n'
             'PYTHONPATH=$4${PYTHONPATH:+:$PYTHONPATH} PYTHONDONTWRITEBYTECODE=1 python3 "$3"\n'
             'code=$?; rm -f "$2"; exit $code'
         )
-        words = (self._facts["folder"], pid, program, self._facts["site"])
+        words = (self._facts["folder"], pid, program, self._facts["site"], self._group)
         return _RemoteProcess(self, self._started, self.command(shell_line(line, *words)))
+
+    def limit_memory(self, limit_bytes: int) -> None:
+        """Let programs take no more than *limit_bytes* together, where the machine lets this user say so.
+
+        That takes control groups (v2) and root; swap is not counted on. Where it cannot be, nothing changes.
+        """
+        assert self._keeper is not None, "a target is used inside `with`"
+        if self._group or (self.free_bytes is not None and self.free_bytes <= limit_bytes):
+            return
+        self._keeper.stdin.write(f"limit {limit_bytes}\n".encode())
+        self._keeper.stdin.flush()
+        self._group = self._keeper.stdout.readline().decode(errors="replace").strip().partition("=")[2]
+        if self._group:
+            self.free_bytes = limit_bytes
 
     def ask(self, line: str, *words: str, stdin: BinaryIO | None = None, patience_s: float | None = PATIENCE_S) -> str:
         """Run the shell *line* there, *words* being its `$1`, `$2`..., and return what it prints.

@@ -204,6 +204,25 @@ def test_a_device_that_is_too_small_is_a_result(image: Image, small: Path, tmp_p
     assert any("needs more memory than the 80.0 MiB" in warning for warning in breaks.warnings)
 
 
+def test_a_board_that_is_larger_stands_for_the_device(
+    image: Image, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over ssh too what runs is held to the device's limit by a control group, of which nothing is left there."""
+    builder = Builder("int8")
+    x = builder.tensor((1, 2048, 4096, 1))
+    big = tmp_path / "big.tflite"
+    big.write_bytes(builder.file([x], [builder.pool(x)]))
+    with Board(image, Hardware("cortex-a72", 2**30)) as board:
+        monkeypatch.setenv("EDGECNN_SSH_CONFIG", str(board.ssh_config))
+        fits = measure(CLASSIFIER, device=str(small), target="ssh://board", effort=replace(ONCE, min_time_s=0.01))
+        breaks = measure(big, device=str(small), target="ssh://board", effort=ONCE)
+        assert "edgecnn-" not in board.run("ls", "/sys/fs/cgroup", "/tmp")
+    assert fits.p50_ns
+    assert fits.conditions["ram_free_bytes"] == 80 * 2**20
+    assert breaks.runs == ()
+    assert any("needs more memory than the 80.0 MiB" in warning for warning in breaks.warnings)
+
+
 def test_a_board_that_ends_in_the_middle_is_told(image: Image) -> None:
     """A QEMU that is killed while a file runs there ends in one line that says so."""
     endless = Effort(processes=1000)
