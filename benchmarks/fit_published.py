@@ -4,8 +4,9 @@
 device of the table that has a profile gets a `[[latency]]` table per runtime, precision and number of threads. The band
 comes from networks held out: each network's latency foretold from the others on that board, over all boards of the same
 kind of core; the board's own misses widen it. Fewer than five networks do not show every kind of operator (XNNPACK's
-are all MobileNets), so theirs is no narrower than the band of all figures on such cores with that many threads. Figures
-that disagree for one device (several rows) are all fitted.
+are all MobileNets, MLPerf Tiny has four networks), so theirs is no narrower than the band of all figures on such cores
+with that many threads, on microcontrollers of all of them. Figures that disagree for one device (several rows: another
+version of the runtime) are all fitted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from edgecnn.device import LatencyModel, load_device
 from edgecnn.estimate.coefficients import write_coefficients
 from edgecnn.estimate.fitting import (
     COARSE_KINDS,
+    MICRO_RUNTIMES,
     Floats,
     amounts_of,
     as_costs,
@@ -31,6 +33,7 @@ from edgecnn.estimate.fitting import (
     held_out_ratios,
     prior_of,
 )
+from edgecnn.estimate.work import Blocks
 from edgecnn.shipped import shipped
 
 FIGURES = Path(__file__).parent / "tables/published_latency.csv"
@@ -38,7 +41,8 @@ COVERAGE = 0.9
 ENOUGH = 5  # networks that show every kind of operator
 #: Armv8.0 and older: neither dot product nor half-precision arithmetic, so other kernels than on what came after.
 OLDER = ("rpi2", "rpi3", "rpi4", "rpizero2w", "jetson-nano", "rk3399", "orangepi4")
-DEVICES = ("rpizero2w", "rpi3bplus", "rpi4", "rpi5", "jetson-nano", "orangepi5", "snapdragon8gen2")
+BOARDS = ("rpizero2w", "rpi3bplus", "rpi4", "rpi5", "jetson-nano", "orangepi5", "snapdragon8gen2")
+MICROCONTROLLERS = ("stm32h7a3", "stm32f746", "stm32l4r5", "stm32u575", "nrf5340", "ra8d1")
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,15 @@ class Row:
     latencies_ns: Floats
 
     @property
+    def blocks(self) -> Blocks:
+        """Channels that its kernels compute at once: without vectors of 8 they cost what they are."""
+        return Blocks(1, 1) if self.runtime in MICRO_RUNTIMES else Blocks()
+
+    @property
     def amounts(self) -> Floats:
         """What each network amounts to, [n, 15]."""
         return np.array(
-            [amounts_of(works_of(network), self.precision, kinds=COARSE_KINDS) for network in self.networks]
+            [amounts_of(works_of(network), self.precision, self.blocks, COARSE_KINDS) for network in self.networks]
         )
 
     @property
@@ -66,9 +75,16 @@ class Row:
         return held_out_ratios(self.amounts, self.latencies_ns, prior_of(self.runtime, self.precision, COARSE_KINDS))
 
     @property
-    def kin(self) -> tuple[str, str, int, bool]:
-        """Rows of the same kin are alike enough to share their misses."""
-        return self.runtime, self.precision, self.threads, self.device.startswith(OLDER)
+    def family(self) -> str:
+        """Processors of the same family are alike, roughly."""
+        if self.runtime in MICRO_RUNTIMES:
+            return "microcontroller"
+        return "older" if self.device.startswith(OLDER) else "newer"
+
+    @property
+    def core(self) -> str:
+        """Processors of the same core are alike."""
+        return load_device(self.device).arch if self.runtime in MICRO_RUNTIMES else self.family
 
 
 def read_rows() -> list[Row]:
@@ -104,13 +120,19 @@ def fit_group(own: list[Row], rows: list[Row]) -> LatencyModel:
     latencies_ns = np.concatenate([row.latencies_ns for row in own])
     costs = fit_costs(amounts, latencies_ns, prior_of(first.runtime, first.precision, COARSE_KINDS))
     networks = sorted({network for row in own for network in row.networks})
-    kin = [row.ratios for row in rows if row.kin == first.kin]
-    alike = [row.ratios for row in rows if row.kin[2:] == first.kin[2:]]
-    bases = [kin, [row.ratios for row in own], *([alike] if len(networks) < ENOUGH else [])]
-    held_out = max(band_of(np.concatenate(base), COVERAGE)[1] for base in bases)
+    alike = [row for row in rows if (row.threads, row.core) == (first.threads, first.core)]
+    bases = [own, [row for row in alike if (row.runtime, row.precision) == (first.runtime, first.precision)]]
+    if len(networks) < ENOUGH:
+        bases += [alike, [row for row in rows if (row.threads, row.family) == (first.threads, first.family)]]
+    ratios = [np.concatenate([row.ratios for row in base]) for base in bases]
+    held_out = max(band_of(base, COVERAGE)[1] for base in ratios)
     fitted = float(np.exp(np.max(np.abs(np.log(latencies_ns / (amounts @ costs))))))
-    high = float(f"{max(held_out, fitted):.4f}")
-    seen = max(sum(len(ratios) for ratios in base) for base in bases)
+    # A thousandth more, since the costs and the band are stored rounded.
+    high = float(f"{max(held_out, 1.001 * fitted):.4f}")
+    seen = max(map(len, ratios))
+    alike_boards = "boards with the same kind of cores and as many threads"
+    kind = "microcontrollers" if first.family == "microcontroller" else alike_boards
+    sources = "; ".join(dict.fromkeys(row.source for row in own))
     return LatencyModel(
         runtime=first.runtime,
         precision=first.precision,
@@ -120,21 +142,23 @@ def fit_group(own: list[Row], rows: list[Row]) -> LatencyModel:
         high=high,
         coverage=COVERAGE,
         networks=len(networks),
-        source=f"fitted by benchmarks/fit_published.py to published figures of {', '.join(networks)}: {first.source}; "
-        f"band from {seen} held-out figures of boards with the same kind of cores and as many threads",
+        source=f"fitted by benchmarks/fit_published.py to published figures of {', '.join(networks)}: {sources}; "
+        f"band from {seen} held-out figures of {kind}",
+        input_block=first.blocks.inputs,
+        output_block=first.blocks.outputs,
     )
 
 
 def main() -> None:
     """Fit and write every device, and print how well each figure is met."""
     rows = read_rows()
-    for device in DEVICES:
+    for device in (*BOARDS, *MICROCONTROLLERS):
         models = fit_device(device, rows)
         path = shipped("devices") / f"{device}.toml"
         write_coefficients(path, path, models)
         for model in load_device(device).latency:
             band = f"{100 * (model.low - 1):+.0f} % to {100 * (model.high - 1):+.0f} %"
-            what = f"{model.runtime:7} {model.precision:5} {model.threads} threads"
+            what = f"{model.runtime:17} {model.precision:5} {model.threads} threads"
             print(f"{device:16} {what} {model.networks} networks, band {band}", file=sys.stdout)
 
 

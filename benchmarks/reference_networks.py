@@ -4,9 +4,10 @@
 ncnn's benchmark: SqueezeNet 1.1 at 227 px (https://github.com/forresti/SqueezeNet), MobileNet v1 at 224 px (Howard et
 al. 2017, table 1), ShuffleNet v1 1x with 3 groups at 224 px (Zhang et al. 2018, table 1), ResNet-18 at 224 px (He et
 al. 2016, table 1), and the Caffe AlexNet at 227 px with 2 groups (Krizhevsky et al. 2012); and of XNNPACK's, at 224 px:
-MobileNet v2 (Sandler et al. 2018, table 2), MobileNet v3 Large and Small (Howard et al. 2019, tables 1 and 2).
-Batch norm is folded and an
-activation fused into the operator before it, as both runtimes do.
+MobileNet v2 (Sandler et al. 2018, table 2), MobileNet v3 Large and Small (Howard et al. 2019, tables 1 and 2); and of
+MLPerf Tiny (Banbury et al. 2021, https://github.com/mlcommons/tiny): ResNet-8 (ic), MobileNet v1 0.25x at 96 px (vww),
+DS-CNN (kws) and a dense autoencoder (ad). Batch norm is folded and an activation fused into the operator before it, as
+all these runtimes do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ TABLE = Path(__file__).parent / "tables/reference_networks.csv"
 COLUMNS = ("network", "kind", "operators", "macs", "activations", "weights")
 
 Shape = tuple[int, int, int]  # channels, height, width
+Sides = tuple[int, int]  # height, width
+
+
+def _sides(size: int | Sides) -> Sides:
+    return (size, size) if isinstance(size, int) else size
 
 
 @dataclass
@@ -33,12 +39,16 @@ class Net:
 
     works: list[Work] = field(default_factory=list)
 
-    def conv(self, x: Shape, channels: int, kernel: int, stride: int = 1, pad: int = 0, groups: int = 1) -> Shape:
-        """Add a convolution, its bias and activation fused."""
-        side = (x[1] + 2 * pad - kernel) // stride + 1
-        y, weights = (channels, side, side), channels * (x[0] // groups) * kernel**2
-        kind, inputs, outputs = kind_of_convolution(kernel**2, x[0], groups), x[0] // groups, channels // groups
-        macs, made = prod(y) * kernel**2 * inputs, channels if kind == "depthwise" else outputs
+    def conv(
+        self, x: Shape, channels: int, kernel: int | Sides, stride: int = 1, pad: int | Sides = 0, groups: int = 1
+    ) -> Shape:
+        """Add a convolution, its bias and activation fused; *kernel* and *pad* of both sides, or (height, width)."""
+        kernels, pads = _sides(kernel), _sides(pad)
+        height, width = ((x[1 + i] + 2 * pads[i] - kernels[i]) // stride + 1 for i in (0, 1))
+        taps, y = prod(kernels), (channels, height, width)
+        kind, inputs, outputs = kind_of_convolution(taps, x[0], groups), x[0] // groups, channels // groups
+        macs, made = prod(y) * taps * inputs, channels if kind == "depthwise" else outputs
+        weights = channels * inputs * taps
         self.works.append(Work(kind, macs, inputs, made, activations=prod(x) + prod(y), weights=weights))
         return y
 
@@ -179,11 +189,49 @@ def mobilenet_v3_small(net: Net) -> None:
     _mobilenet_v3(net, f"{early} s5,288,96,72 5,576,96,144 5,576,96,144", 576, 1024)
 
 
+def tiny_ic(net: Net) -> None:
+    """MLPerf Tiny's image classification: ResNet-8 at 32 px."""
+    x = net.conv((3, 32, 32), 16, 3, 1, 1)
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        y = net.conv(net.conv(x, channels, 3, stride, 1), channels, 3, 1, 1)
+        x = x if stride == 1 else net.conv(x, channels, 1, stride)
+        x = net.other(x, y, y)
+    net.other(net.linear(prod(net.other(x, (64, 1, 1))), 10), (10, 1, 1))
+
+
+def tiny_vww(net: Net) -> None:
+    """MLPerf Tiny's visual wake words: MobileNet v1 of a quarter of the channels, at 96 px."""
+    x = net.conv((3, 96, 96), 8, 3, 2, 1)
+    for channels, stride in (
+        *((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2)),
+        *((128, 1),) * 5,
+        *((256, 2), (256, 1)),
+    ):
+        x = net.conv(net.conv(x, x[0], 3, stride, 1, groups=x[0]), channels, 1)
+    net.other(net.linear(prod(net.other(x, (256, 1, 1))), 2), (2, 1, 1))
+
+
+def tiny_kws(net: Net) -> None:
+    """MLPerf Tiny's keyword spotting: DS-CNN over 49 x 10 coefficients; the first kernel is 10 x 4 with stride 2."""
+    x = net.conv((1, 49, 10), 64, (10, 4), 2, (5, 1))
+    for _ in range(4):
+        x = net.conv(net.conv(x, 64, 3, 1, 1, groups=64), 64, 1)
+    net.other(net.linear(prod(net.other(x, (64, 1, 1))), 12), (12, 1, 1))
+
+
+def tiny_ad(net: Net) -> None:
+    """MLPerf Tiny's anomaly detection: a dense autoencoder of 640 values."""
+    values = 640
+    for outputs in (*(128,) * 4, 8, *(128,) * 4, 640):
+        values = net.linear(values, outputs)[0]
+
+
 NETWORKS: dict[str, Callable[[Net], None]] = {
     network.__name__: network
     for network in (
         *(squeezenet, mobilenet, shufflenet, resnet18, alexnet),
         *(mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small),
+        *(tiny_ic, tiny_vww, tiny_kws, tiny_ad),
     )
 }
 

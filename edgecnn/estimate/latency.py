@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgecnn.device import LATENCY_KINDS, DeviceProfile, LatencyModel, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.estimate.fitting import amounts_of, as_array
+from edgecnn.estimate.fitting import MICRO_RUNTIMES, amounts_of, as_array
 from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.formats import Graph, read_graph
 
 CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
+_COMPUTING = ("conv", "pointwise", "depthwise", "linear")
 _USUAL_RUNTIME = {"tflite": CALIBRATED, "onnx": "onnxruntime"}
+
+
+class NoCoefficientsError(EdgecnnError):
+    """A device's profile has no coefficients for what is to be estimated; the message says which it has."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,17 @@ def estimate_latency(
         file: an exported file, or what one says.
         device: a profile, or the name of one.
         threads: of the runtime; None: the largest number for which there are coefficients.
-        runtime: whose kernels (`litert`, `onnxruntime`, `ncnn`); None: the usual one of the file's format.
+        runtime: whose kernels (`litert`, `onnxruntime`, `ncnn`); None: the usual one of the file's format, on a
+            microcontroller the first of MICRO_RUNTIMES with coefficients.
 
     Raises:
-        EdgecnnError: no such file or device, or no coefficients for that runtime, precision and number of threads.
+        EdgecnnError: no such file or device, or nothing in the file costs time.
+        NoCoefficientsError: no coefficients for that runtime, precision and number of threads.
     """
     graph = file if isinstance(file, Graph) else read_graph(file)
     path = "" if isinstance(file, Graph) else str(file)
     profile = load_device(device) if isinstance(device, str) else device
-    name = runtime or _USUAL_RUNTIME[graph.format]
+    name = runtime or usual_runtime(profile, graph.format)
     works: dict[str, list[Work]] = {}
     for precision, work in graph_works(graph):
         works.setdefault(precision, []).append(work)
@@ -89,8 +96,16 @@ def estimate_latency(
         coverage=min(model.coverage for model in models.values()),
         parts_ns=parts,
         rests_on=tuple(dict.fromkeys(model.source for model in models.values())),
-        notes=_notes(models.values()),
+        notes=_notes(profile, list(models.values())),
     )
+
+
+def usual_runtime(profile: DeviceProfile, file_format: str) -> str:
+    """Return whose kernels run a file of that format on a device, where nobody names a runtime."""
+    if profile.kind != "mcu":
+        return _USUAL_RUNTIME[file_format]
+    known = {model.runtime for model in profile.latency}
+    return next((name for name in MICRO_RUNTIMES if name in known), MICRO_RUNTIMES[0])
 
 
 def most_threads(profile: DeviceProfile, runtime: str, precisions: Iterable[str]) -> int:
@@ -106,25 +121,25 @@ def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: in
     """Return the coefficients of *profile* for exactly that.
 
     Raises:
-        EdgecnnError: there are none; the message says which there are and how to get them.
+        NoCoefficientsError: there are none; the message says which there are and how to get them.
     """
     for model in profile.latency:
         if (model.runtime, model.precision, model.threads) == (runtime, precision, threads):
             return model
     wanted = f"{runtime}, {precision}, {threads} thread{'s' * (threads > 1)}"
     known = "; ".join(describe_models(profile.latency)) or "none"
-    if profile.kind == "mcu":
-        raise EdgecnnError(
-            f"{profile.name}: no latency coefficients for microcontrollers yet, so no estimate; "
-            f"edgecnn fit --device {profile.name} checks the memory"
-        )
-    way = (
-        f"with the board at hand run edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD "
-        f"--threads {threads}"
-        if runtime == CALIBRATED
-        else f"estimate a .tflite file ({CALIBRATED}), or measure with --target ssh://USER@BOARD"
+    raise NoCoefficientsError(
+        f"{profile.name}: no latency coefficients for {wanted} (known: {known}); {_way(profile, runtime, threads)}"
     )
-    raise EdgecnnError(f"{profile.name}: no latency coefficients for {wanted} (known: {known}); {way}")
+
+
+def _way(profile: DeviceProfile, runtime: str, threads: int) -> str:
+    if profile.kind == "mcu":
+        return "for a microcontroller there are published figures of int8 networks alone"
+    if runtime == CALIBRATED:
+        calibrate = f"edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD --threads {threads}"
+        return f"with the board at hand run {calibrate}"
+    return f"estimate a .tflite file ({CALIBRATED}), or measure with --target ssh://USER@BOARD"
 
 
 def describe_models(models: Sequence[LatencyModel]) -> list[str]:
@@ -138,7 +153,23 @@ def describe_models(models: Sequence[LatencyModel]) -> list[str]:
     ]
 
 
-def _notes(models: Iterable[LatencyModel]) -> tuple[str, ...]:
+def _notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> tuple[str, ...]:
     few = min(models, key=lambda model: model.networks)
     text = f"the coefficients rest on {few.networks} network{'s' * (few.networks > 1)}; measure before you decide on it"
-    return (text,) if few.networks < 10 else ()
+    return (*((text,) if few.networks < 10 else ()), *(_micro_notes(profile, models) if profile.kind == "mcu" else ()))
+
+
+def _micro_notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> Iterator[str]:
+    """Say whose kernels they are where they are not TFLite Micro's, and what a multiply-add costs in cycles."""
+    runtime = models[0].runtime
+    if runtime != MICRO_RUNTIMES[0]:
+        yield f"the kernels are those of {runtime}, not of the TFLite Micro of today, whose speed may differ"
+    clock_mhz = profile.cores[0].clock_mhz if profile.cores else None
+    if clock_mhz is not None:
+        for model in models:
+            cycles = ", ".join(
+                f"{kind} {cost.ns_per_mac * clock_mhz / 1000:.1f}"
+                for kind, cost in model.costs.items()
+                if kind in _COMPUTING
+            )
+            yield f"cycles a multiply-add at {clock_mhz:g} MHz, bytes moved apart: {cycles}; a lower clock takes longer"
