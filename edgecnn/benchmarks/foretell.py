@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.device import HOST, load_device
+from edgecnn.device import HOST, DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.estimate import Estimate, estimate_latency
+from edgecnn.estimate import Estimate, NoCoefficientsError, estimate_latency
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.measurement import SCHEMA_VERSION
 from edgecnn.targets import target_of
 
+#: What only an estimate tells; null where there is none.
+_ESTIMATED = ("runtime", "threads", "method", "p50_ns", "low_ns", "high_ns", "coverage", "parts_ns")
 #: What only a measurement tells; null in the JSON of an estimate.
 _NOT_TAKEN = ("runtime_version", "interface", "target", "p90_ns", "p99_ns", "throughput_per_s", "load_ns", "first_ns",
               "peak_rss_bytes", "accuracy")  # fmt: skip
@@ -25,7 +27,9 @@ class Foretold:
     """One file on a device that is not at hand."""
 
     artifact: Artifact
-    estimate: Estimate
+    device: str
+    estimate: Estimate | None  # None: the profile has no coefficients for it ...
+    reason: str | None  # ... as this sentence says
     fit: FitReport | None  # None: nothing is known of the device's memory
 
     def to_json(self) -> dict[str, Any]:
@@ -33,14 +37,16 @@ class Foretold:
         own = self.artifact
         return {
             "file": str(own.path),
+            "device": self.device,
             "format": own.format,
             "precision": own.precision,
             "sha256": own.sha256,
             "size_bytes": own.size_bytes,
-            **dict.fromkeys(_NOT_TAKEN),
-            **{key: [] for key in ("assumptions", "warnings", "values_ns", "runs")},
+            **dict.fromkeys((*_NOT_TAKEN, *_ESTIMATED)),
+            **{key: [] for key in ("assumptions", "warnings", "values_ns", "runs", "rests_on", "notes")},
             "conditions": {},
-            **self.estimate.to_json(),
+            **(self.estimate.to_json() if self.estimate else {}),
+            "no_estimate": self.reason,
             "fit": self.fit.to_json() if self.fit else None,
         }
 
@@ -55,10 +61,11 @@ def foretell_files(
 ) -> list[Foretold]:
     """Return what each file will take on *device*, for each of *runtimes* and *threads*.
 
-    Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients.
+    Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients;
+    where there are none for those, the estimate is None, and the memory is checked all the same.
 
     Raises:
-        EdgecnnError: a broken file, an unknown device, or no coefficients for what is asked.
+        EdgecnnError: a broken file, an unknown device, or no coefficients for *runtimes* or *threads* that are named.
     """
     if not files:
         raise EdgecnnError("give FILES to estimate: .tflite or .onnx")
@@ -68,9 +75,29 @@ def foretell_files(
         fit = check_fit(artifact.path, profile) if profile.region("ram") else None
         for runtime in runtimes or (None,):
             for count in threads or (None,):
-                estimate = estimate_latency(artifact.path, profile, count, runtime=runtime)
-                found.append(Foretold(artifact, estimate, fit))
+                estimate, reason = _estimate(artifact.path, profile, count, runtime)
+                found.append(Foretold(artifact, profile.name, estimate, reason, fit))
     return found
+
+
+def _estimate(
+    path: Path, profile: DeviceProfile, threads: int | None, runtime: str | None
+) -> tuple[Estimate | None, str | None]:
+    try:
+        return estimate_latency(path, profile, threads, runtime=runtime), None
+    except NoCoefficientsError as error:
+        if threads is not None or runtime is not None:
+            raise
+        return None, str(error)
+
+
+def way_to_measure(path: Path, device: str) -> str:
+    """Return how the latency of the file *path* on *device* becomes a measured one."""
+    kind = load_device(device).kind
+    if kind == "mcu":
+        return "run the file on the board with your own firmware; edgecnn measures no microcontroller"
+    target = "adb:SERIAL" if kind == "android" else "ssh://USER@BOARD"
+    return f"edgecnn bench {path} --device {device} --target {target}"
 
 
 def to_document(foretold: Sequence[Foretold]) -> dict[str, Any]:
@@ -78,4 +105,4 @@ def to_document(foretold: Sequence[Foretold]) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "results": [one.to_json() for one in foretold]}
 
 
-__all__ = ["Foretold", "foretell_files", "is_at_hand", "to_document"]
+__all__ = ["Foretold", "foretell_files", "is_at_hand", "to_document", "way_to_measure"]

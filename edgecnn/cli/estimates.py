@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.benchmarks.foretell import Foretold, foretell_files, to_document
+from edgecnn.benchmarks.foretell import Foretold, foretell_files, to_document, way_to_measure
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say
 from edgecnn.files import write_whole
@@ -36,28 +37,32 @@ def show_estimates(
 
 
 def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
-    fastest = sorted(foretold, key=lambda one: one.estimate.p50_ns)
-    coverage = fastest[0].estimate.coverage
-    title = f"Estimated for {device}, not measured"
-    print_table(title, _COLUMNS, [_row(one) for one in fastest], right=_RIGHT, spare=_SPARE)
-    say(f"band: where the median of a measurement lies for {100 * coverage:.0f} % of networks the fit never saw")
-    for text in dict.fromkeys(text for one in fastest for text in one.estimate.rests_on):
+    fastest = sorted(foretold, key=lambda one: one.estimate.p50_ns if one.estimate else math.inf)
+    estimates = [one.estimate for one in fastest if one.estimate]
+    print_table(
+        f"Estimated for {device}, not measured", _COLUMNS, [_row(one) for one in fastest], right=_RIGHT, spare=_SPARE
+    )
+    if estimates:
+        share = f"{100 * estimates[0].coverage:.0f} %"
+        say(f"band: where the median of a measurement lies for {share} of networks the fit never saw")
+    for text in dict.fromkeys(one.reason for one in fastest if one.reason):
+        say(f"no estimate: {text}")
+    for text in dict.fromkeys(text for estimate in estimates for text in estimate.rests_on):
         say(f"rests on: {text}")
-    for text in dict.fromkeys(text for one in fastest for text in one.estimate.notes):
+    for text in dict.fromkeys(text for estimate in estimates for text in estimate.notes):
         say(f"note: {text}")
-    path = fastest[0].estimate.file
-    say(f"to measure: edgecnn bench {path} --device {device} --target ssh://USER@BOARD")
+    say(f"to measure: {way_to_measure(fastest[0].artifact.path, device)}")
 
 
 def _row(one: Foretold) -> tuple[str, ...]:
     estimate, fit = one.estimate, one.fit
     ram = next((region for region in fit.regions if region.name == "ram"), None) if fit else None
     return (
-        estimate.file,
-        estimate.runtime,
-        str(estimate.threads),
-        f"~{format_ns(estimate.p50_ns)}",
-        f"{format_ns(estimate.low_ns)} … {format_ns(estimate.high_ns)}",
+        str(one.artifact.path),
+        estimate.runtime if estimate else "-",
+        str(estimate.threads) if estimate else "-",
+        f"~{format_ns(estimate.p50_ns)}" if estimate else "-",
+        f"{format_ns(estimate.low_ns)} … {format_ns(estimate.high_ns)}" if estimate else "-",
         format_bytes(ram.used_bytes if ram else None),
         format_bytes(ram.headroom_bytes if ram else None),
         "-" if fit is None or ram is None else "yes" if fit.fits else "no",

@@ -96,6 +96,7 @@ def test_a_calibrated_board_is_estimated(tmp_path: Path) -> None:
     assert 0 < done.model.low < 1 < done.model.high
     (told,) = foretell_files([MODEL], str(board))
     assert told.to_json()["fit"] is None  # the file says nothing of its memory
+    assert told.estimate is not None
     assert told.estimate.low_ns < told.estimate.p50_ns < told.estimate.high_ns
     assert "measured by edgecnn devices calibrate on local" in told.estimate.rests_on[0]
 
