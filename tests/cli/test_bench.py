@@ -59,7 +59,7 @@ def test_one_table_the_fastest_first() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((MODEL, "--device", "pixel7pro"), "no latency coefficients for litert"),
+        ((MODEL, "--device", "pixel7pro", "--threads", "2"), "no latency coefficients for litert"),
         ((MODEL, "--device", "rpi44"), "did you mean 'rpi4'"),
         ((MODEL, "--runtime", "onnxruntime"), "for .tflite use: litert"),
         ((MODEL, "--runtime", "nonsense"), "unknown runtime 'nonsense'"),
