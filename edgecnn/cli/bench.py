@@ -121,6 +121,7 @@ def command(
     from edgecnn.benchmarks.plan import left_out
     from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
     from edgecnn.files import check_writable, write_whole
+    from edgecnn.targets import target_of
 
     if output is not None:
         check_writable(output)
@@ -147,7 +148,8 @@ def command(
         plan = with_given(plan, processes=max(plan.effort.processes, COMPARED_PROCESSES))
     if against is not None and output is not None and against.resolve() == output.resolve():
         raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
-    if any(name.partition(":")[0] == "emulated" for name in plan.targets.values()):
+    places = [plan.targets.get(name) or target_of(name) for name in plan.devices]
+    if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board
 
         prepare_board(agreed=yes)
