@@ -51,7 +51,7 @@ def test_completes_commands_and_devices() -> None:
         ("bench m.onnx --target emulated:rpi5", ["emulated:rpi5"]),
         ("bench --suite q", ["quick"]),
         ("devices probe ss", ["ssh://"]),
-        ("compress m --criterion ", ["l1", "l2"]),
+        ("compress m --criterion ", ["bn_scale", "geometric_median", "l1", "l2", "taylor"]),
         ("export m --normalize im", ["imagenet"]),
         ("export torchv", ["torchvision:"]),
         ("export edgecnn:dig", ["edgecnn:digits-cnn"]),
