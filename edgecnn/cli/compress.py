@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from edgecnn.cli.names import complete_criterion, complete_device, complete_order
 from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from edgecnn.pipeline import CompressResult
 
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
+
+#: What tells how to search, and what a plan tells.
+_OF_SEARCH = ("order", "layers", "share", "reference", "epochs_between")
+_OF_PLAN = ("criterion", "round_to", "epochs", "learning_rate", "optimizer", "batch_size", "augment")
 
 
 def how_much(command: F) -> F:
@@ -111,7 +116,9 @@ def training_options(command: F) -> F:
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @common
+@click.pass_context
 def command(
+    context: click.Context,
     model: str,
     weights: str | None,
     data: str | None,
@@ -165,6 +172,12 @@ def command(
     budget = Budget(
         None if max_drop is None else max_drop / 100, macs, params, None if size is None else parse_bytes(size), fit
     )
+    if plan is not None:
+        _check_given(context, (*_OF_SEARCH, *_OF_PLAN), "does not go with --plan, which says it; edit the plan")
+    elif budget == Budget():
+        _check_given(
+            context, _OF_SEARCH, "is of the search for a goal; give one as well: --max-drop, --macs, --size, …"
+        )
     with showing_progress() as progress:
         result = compress_model(
             model,
@@ -196,6 +209,17 @@ def command(
     else:
         _print_result(result)
     return MISSES_A_GOAL if result.unmet else 0
+
+
+def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> None:
+    """See that none of the options *names* was written out.
+
+    Raises:
+        EdgecnnError: one was.
+    """
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise EdgecnnError(f"{option.opts[0]} {why}, or leave it out")
 
 
 def _print_result(result: CompressResult) -> None:

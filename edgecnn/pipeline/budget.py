@@ -99,18 +99,19 @@ class Budget:
                 # Activations, which RAM is for, have no measure of their own here; they go with the MACs.
                 yield Gap(sentence, "bytes" if use.name == "flash" else "macs", 1 - use.limit_bytes / use.used_bytes)
 
-    def drop_of(self, reference: float | None, now: Standing) -> float | None:
-        """Return by how much the accuracy of *now* is below *reference*; None where it was not judged."""
-        return None if reference is None or now.accuracy is None else reference - now.accuracy.top1
-
     def unmet(self, original: Standing, now: Standing, reference: float | None = None) -> tuple[str, ...]:
         """Return a sentence for each goal that *now* does not meet, those of size and that of accuracy."""
-        drop = self.drop_of(reference, now)
+        drop = drop_of(reference, now)
         over = () if self.max_drop is None or drop is None or drop <= self.max_drop else (drop,)
         return (
             *(gap.sentence for gap in self.gaps(original, now)),
             *(f"the accuracy is {100 * d:.2f} points down, {100 * (self.max_drop or 0):g} may be" for d in over),
         )
+
+
+def drop_of(reference: float | None, now: Standing) -> float | None:
+    """Return by how much the accuracy of *now* is below *reference*; None where one of them is not known."""
+    return None if reference is None or now.accuracy is None else reference - now.accuracy.top1
 
 
 @dataclass(frozen=True)

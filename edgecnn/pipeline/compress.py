@@ -138,7 +138,7 @@ def compress_model(
         EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.
     """
     path = Path(path)
-    _check_ways(pruning_ratio, budget, plan)
+    _check_ways(pruning_ratio, budget, plan, reference)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
     written = read_plan(Path(plan)) if plan is not None else None
@@ -194,6 +194,7 @@ def _compressed(
     assert subject.network is not None
     steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress)
     original = steps.start().standing
+    recorded = _recorded(subject) if reference is None else None
     if reference is None and original.accuracy is not None:
         reference = original.accuracy.top1
     if budget is None:
@@ -210,7 +211,7 @@ def _compressed(
         standing,
         accuracy_of(subject.network, evaluation, normalization),
         accuracy_of(network, evaluation, normalization),
-        (*subject.warnings, *_notes(found, budget)),
+        (*subject.warnings, *_notes(found, budget, original, recorded)),
         path.with_suffix(".plan.toml"),
         found.tries,
         found.stopped,
@@ -235,11 +236,13 @@ def _compressed(
     return result
 
 
-def _check_ways(pruning_ratio: float | None, budget: Budget | None, plan: Path | str | None) -> None:
+def _check_ways(
+    pruning_ratio: float | None, budget: Budget | None, plan: Path | str | None, reference: float | None
+) -> None:
     """See that one thing alone says how much to cut.
 
     Raises:
-        EdgecnnError: several do, or it is no ratio.
+        EdgecnnError: several do, or a share is none.
     """
     if pruning_ratio is not None and budget is not None:
         raise EdgecnnError(
@@ -252,6 +255,10 @@ def _check_ways(pruning_ratio: float | None, budget: Budget | None, plan: Path |
         raise EdgecnnError("a budget without a goal: give one of max_drop, macs, params, size_bytes and device")
     if pruning_ratio is not None and not 0 <= pruning_ratio < 1:
         raise EdgecnnError(f"a pruning ratio is at least 0 and less than 1, not {pruning_ratio:g}")
+    if reference is not None and not 0.01 < reference <= 1:
+        raise EdgecnnError(
+            f"the accuracy that drops are counted from is above 1 % and at most 100 %, not {100 * reference:g} %"
+        )
 
 
 def _checked(subject: Subject, model: str) -> Network:
@@ -310,6 +317,14 @@ def _identity(
     }
 
 
+def _recorded(subject: Subject) -> Accuracy | None:
+    """Return the original's accuracy as its checkpoint has it, on the evaluation part of the same data."""
+    checkpoint = subject.network and subject.network.checkpoint
+    if not checkpoint or checkpoint.accuracy is None or checkpoint.data != subject.data.name:
+        return None
+    return Accuracy.from_json(checkpoint.accuracy)
+
+
 @contextmanager
 def _kept(folder: RunFolder) -> Iterator[RunFolder]:
     """Yield *folder*; where the work in it fails before there is anything to keep, it goes."""
@@ -325,12 +340,28 @@ def _kept(folder: RunFolder) -> Iterator[RunFolder]:
         raise
 
 
-def _notes(found: Found, budget: Budget | None) -> tuple[str, ...]:
-    if budget is None or found.rounds:
-        return ()
-    if not found.tries and not found.epochs and found.stopped != "nothing more can be cut":
-        return ("the network is within the budget as it is; nothing was cut",)
-    return ("no cut kept to the accuracy: the result is the original",)
+def _notes(found: Found, budget: Budget | None, original: Standing, recorded: Accuracy | None) -> Iterator[str]:
+    """Yield what there is to know of a search: of the original's accuracy as *recorded* before, and that nothing went.
+
+    *recorded* is None where the drop is counted from another accuracy, which the user gave.
+    """
+    if budget is None:
+        return
+    if not found.rounds:
+        if found.tries:
+            yield "no cut kept to the accuracy: the result is the original"
+        elif budget.is_open or budget.gaps(original, original):
+            yield "nothing of the network can be cut: the result is the original"
+        else:
+            yield "the network is within the budget as it is: the result is the original"
+    judged = original.accuracy
+    if budget.max_drop is not None and recorded and judged and recorded.top1 < judged.interval[0]:
+        yield (
+            f"the original is right in {100 * judged.top1:.1f} % of the validation part, in "
+            f"{100 * recorded.top1:.1f} % "
+            "of data it had not seen: it has learned that part by heart, and the drop looks larger than it is; "
+            f"count from --reference {100 * recorded.top1:.1f}"
+        )
 
 
 def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgecnn.compress.order import ordered
 from edgecnn.compress.prune import Size, count_to_go, cut, size_of
 from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, sensitivity
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, find_units
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline.budget import Budget, Gap, Search, Standing
+from edgecnn.pipeline.budget import Budget, Gap, Search, Standing, drop_of
 from edgecnn.pipeline.plan import Plan, Round
 from edgecnn.pipeline.steps import State, Steps, telling
 
@@ -49,9 +50,8 @@ def follow(steps: Steps, plan: Plan) -> Found:
     state = steps.start()
     tries = []
     for number, one in enumerate(plan.rounds, start=1):
-        cuts = one.cuts
-        state = steps.cut_and_tune(_name(number, 1), state, lambda cuts=cuts: cuts, one.epochs, number) or state  # type: ignore[misc]
-        tries.append(Try(number, cuts, state.standing, kept=True))
+        state = steps.cut_and_tune(_name(number, 1), state, partial(dict, one.cuts), one.epochs, number) or state
+        tries.append(Try(number, one.cuts, state.standing, kept=True))
     if plan.epochs:
         state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs)
     return Found(state, plan.rounds, tuple(tries), plan.epochs)
@@ -84,9 +84,10 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
         rounds.append(Round(tried[-1].cuts, config.epochs_between))
     for number in range(len(rounds), 0, -1):
         final = steps.finish(f"final-{number:02}", way[number], epochs) if epochs else way[number]
-        drop = budget.drop_of(reference, final.standing)
+        drop = drop_of(reference, final.standing)
         if budget.max_drop is None or drop is None or drop <= budget.max_drop:
             return Found(final, tuple(rounds[:number]), tuple(tries), epochs, stopped)
+        stopped = f"the training at the end left too much accuracy lost after round {number}, which was taken back"
     return Found(way[0], (), tuple(tries), 0, stopped)
 
 
@@ -113,13 +114,14 @@ def _round(
             if not ranking:
                 ranking.append(_ranked(steps, config, gap.per, before, number))
             # To take a layer that saves more than its share is worth a try; one that saves more than the goal is not.
-            return choose_cuts(steps, before, *ranking[0], gap.per, share, share if count else gap.share)
+            cuts = choose_cuts(steps, before, *ranking[0], gap.per, share, share if count else gap.share)
+            return {} if any(cuts == earlier.cuts for earlier in tries) else cuts
 
         name = _name(number, count + 1)
         after = steps.cut_and_tune(name, before, choose, config.epochs_between, number)
         if after is None:
             break
-        drop = steps.budget.drop_of(reference, after.standing)
+        drop = drop_of(reference, after.standing)
         limit = steps.budget.max_drop
         kept = limit is None or drop is None or drop <= _SHORT_TUNING * limit
         tries.append(Try(number, steps.cuts_of(name), after.standing, kept))
@@ -130,7 +132,7 @@ def _round(
 
 def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) -> tuple[Units, Sequence[Row]]:
     """Return what can be cut now, and the cuts, the next one first."""
-    network, shape = steps.graded(before.network), steps.subject.shape
+    network, shape = before.graded, steps.subject.shape
     units = find_units(network.module, shape)
     ratios = (*config.ratios, *((1.0,) if config.layers else ()))
     if not any(unit.kind == FILTERS or config.layers for unit in units.units):
@@ -158,7 +160,7 @@ def choose_cuts(
 
     The last one takes no more filters than are needed. Layers that save more than the share *most* by themselves stay.
     """
-    network, shape, method = steps.graded(before.network), steps.subject.shape, steps.method
+    network, shape, method = before.graded, steps.subject.shape, steps.method
     whole = size_of(network.module, shape)
     counted = _Gauge(per)
     wanted = share * counted.of(whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ class State:
 
     network: Network
     standing: Standing
+    grade: Callable[[Network], Network]  # gives the weights the gradients that the criterion asks for
+
+    @cached_property
+    def graded(self) -> Network:
+        """The network with gradients on its weights, where the criterion is one that asks for them."""
+        return self.grade(self.network)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Steps:
         """Return the original and what is known of it."""
         if "original" not in self.folder.steps:
             self.folder.note("original", standing=_stored(self._judged(self.original)))
-        return State(self.original, _standing(self.folder.steps["original"]["standing"]))
+        return State(self.original, _standing(self.folder.steps["original"]["standing"]), self._graded)
 
     def cut_and_tune(
         self, step: str, before: State, choose: Callable[[], Mapping[str, float]], epochs: int, number: int
@@ -90,12 +97,11 @@ class Steps:
             return None
 
         def shorter() -> Network:
-            network = self.graded(before.network)
-            method = self.method
+            network, method = before.graded, self.method
             made = cut(network.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
-            return _with(before.network, made.module.requires_grad_(True), made.removed)
+            return _with(before.network, made.module, made.removed)
 
-        return self._trained(step, before, shorter, epochs, number)
+        return self._trained(step, shorter, epochs, number)
 
     def finish(self, step: str, before: State, epochs: int) -> State:
         """Return *before*, trained for the *epochs* at the end.
@@ -103,20 +109,19 @@ class Steps:
         Raises:
             EdgecnnError: a loss that is no number.
         """
-        return self._trained(step, before, lambda: before.network, epochs, 0)
+        return self._trained(step, lambda: before.network, epochs, 0)
 
     def cuts_of(self, step: str) -> dict[str, float]:
         """Return the cuts of a step that has been decided on."""
         return dict(self.folder.steps[step]["cuts"])
 
-    def graded(self, network: Network) -> Network:
-        """Return *network* with gradients on its weights, where the criterion is one that asks for them."""
+    def _graded(self, network: Network) -> Network:
         if self.method.criterion != "taylor":
             return network
         samples = self.training.take(_GRADIENT_SAMPLES, seed=2)
         return replace(network, module=with_gradients(network.module, samples, self.subject.normalization))
 
-    def _trained(self, step: str, before: State, untrained: Callable[[], Network], epochs: int, number: int) -> State:
+    def _trained(self, step: str, untrained: Callable[[], Network], epochs: int, number: int) -> State:
         path = self.folder.network_file(step)
         if step not in self.folder.finished:
             network = untrained()
@@ -146,7 +151,7 @@ class Steps:
         assert checkpoint is not None
         checkpoint = replace(checkpoint, removed=tuple(facts["removed"]))
         network = replace(self.original, module=checkpoint.rebuild(path), checkpoint=checkpoint)
-        return State(network, _standing(facts["standing"]))
+        return State(network, _standing(facts["standing"]), self._graded)
 
     def _last_good(self) -> str:
         if not self.folder.finished:

@@ -1,0 +1,74 @@
+"""`edgecnn compress` on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgecnn.cli.compress import command
+from edgecnn.errors import EdgecnnError
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command on digits."""
+    line = [sys.executable, "-m", "edgecnn", "compress", *map(str, arguments), "--data", "digits"]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_a_goal_is_searched_for_and_told(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """A line a round, the table of both networks, where the plan is; exit code 0."""
+    out = tmp_path / "small.safetensors"
+    done = run(digits_checkpoint, "--max-drop", "4", "--macs", "0.6", "--epochs", "2", "-o", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("round 1: features.")
+    assert "no further round: the goals are met" in lines
+    assert any("validation" in line and "accuracy" in line for line in lines)
+    assert lines[-1] == f"the plan is in {tmp_path / 'small.plan.toml'}"
+
+
+def test_a_goal_that_is_missed_is_exit_code_1(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """What is missed is told, as JSON as well, and the best found is there."""
+    out = tmp_path / "best.safetensors"
+    goals = ("--max-drop", "0", "--macs", "0.01", "--share", "0.9", "--epochs-between", "0")
+    done = run(digits_checkpoint, *goals, "--json", "-o", out)
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["unmet"] == ["100.0 % of the MACs are left, 1 % may be"]
+    assert [one["kept"] for one in document["rounds"]] == [False] * len(document["rounds"])
+    assert out.is_file()
+    assert "the result is the original" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--ratio 0.5 --max-drop 1", "leave out --ratio"),
+        ("--order forward", "--order is of the search for a goal"),
+        ("--ratio 0.5 --no-layers", "--layers is of the search for a goal"),
+        ("--plan p.toml --epochs 3", "--epochs does not go with --plan"),
+        ("--plan p.toml", "no plan at 'p.toml'"),
+        ("--macs 0.5 --order sideways", "unknown order 'sideways'"),
+        ("--macs 0.5 --criterion l3", "unknown criterion 'l3'"),
+        ("--fit stm32h7a4", "did you mean 'stm32h7a3'"),
+        ("--size 200XB", "'200XB' is not a size"),
+        ("--max-drop 1 --reference 0.93", "above 1 % and at most 100 %"),
+        ("--macs 0.5 --share 1", "a share above 0 and below 1"),
+        ("--macs 0.5 --resume", "leave --resume out"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, told: str
+) -> None:
+    """Each wrong option is told before any work."""
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(digits_checkpoint), "--data", "digits", "-o", "x.safetensors", *options.split()]
+    with pytest.raises(EdgecnnError) as caught:
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert told in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

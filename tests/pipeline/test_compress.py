@@ -1,0 +1,395 @@
+"""Compression within a budget: what it may lose, where it ends, that it goes on after a stop, and its plan."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgecnn.checkpoint import Checkpoint, read_weights
+from edgecnn.compress.prune import size_of
+from edgecnn.errors import EdgecnnError
+from edgecnn.fit import check_fit
+from edgecnn.nets.network import build
+from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model
+from edgecnn.recipe import load_recipe
+
+GOAL = Budget(max_drop=0.04, macs=0.4)
+
+
+def compress(model: Path, out: Path, **more: Any) -> CompressResult:
+    """Compress a digits network shortly."""
+    settings: dict[str, Any] = {"budget": GOAL, "epochs": 3, "data": "digits"}
+    settings |= {"budget": None} if "plan" in more else {}
+    return compress_model(str(model), out, **settings | more)
+
+
+def same(a: Path, b: Path) -> bool:
+    """Return whether two checkpoints hold the same network, bit for bit."""
+    one, other = read_weights(a), read_weights(b)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def small(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressResult:
+    """The digits network with 40 % of its MACs."""
+    return compress(digits_checkpoint, tmp_path_factory.mktemp("small") / "small.safetensors")
+
+
+def test_the_goals_are_met_and_the_file_bears_them(small: CompressResult) -> None:
+    """A network within the budget comes out, and the checkpoint rebuilds it at the size told."""
+    assert small.unmet == ()
+    assert small.stopped == "the goals are met"
+    assert 0.3 * small.before.macs < small.after.macs <= 0.4 * small.before.macs
+    assert small.before.accuracy is not None
+    assert small.after.accuracy is not None
+    assert small.before.accuracy.top1 - small.after.accuracy.top1 <= 0.04
+    assert small.accuracy_after.n == 539
+    assert small.accuracy_before.top1 - small.accuracy_after.top1 <= 0.05
+    rebuilt = size_of(build(str(small.path)).module, (1, 8, 8))
+    assert (rebuilt.params, rebuilt.macs) == (small.after.params, small.after.macs)
+
+
+def test_each_round_saves_its_share(small: CompressResult) -> None:
+    """Rounds that are kept cut about a fifth of the MACs each, the last what is missing."""
+    kept = [small.before.macs, *(one.standing.macs for one in small.tries if one.kept)]
+    assert len(kept) > 3
+    for before, after in pairwise(kept[:-1]):
+        assert 0.7 * before < after <= 0.81 * before
+    assert kept[-1] == small.after.macs
+
+
+def test_the_history_names_the_rounds(small: CompressResult) -> None:
+    """The checkpoint tells each cut and each training, oldest first, and the document each round."""
+    checkpoint = Checkpoint.read(small.path)
+    assert checkpoint is not None
+    kept = [one for one in small.tries if one.kept]
+    steps = [step["step"] for step in checkpoint.history]
+    assert steps == ["train", *(["prune", "train"] * len(kept)), "train"]
+    document = json.loads(json.dumps(small.to_json(), allow_nan=False))
+    assert [one["cuts"] for one in document["rounds"]] == [dict(one.cuts) for one in small.tries]
+    assert document["w8a8_tflite_bytes"] == {"before": None, "after": None}
+    assert not small.path.with_name("small.safetensors.run").exists()
+
+
+def test_the_plan_does_the_same_again(small: CompressResult, digits_checkpoint: Path, tmp_path: Path) -> None:
+    """A plan gives the same weights without searching."""
+    assert small.plan is not None
+    again = compress(digits_checkpoint, tmp_path / "again.safetensors", plan=small.plan)
+    assert same(small.path, again.path)
+    assert again.plan is not None
+    assert again.plan.read_text() == small.plan.read_text()
+
+
+def test_a_plan_for_another_network_is_refused(small: CompressResult, tmp_path: Path) -> None:
+    """The first weights that differ are named."""
+    assert small.plan is not None
+    with pytest.raises(
+        EdgecnnError, match=r"another network .*its features\.4\.weight has \[64, 32, 3, 3\], this one's \["
+    ):
+        compress(small.path, tmp_path / "x.safetensors", plan=small.plan)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("criterion =", "criterium =", "criterium.*did you mean 'criterion'"),
+        ('criterion = "l2"', 'criterion = "l3"', "unknown criterion 'l3'"),
+        ("ratio", "1.2", "features.4: a ratio is at least 0 and less than 1, or 1 for a layer or block whole, not 1.2"),
+        ("ratio", "-0.1", "features.4: a ratio is at least 0"),
+        ("unit", "features.5", "features.5: its filters go with those of features.4"),
+        ("unit", "features.44", "unknown unit 'features.44'"),
+        ("whole", "classifier", "classifier: its layer as a whole cannot go"),
+        ("schema_version = 1", "schema_version = 9", "schema 9, this edgecnn reads 1"),
+        ("batch_size = 64", "batch_size = 0", "a batch has at least 2 samples"),
+        ("network =", "network", "not a TOML file"),
+    ],
+)
+def test_a_broken_plan_is_told(
+    small: CompressResult, digits_checkpoint: Path, tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    """A key, a value, a ratio or a unit that is wrong is named, before or instead of any training."""
+    assert small.plan is not None
+    text = small.plan.read_text()
+    if old in ("ratio", "unit", "whole"):
+        first = text.index('"features.4" = ')
+        cuts = {"ratio": f'"features.4" = {new}', "unit": f'"{new}" = 0.5', "whole": f'"{new}" = 1.0'}
+        old, new = text[first : text.index("\n", first)], cuts[old]
+    (tmp_path / "broken.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(EdgecnnError, match=told):
+        compress(digits_checkpoint, tmp_path / "x.safetensors", plan=tmp_path / "broken.toml")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
+
+
+def test_the_file_on_disk_is_what_counts(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """Goals of bytes and of a device are met by the very file that an export for microcontrollers writes."""
+    device = tmp_path / "tiny.toml"
+    device.write_text(
+        'title = "Tiny"\nkind = "mcu"\narch = "cortex-m4"\nsources = {}\n'
+        '[[memory]]\nname = "ram"\nsize = "20KiB"\nsystem = 0\n[[memory]]\nname = "flash"\nsize = "72KiB"\nsystem = 0\n'
+    )
+    budget = Budget(size_bytes=45 * 1024, device=str(device))
+    out = tmp_path / "s.safetensors"
+    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=Search(share=0.4, layers=False))
+    assert found.unmet == ()
+    recipe = replace(load_recipe("mcu"), limits={}, bundle=())
+    exported = export_model(str(out), tmp_path / "out", recipe=recipe, data="digits").files[0].artifact
+    assert found.after.size_bytes is not None
+    assert found.before.size_bytes is not None
+    assert exported.size_bytes == found.after.size_bytes <= 45 * 1024 < found.before.size_bytes
+    report = check_fit(exported.path, str(device))
+    assert report.fits
+    assert {use.name: use.used_bytes for use in found.after.memory} == {r.name: r.used_bytes for r in report.regions}
+    flash = next(use for use in found.before.memory if use.name == "flash")
+    assert flash.used_bytes > flash.limit_bytes == 72 * 1024
+
+
+def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """What is missed is said in numbers, and the best found, within the drop, is written all the same."""
+    out = tmp_path / "best.safetensors"
+    found = compress(digits_checkpoint, out, budget=Budget(max_drop=0.04, params=0.001), epochs=2)
+    (sentence,) = found.unmet
+    assert sentence.endswith("% of the parameters are left, 0.1 % may be")
+    assert found.after.params < 0.5 * found.before.params
+    assert any(not one.kept for one in found.tries)
+    assert found.after.accuracy is not None
+    assert found.before.accuracy is not None
+    assert found.before.accuracy.top1 - found.after.accuracy.top1 <= 0.04
+    assert build(str(out)).module is not None
+    assert found.stopped
+
+
+def test_a_drop_alone_makes_it_as_small_as_it_goes(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """Without another goal cuts go on until too much would be lost; that is no goal missed."""
+    found = compress(digits_checkpoint, tmp_path / "least.safetensors", budget=Budget(max_drop=0.04), epochs=2)
+    assert found.unmet == ()
+    assert found.after.params < 0.4 * found.before.params
+
+
+def test_what_cannot_be_had_leaves_the_original(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """Where every cut loses too much, the result is the network it began with, and says so."""
+    out = tmp_path / "same.safetensors"
+    budget = Budget(max_drop=0.0, macs=0.01)
+    # Nothing is learned between rounds at this share: half of everything goes and the answers with it.
+    found = compress(digits_checkpoint, out, budget=budget, search=Search(share=0.95, epochs_between=0))
+    assert same(out, digits_checkpoint)
+    assert len(found.tries) >= 2
+    assert any("the result is the original" in text for text in found.warnings)
+    assert found.unmet == ("100.0 % of the MACs are left, 1 % may be",)
+
+
+@pytest.mark.parametrize("order", ["forward", "backward", "random"])
+def test_other_orders_cut_elsewhere(small: CompressResult, digits_checkpoint: Path, tmp_path: Path, order: str) -> None:
+    """The order decides what the first round cuts."""
+    search = Search(order, epochs_between=0)
+    out = tmp_path / "o.safetensors"
+    found = compress(digits_checkpoint, out, budget=Budget(macs=0.85), epochs=0, search=search)
+    first = next(iter(found.tries[0].cuts))
+    assert first == {"forward": "features.0", "backward": "features.8"}.get(order, first)
+    assert found.unmet == ()
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "bn_scale", "geometric_median"])
+@pytest.mark.parametrize("ratio", [0.5, None])
+def test_every_criterion_serves(digits_checkpoint: Path, tmp_path: Path, criterion: str, ratio: float | None) -> None:
+    """Criteria that ask for gradients or norms get them, with a ratio and with a budget."""
+    budget = None if ratio else Budget(macs=0.7)
+    out = tmp_path / "c.safetensors"
+    found = compress(digits_checkpoint, out, pruning_ratio=ratio, budget=budget, criterion=criterion, epochs=1)
+    assert found.after.macs <= 0.7 * found.before.macs
+    assert found.accuracy_after.top1 > 0.7
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgecnn.pipeline import Budget, compress_model
+
+step, done, model, out, resume = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+
+def progress(now, count=0, total=None):
+    if now.startswith(step) and count >= done:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+compress_model(model, out, data="digits", budget=Budget(max_drop=0.04, macs=0.4), epochs=3, resume=resume == "yes",
+               progress=progress)
+"""
+
+
+def test_a_run_that_is_killed_goes_on_and_ends_the_same(
+    small: CompressResult, digits_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Killed while it ranks, in a round and in the last epoch, and resumed each time: the same network, bit for bit."""
+    out = tmp_path / "small.safetensors"
+    # 17 steps are an epoch: the last stop is in the third, two are kept.
+    stops = (("round-02: judging", 1), ("round-02: training", 9), ("final", 40))
+    for number, (step, done) in enumerate(stops):
+        resume = "yes" if number else "no"
+        arguments = [sys.executable, "-c", KILLED, step, str(done), str(digits_checkpoint), str(out), resume]
+        run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert run.returncode == -signal.SIGKILL, run.stderr
+        assert not out.exists()
+    told: set[str] = set()
+    found = compress(digits_checkpoint, out, resume=True, progress=lambda step, done=0, total=None: told.add(step))
+    assert same(out, small.path)
+    assert found.to_json()["rounds"] == small.to_json()["rounds"]
+    assert found.plan is not None
+    assert small.plan is not None
+    assert found.plan.read_text() == small.plan.read_text()
+    assert not any(step.startswith("round") for step in told)  # those were done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.plan.toml", "small.safetensors"]
+
+
+DIVERGING = """
+import torch
+from torch.nn import functional
+from edgecnn.nets.digits_cnn import DigitsCNN
+
+class Net(DigitsCNN):
+    calls = 0
+
+    def loss(self, scores, labels):
+        Net.calls += 1
+        return functional.cross_entropy(scores, labels) * (float("nan") if Net.calls > 30 else 1)
+
+def net(**sizes):
+    return Net(**sizes)
+"""
+
+
+def stopped(digits_checkpoint: Path, out: Path) -> None:
+    """Leave a run that was stopped in its second round."""
+
+    class StoppedError(Exception):
+        """What stops it."""
+
+    def progress(step: str, done: int = 0, total: int | None = None) -> None:
+        if step.startswith("round-02: training"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        compress(digits_checkpoint, out, progress=progress)
+
+
+def test_a_run_that_is_there_is_not_written_over(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """The folder of a stopped run is neither ignored nor mixed up: the line names both ways out."""
+    out = tmp_path / "small.safetensors"
+    stopped(digits_checkpoint, out)
+    with pytest.raises(EdgecnnError, match=r"go on with --resume, or delete it to start anew"):
+        compress(digits_checkpoint, out)
+    with pytest.raises(EdgecnnError, match=r"another run, with learning_rate 0\.003, not 0\.01"):
+        compress(digits_checkpoint, out, resume=True, learning_rate=0.01)
+    with pytest.raises(EdgecnnError, match="another run, with network "):
+        compress_model("edgecnn:digits-cnn", out, data="digits", budget=GOAL, epochs=3, resume=True)
+    (tmp_path / "small.safetensors.run" / "run.json").write_text("{")
+    with pytest.raises(EdgecnnError, match="no journal of a run"):
+        compress(digits_checkpoint, out, resume=True)
+
+
+def test_without_a_run_there_is_nothing_to_resume(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """A wrong name of the result is told rather than started from nothing."""
+    with pytest.raises(EdgecnnError, match=r"nothing to go on with.*leave --resume out"):
+        compress(digits_checkpoint, tmp_path / "other.safetensors", resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_network(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that diverges stops the run; the line names the network of the last round, which can be built."""
+    (tmp_path / "mynet.py").write_text(DIVERGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "small.safetensors"
+    with pytest.raises(EdgecnnError, match=r"round-02: the loss became nan in epoch 1.*kept as .*round-01") as caught:
+        compress_model("mynet:net", out, data="digits", weights=digits_checkpoint, budget=Budget(macs=0.4))
+    assert "\n" not in str(caught.value)
+    kept = tmp_path / "small.safetensors.run" / "round-01.safetensors"
+    assert np.isfinite(build("mynet:net", weights=kept).outputs(np.zeros((1, 1, 8, 8), np.float32))[0]).all()
+
+
+def test_a_full_disk_keeps_the_last_good_network(
+    small: CompressResult, digits_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Where a file cannot be written whole, the run ends in one line, and goes on from there once it can."""
+    out = tmp_path / "small.safetensors"
+    stopped(digits_checkpoint, out)
+    # No file may have more than 300 KiB: the state of the training has.
+    line = 'ulimit -f 300; exec "$0" -m edgecnn compress "$1" --data digits --max-drop 4 --macs 0.4 --epochs 3 '
+    arguments = ["bash", "-c", line + '-o "$2" --resume', sys.executable, str(digits_checkpoint), str(out)]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("edgecnn: file too large at ")
+    assert run.stderr.count("\n") == 1
+    assert not out.exists()
+    compress(digits_checkpoint, out, resume=True)
+    assert same(out, small.path)
+
+
+def test_a_ratio_and_a_budget_exclude_each_other(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """One thing alone says how much to cut; the line tells what to leave out."""
+    out = tmp_path / "x.safetensors"
+    with pytest.raises(EdgecnnError, match="leave out --ratio to search within the budget, or --max-drop"):
+        compress(digits_checkpoint, out, pruning_ratio=0.5)
+    with pytest.raises(EdgecnnError, match="leave out --plan, or the ratio and the budget"):
+        compress(digits_checkpoint, out, plan="p.toml", budget=GOAL)
+    with pytest.raises(EdgecnnError, match="a budget without a goal"):
+        compress(digits_checkpoint, out, budget=Budget())
+    with pytest.raises(EdgecnnError, match=r"no plan at 'p\.toml'"):
+        compress(digits_checkpoint, out, plan="p.toml")
+    with pytest.raises(EdgecnnError, match="at least 0 and less than 1, not 1"):
+        compress(digits_checkpoint, out, pruning_ratio=1, budget=None)
+
+
+@pytest.mark.parametrize(
+    ("goals", "told"),
+    [
+        ({"max_drop": 1.5}, "0 to 100 points, not 150"),
+        ({"macs": 1.0}, "share of the original's, like 0.4, not 1"),
+        ({"params": 0.0}, "share of the original's"),
+        ({"macs": 40}, "not 40"),
+        ({"size_bytes": 0}, "at least one byte"),
+    ],
+)
+def test_goals_that_are_none_are_refused(goals: dict[str, Any], told: str) -> None:
+    """Shares outside (0, 1) and drops of more than all are told."""
+    with pytest.raises(EdgecnnError, match=told):
+        Budget(**goals)
+
+
+def test_data_with_other_classes_are_told(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """A network for ten classes is not judged by data of three."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (90, 8, 8, 1), dtype=np.uint8), np.arange(90) % 3
+    np.savez(tmp_path / "three.npz", x=x, y=y)
+    with pytest.raises(
+        EdgecnnError, match=r"10 classes apart, data set 'three' has 3; use the data it was trained on$"
+    ):
+        compress(digits_checkpoint, tmp_path / "x.safetensors", data=f"npz:{tmp_path / 'three.npz'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["three.npz"]
+
+
+def test_a_network_that_knows_the_validation_part_by_heart_is_told(
+    small: CompressResult, digits_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Where its checkpoint records less on unseen data, the drop is to be counted from that."""
+    path = tmp_path / "heart.safetensors"
+    stored = Checkpoint.read(digits_checkpoint)
+    assert stored is not None
+    replace(stored, accuracy={"top1": 0.9, "n": 500, "low": 0.87, "high": 0.92}).save(
+        path, build(str(digits_checkpoint)).module
+    )
+    budget = Budget(max_drop=0.5, macs=0.9)
+    search = Search(epochs_between=0)
+    found = compress(path, tmp_path / "a.safetensors", budget=budget, epochs=0, search=search)
+    assert any("count from --reference 90.0" in text for text in found.warnings)
+    found = compress(path, tmp_path / "b.safetensors", budget=budget, epochs=0, search=search, reference=0.9)
+    assert found.warnings == ()
