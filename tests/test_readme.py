@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder in which the commands were run, one after the other."""
     path = tmp_path_factory.mktemp("readme")
-    for line in "\n".join(blocks("sh")).splitlines():
+    for line in "".join(blocks("sh")).splitlines():
         program, *arguments = shlex.split(line)
         assert program == "edgecnn"
         command = [sys.executable, "-m", "edgecnn", *arguments]

@@ -24,7 +24,7 @@ COMMANDS = {
     "bench": "Measure latency, memory and accuracy of exported files.",
     "compare": "Compare two exported files on the same samples, each in its own runtime.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
-    "compress": "Prune filters of a network and fine-tune it.",
+    "compress": "Make a network smaller and keep its accuracy.",
     "demo": "Train, compress, export, measure and check a small network, end to end.",
     "devices": "List the device catalogue, or show one profile with its sources.",
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",

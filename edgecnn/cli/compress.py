@@ -95,8 +95,16 @@ def training_options(command: F) -> F:
             "--epochs-between", type=click.IntRange(min=0), default=1, show_default=True, help="After each round."
         ),
         click.option("--learning-rate", type=float, default=3e-3, show_default=True, help="The peak of its one cycle."),
-        click.option("--optimizer", type=click.Choice(("adamw", "sgd")), default="adamw", show_default=True),
-        click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True),
+        click.option(
+            "--optimizer",
+            type=click.Choice(("adamw", "sgd")),
+            default="adamw",
+            show_default=True,
+            help="What moves the weights; sgd with Nesterov's momentum.",
+        ),
+        click.option(
+            "--batch-size", type=click.IntRange(min=2), default=64, show_default=True, help="Samples of a step."
+        ),
         click.option(
             "--augment/--no-augment",
             default=None,
