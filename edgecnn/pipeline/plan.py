@@ -131,13 +131,8 @@ def layers_of(network: Network) -> dict[str, tuple[int, ...]]:
 def _toml(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
     """Yield the lines of a table: its own values, then the tables in it."""
     inner = {key: value for key, value in table.items() if isinstance(value, dict) or _is_tables(value)}
-    yield from (
-        f"{json.dumps(key)} = {_value(value)}"
-        if not (key.isascii() and key.isidentifier())
-        else f"{key} = {_value(value)}"
-        for key, value in table.items()
-        if key not in inner
-    )
+    for key in (key for key in table if key not in inner):
+        yield f"{key if key.isascii() and key.isidentifier() else _value(key)} = {_value(table[key])}"
     for key, value in inner.items():
         path = f"{name}.{key}" if name else key
         for one in value if _is_tables(value) else (value,):
@@ -151,5 +146,5 @@ def _is_tables(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    # JSON's texts, numbers, booleans and lists are TOML's as well, but for characters escaped by twos.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # JSON's texts, numbers, booleans and lists are TOML's as well, but for characters escaped by twos, and DEL.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

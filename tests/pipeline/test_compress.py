@@ -20,7 +20,9 @@ from edgecnn.compress.prune import size_of
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
+from edgecnn.normalization import Normalization
 from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model
+from edgecnn.pipeline.plan import Method, Plan, Round, layers_of
 from edgecnn.recipe import load_recipe
 
 GOAL = Budget(max_drop=0.04, macs=0.4)
@@ -212,6 +214,7 @@ def test_every_criterion_serves(digits_checkpoint: Path, tmp_path: Path, criteri
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from edgecnn.normalization import Normalization
 from edgecnn.pipeline import Budget, compress_model
 
 step, done, model, out, resume = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
@@ -266,18 +269,53 @@ def net(**sizes):
 """
 
 
-def stopped(digits_checkpoint: Path, out: Path) -> None:
-    """Leave a run that was stopped in its second round."""
+def stopped(digits_checkpoint: Path, out: Path, where: str = "round-02: training", count: int = 0, **more: Any) -> None:
+    """Leave a run that was stopped at a step, in its second round if nothing else is said."""
 
     class StoppedError(Exception):
         """What stops it."""
 
     def progress(step: str, done: int = 0, total: int | None = None) -> None:
-        if step.startswith("round-02: training"):
+        if step.startswith(where) and done >= count:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        compress(digits_checkpoint, out, progress=progress)
+        compress(digits_checkpoint, out, progress=progress, **more)
+
+
+def test_a_training_by_a_ratio_goes_on_too(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """Stopped in its third epoch and resumed, it ends with the network of one that was not."""
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
+    uniform: dict[str, Any] = {"pruning_ratio": 0.5, "budget": None}
+    compress(digits_checkpoint, whole, **uniform)
+    stopped(digits_checkpoint, out, "final-01: training", 45, **uniform)
+    steps: list[int] = []
+
+    def progress(step: str, done: int = 0, total: int | None = None) -> None:
+        steps.extend([done] * step.startswith("final-01: training"))
+
+    compress(digits_checkpoint, out, resume=True, progress=progress, **uniform)
+    assert same(out, whole)
+    assert min(steps) > 19  # at the end of the first epoch
+
+
+def test_layers_that_went_stay_out(tmp_path: Path) -> None:
+    """Blocks that go whole, filters cut later, and the training: the checkpoint rebuilds what came of it."""
+    network = build("edgecnn:resnet20", classes=10, channels=1)
+    rounds = (Round({"layer1.1": 1.0, "layer2.2": 1.0}), Round({"layer1.0.conv1": 0.5, "layer3.1": 1.0}, 1))
+    plan = Plan("resnet20", layers_of(network), Method(held_out=0.5), rounds)
+    plan.write(tmp_path / "plan.toml")
+    out = tmp_path / "short.safetensors"
+    plain = Normalization()
+    found = compress_model("edgecnn:resnet20", out, data="digits", plan=tmp_path / "plan.toml", normalization=plain)
+    checkpoint = Checkpoint.read(out)
+    assert checkpoint is not None
+    assert sorted(checkpoint.removed) == ["layer1.1", "layer2.2", "layer3.1"]
+    rebuilt = build(str(out)).module
+    assert rebuilt.get_submodule("layer1.0.conv1").weight.shape == (8, 16, 3, 3)
+    size = size_of(rebuilt, (1, 8, 8))
+    assert (size.params, size.macs) == (found.after.params, found.after.macs)
+    assert found.after.macs < 0.7 * found.before.macs
 
 
 def test_a_run_that_is_there_is_not_written_over(digits_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What a round cuts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecnn.compress.channels import Slice
+from edgecnn.compress.prune import count_to_go
+from edgecnn.compress.units import FILTERS, Unit
+from edgecnn.measurement import Accuracy
+from edgecnn.pipeline.budget import Budget, Standing, Use
+from edgecnn.pipeline.search import trimmed
+
+
+@given(st.integers(2, 200), st.floats(0.05, 0.95), st.floats(0.001, 3), st.sampled_from((1, 4, 8)))
+def test_the_last_cut_takes_no_more_than_needed(channels: int, ratio: float, needed: float, round_to: int) -> None:
+    """Never more filters than the whole cut, no fewer than are needed of it, and what is left stays a multiple."""
+    unit = Unit("a", FILTERS, channels, ("a",), (Slice("a", "out", tuple((i,) for i in range(channels))),))
+    most = count_to_go(unit, ratio, round_to)
+    count = count_to_go(unit, trimmed(unit, ratio, needed, round_to), round_to)
+    assert min(most, needed * most) <= count <= most
+    if most:
+        assert count >= 1
+        assert count == most or count < needed * most + round_to
+
+
+def test_each_goal_is_told_and_counted() -> None:
+    """A goal that is missed gives a sentence, what to save, and how much of it is still to go."""
+    before = Standing(1000, 4000, Accuracy(90, 100), 2048, (Use("ram", 900, 600), Use("flash", 500, 600)))
+    budget = Budget(max_drop=0.05, macs=0.25, params=0.5, size_bytes=1024, device="tiny")
+    gaps = budget.gaps(before, before)
+    assert [(gap.per, gap.share) for gap in gaps] == [
+        ("macs", 0.75),
+        ("bytes", 0.5),
+        ("bytes", 0.5),
+        ("macs", pytest.approx(1 / 3)),
+    ]
+    assert budget.unmet(before, before, 0.96) == (
+        "100.0 % of the MACs are left, 25 % may be",
+        "100.0 % of the parameters are left, 50 % may be",
+        "its w8a8 TFLite file takes 2.0 KiB (2048 bytes), 1.0 KiB (1024 bytes) are asked for",
+        "it takes 900 B of the ram of tiny, which has 600 B",
+        "the accuracy is 6.00 points down, 5 may be",
+    )
+    after = Standing(500, 1000, Accuracy(86, 100), 1024, (Use("ram", 600, 600),))
+    assert budget.unmet(before, after, 0.90) == ()
