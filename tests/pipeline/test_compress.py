@@ -170,6 +170,20 @@ def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: 
     assert found.stopped
 
 
+def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """A round may lose twice the drop; where training at the end does not make up for it, the one before counts."""
+    search = Search(epochs_between=0, share=0.1, layers=False)
+    out = tmp_path / "back.safetensors"
+    found = compress(digits_checkpoint, out, budget=Budget(max_drop=0.1, params=0.001), epochs=0, search=search)
+    assert found.before.accuracy is not None
+    limit = found.before.accuracy.top1 - 0.1
+    kept = [one.standing for one in found.tries if one.kept]
+    within = [standing for standing in kept if standing.accuracy and standing.accuracy.top1 >= limit]
+    assert kept[-1] not in within
+    assert found.after == within[-1]
+    assert found.stopped.endswith("which was taken back")
+
+
 def test_a_drop_alone_makes_it_as_small_as_it_goes(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Without another goal cuts go on until too much would be lost; that is no goal missed."""
     found = compress(digits_checkpoint, tmp_path / "least.safetensors", budget=Budget(max_drop=0.04), epochs=2)

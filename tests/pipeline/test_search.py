@@ -22,8 +22,7 @@ def test_the_last_cut_takes_no_more_than_needed(channels: int, ratio: float, nee
     count = count_to_go(unit, trimmed(unit, ratio, needed, round_to), round_to)
     assert min(most, needed * most) <= count <= most
     if most:
-        assert count >= 1
-        assert count == most or count < needed * most + round_to
+        assert 1 <= count < needed * most + round_to
 
 
 def test_each_goal_is_told_and_counted() -> None:
