@@ -27,7 +27,7 @@ from edgecnn.benchmarks.accuracy import outputs_of, plan_for
 from edgecnn.benchmarks.detection import detection
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.train import TrainConfig, train
-from edgecnn.compress.units import FILTERS, LAYER, Unit, find_units
+from edgecnn.compress.units import FILTERS, LAYER, Units, find_units
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.tflite import to_tflite
@@ -39,9 +39,12 @@ from edgecnn.samples import Samples
 HERE = Path(__file__).resolve().parent
 NARROWED = 0.25  # share of a layer's filters that one cut takes
 
-NOTE = """The drop is relative to the baseline's figure. Both are judged on the whole test part; the A2E is its int8 file, in
-LiteRT. All choices (layers, filters, fine-tuning) are made on a validation part of the training data. MACs are counted
-by torch-pruning, with biases and what computes the error; `linear_macs` in the JSON are of the linear layers alone.
+NOTE = """The drop is relative to the baseline's figure. Both are judged on the whole test part; the A2E as its int8
+file in LiteRT. All choices (layers, filters, fine-tuning) are made on a validation part of the training data. MACs are
+counted by torch-pruning, with biases and the error; `linear_macs` in the JSON are those of the linear layers alone.
+
+The baseline of MNIST was trained for 6 epochs, the A2E for 43 more on its way, which puts it ahead. Beside any
+baseline, one of 100 % too, its drop is below 3 %.
 
 The credit card data are a sample of convenience, 4.3 % frauds. Its test part holds 132 of them: an AUC is sure to about
 one point. A first version of that study (20 % held out, layers ranked by the loss, one fine-tuning) was judged on the
@@ -69,10 +72,10 @@ STUDIES = {
     "mnist": Study(
         "mnist",
         0.1,
-        TrainConfig(8, 256, "adamw", 1e-3),
+        TrainConfig(6, 256, "adamw", 1e-3),
         TrainConfig(1, 256, "adamw", 2e-3),
         (TrainConfig(10, 256, "adamw", 5e-3),),
-        0.96,
+        0.95,
         512,
         "94.5 % less, 13.6 % drop",
         "94.5 % less, at most 3 % drop",
@@ -151,9 +154,10 @@ def compress(
     while (macs := size_of(current, data.shape).macs) > (1 - study.gone) * whole:
         before = quality_of(current, study, held_out, data)
         tried = []
-        for unit in units_of(current):
+        units = units_of(current)
+        for unit in units.units:
             layer, ratio = unit.name, 1.0 if unit.kind == LAYER else NARROWED
-            candidate, gone = changed(current, layer, ratio)
+            candidate, gone = changed(current, layer, ratio, units)
             saved = macs - size_of(candidate, data.shape).macs
             harm = before - quality_of(candidate, study, held_out, data)
             tried.append((harm / max(1, saved), layer, ratio, candidate, gone, {"harm": harm, "macs": saved}))
@@ -174,14 +178,14 @@ def compress(
     return max(ends, key=lambda end: quality_of(end, study, held_out, data)), removed, steps
 
 
-def units_of(module: nn.Module) -> tuple[Unit, ...]:
+def units_of(module: nn.Module) -> Units:
     """Return what can go of the first autoencoder; of the others it is the same, and goes at once.
 
     The last hidden layer stays: without one, a reconstruction is a copy.
     """
     units = find_units(module.autoencoders[0], (features_of(module),))
     narrow = tuple(units.of_kind(FILTERS).values())
-    return units.units if len(narrow) > 1 else narrow
+    return units if len(narrow) > 1 else Units(narrow, units.fixed)
 
 
 def features_of(module: nn.Module) -> int:
@@ -189,12 +193,12 @@ def features_of(module: nn.Module) -> int:
     return int(next(layer for layer in module.modules() if isinstance(layer, nn.Linear)).in_features)
 
 
-def changed(module: nn.Module, layer: str, ratio: float) -> tuple[nn.Module, tuple[str, ...]]:
+def changed(module: nn.Module, layer: str, ratio: float, units: Units) -> tuple[nn.Module, tuple[str, ...]]:
     """Return a copy without a share of the filters of *layer* in all autoencoders, and the names that went whole."""
     small = copy.deepcopy(module)
     removed: list[str] = []
     for index, autoencoder in enumerate(small.autoencoders):
-        result = cut(autoencoder, (features_of(module),), {layer: ratio})
+        result = cut(autoencoder, (features_of(module),), {layer: ratio}, units=units)
         gone = list(result.removed)
         if gone:  # the activation behind it goes too: before the first layer it would clip what is negative
             result.module[int(layer) + 1] = nn.Identity()
