@@ -50,6 +50,7 @@ class CompressResult:
         """Return the document of `edgecnn compress --json`; accuracies on the evaluation part but where it is said."""
         return {
             "path": str(self.path),
+            "method": "measured",
             "plan": None if self.plan is None else str(self.plan),
             "params": {"before": self.before.params, "after": self.after.params},
             "macs": {"before": self.before.macs, "after": self.after.macs},

@@ -26,6 +26,7 @@ from edgecnn.pipeline.plan import Method, Plan, Round, layers_of
 from edgecnn.recipe import load_recipe
 
 GOAL = Budget(max_drop=0.04, macs=0.4)
+FAST = Search(share=0.4)
 
 
 def compress(model: Path, out: Path, **more: Any) -> CompressResult:
@@ -158,7 +159,7 @@ def test_the_file_on_disk_is_what_counts(digits_checkpoint: Path, tmp_path: Path
 def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: Path) -> None:
     """What is missed is said in numbers, and the best found, within the drop, is written all the same."""
     out = tmp_path / "best.safetensors"
-    found = compress(digits_checkpoint, out, budget=Budget(max_drop=0.04, params=0.001), epochs=2)
+    found = compress(digits_checkpoint, out, budget=Budget(max_drop=0.04, params=0.001), epochs=2, search=FAST)
     (sentence,) = found.unmet
     assert sentence.endswith("% of the parameters are left, 0.1 % may be")
     assert found.after.params < 0.5 * found.before.params
@@ -186,7 +187,9 @@ def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, 
 
 def test_a_drop_alone_makes_it_as_small_as_it_goes(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Without another goal cuts go on until too much would be lost; that is no goal missed."""
-    found = compress(digits_checkpoint, tmp_path / "least.safetensors", budget=Budget(max_drop=0.04), epochs=2)
+    found = compress(
+        digits_checkpoint, tmp_path / "least.safetensors", budget=Budget(max_drop=0.04), epochs=2, search=FAST
+    )
     assert found.unmet == ()
     assert found.after.params < 0.4 * found.before.params
 
