@@ -152,26 +152,17 @@ def compress_model(
         model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
     )
     network = _checked(subject, str(model))
-    shift, flip = _augmentation(subject, augment)
-    alone = budget is None  # without a search there is nothing to judge by, and no teacher
-    method = Method(
-        criterion,
-        round_to,
-        0.0 if alone else VALIDATION_SHARE,
-        learning_rate,
-        optimizer,
-        batch_size,
-        0.0 if alone else 0.7,
-        shift,
-        flip,
-    )
-    chosen = written or Plan(subject.name, layers_of(network), method, epochs=epochs)
     if written is not None:
         written.check_network(network, str(plan))
-    elif budget is None:
-        chosen = replace(
-            chosen, rounds=_uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
-        )
+        chosen = written
+    else:
+        shift, flip = _augmentation(subject, augment)
+        # Without a search there is nothing to judge by, and no teacher.
+        held_out, taught = (0.0, 0.0) if budget is None else (VALIDATION_SHARE, Method.teacher_weight)
+        method = Method(criterion, round_to, held_out, learning_rate, optimizer, batch_size, taught, shift, flip)
+        ratio = 0.5 if pruning_ratio is None else pruning_ratio
+        rounds = _uniform(network, subject.shape, ratio) if budget is None else ()
+        chosen = Plan(subject.name, layers_of(network), method, rounds, epochs)
     identity = _identity(subject, network, chosen, budget, search, reference)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
         return _compressed(subject, chosen, budget, search, reference, folder, path, plan, progress)

@@ -70,25 +70,29 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
         EdgecnnError: a network that cannot be traced or judged, or a loss that is no number.
     """
     budget = steps.budget
-    way = [steps.start()]  # the original, then the network after each round
+    original = state = steps.start()
+    way: list[str] = []  # the step of each round
     rounds: list[Round] = []
     tries: list[Try] = []
     stopped = "the goals are met"
-    while (gap := _widest(budget, way[0].standing, way[-1].standing)) is not None:
-        tried, state = _round(steps, config, gap, way[-1], len(rounds) + 1, reference)
+    while (gap := _widest(budget, original.standing, state.standing)) is not None:
+        tried, after = _round(steps, config, gap, state, len(rounds) + 1, reference)
         tries += tried
-        if state is None:
+        if after is None:
             stopped = "more would lose too much accuracy" if tried else "nothing more can be cut"
             break
-        way.append(state)
+        state = after
+        way.append(_name(len(rounds) + 1, len(tried)))
         rounds.append(Round(tried[-1].cuts, config.epochs_between))
     for number in range(len(rounds), 0, -1):
-        final = steps.finish(f"final-{number:02}", way[number], epochs) if epochs else way[number]
+        final = steps.load(way[number - 1])
+        if epochs:
+            final = steps.finish(f"final-{number:02}", final, epochs)
         drop = drop_of(reference, final.standing)
         if budget.max_drop is None or drop is None or drop <= budget.max_drop:
             return Found(final, tuple(rounds[:number]), tuple(tries), epochs, stopped)
         stopped = f"the training at the end left too much accuracy lost after round {number}, which was taken back"
-    return Found(way[0], (), tuple(tries), 0, stopped)
+    return Found(original, (), tuple(tries), 0, stopped)
 
 
 def _widest(budget: Budget, original: Standing, now: Standing) -> Gap | None:

@@ -146,11 +146,17 @@ class Steps:
             self.folder.note(step, standing=_stored(standing), removed=list(removed), finished=True)
             kept.unlink(missing_ok=True)
         # Read again even where it is at hand: what goes on from here is the same after a stop.
+        return self.load(step)
+
+    def load(self, step: str) -> State:
+        """Return what a finished *step* ended with."""
         facts = self.folder.steps[step]
         checkpoint = self.original.checkpoint
         assert checkpoint is not None
         checkpoint = replace(checkpoint, removed=tuple(facts["removed"]))
-        network = replace(self.original, module=checkpoint.rebuild(path), checkpoint=checkpoint)
+        network = replace(
+            self.original, module=checkpoint.rebuild(self.folder.network_file(step)), checkpoint=checkpoint
+        )
         return State(network, _standing(facts["standing"]), self._graded)
 
     def _last_good(self) -> str:
