@@ -23,10 +23,10 @@ from edgecnn.compress.channels import (
     runs_of,
 )
 
-#: What applied twice gives something else than once; ReLU may stay behind where its layer goes.
+#: What goes with its layer: applied twice it gives something else than once, and applied to the input it cuts it.
 _ACTIVATIONS = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.PReLU),
-    *(nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Tanh),
+    *(nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Tanh),
 )
 
 

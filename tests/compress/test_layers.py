@@ -51,12 +51,19 @@ def test_a_layer_before_a_flatten_hands_over_each_place() -> None:
     torch.testing.assert_close(cut(net, (3, 2, 2), {"0": 1}).module(x), net(x))
 
 
-def test_an_activation_that_would_count_twice_goes_with_its_layer() -> None:
-    """A sigmoid goes, a ReLU may stay: twice is once."""
+def test_an_activation_goes_with_its_layer() -> None:
+    """A sigmoid would count twice, and a ReLU behind the first layer would cut the input."""
     net = nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 6))
     assert set(cut(net, (6,), {"2": 1}).removed) == {"2", "3"}
-    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 6))
-    assert set(cut(net, (6,), {"2": 1}).removed) == {"2"}
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6))
+    made = cut(net, (6,), {"0": 1})
+    assert set(made.removed) == {"0", "1"}
+    first, _, last = net
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    x = torch.randn(4, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(made.module(x), last(first(x)))
 
 
 def test_a_residual_block_gives_what_it_is_given() -> None:
