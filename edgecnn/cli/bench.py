@@ -120,6 +120,7 @@ def command(
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.plan import left_out
     from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
+    from edgecnn.device import HOST
     from edgecnn.files import check_writable, write_whole
     from edgecnn.targets import target_of
 
@@ -148,7 +149,7 @@ def command(
         plan = with_given(plan, processes=max(plan.effort.processes, COMPARED_PROCESSES))
     if against is not None and output is not None and against.resolve() == output.resolve():
         raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
-    places = [plan.targets.get(name) or target_of(name) for name in plan.devices]
+    places = [plan.targets.get(name) or target_of(name) for name in plan.devices if name != HOST]
     if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board
 

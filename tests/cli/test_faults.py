@@ -123,9 +123,11 @@ def test_kill_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """Put the handlers of signals back."""
+    """Put the handlers of signals back, and forget those that came."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
+    with interruptible():
+        pass  # as the next command begins
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -96,9 +96,8 @@ def test_the_plan_does_the_same_again(small: CompressResult, digits_checkpoint: 
 def test_a_plan_for_another_network_is_refused(small: CompressResult, tmp_path: Path) -> None:
     """The first weights that differ are named."""
     assert small.plan is not None
-    with pytest.raises(
-        EdgecnnError, match=r"another network .*its features\.4\.weight has \[64, 32, 3, 3\], this one's \["
-    ):
+    # Which layer is the first that was cut depends on the order of sums, and so on the number of threads.
+    with pytest.raises(EdgecnnError, match=r"another network .*its features\.\d\.weight has \[.*\], this one's \["):
         compress(small.path, tmp_path / "x.safetensors", plan=small.plan)
 
 
