@@ -210,7 +210,7 @@ def load_device(name: str) -> DeviceProfile:
         EdgecnnError: unknown device or variant, or a broken file.
     """
     if name == HOST:
-        return _host_profile(read_host())
+        return profile_of(read_host(), HOST)
     if name.startswith(f"{HOST}:"):
         raise EdgecnnError(f"device '{name}': {HOST} is the machine at hand, it has no variants")
     path, variant = _split(name)
@@ -274,29 +274,38 @@ def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:
     return replace(profile, memory=memory, variant=chosen, sources={**profile.sources, **variant.sources})
 
 
-def _host_profile(host: HostFacts) -> DeviceProfile:
-    """Return what is known of this machine; what the runtimes add is taken from the x86-64 profile, where measured."""
-    measured = load_device("x86-avx2")
-    runtime_sources = {key: text for key, text in measured.sources.items() if key.startswith("runtimes.")}
-    profile = profile_of(host, HOST)
-    return replace(profile, sources={**profile.sources, **runtime_sources}, runtimes=measured.runtimes)
-
-
 def profile_of(host: HostFacts, name: str) -> DeviceProfile:
-    """Return the profile of a machine as it tells of itself."""
+    """Return the profile of a machine as it tells of itself.
+
+    What the runtimes take is that of the catalogue's device with cores alike, on which it was taken.
+    """
+    alike = _alike(host)
+    known = None if alike is None else load_device(alike)
+    borrowed = {key: text for key, text in known.sources.items() if key.startswith("runtimes.")} if known else {}
     memory = () if host.ram_bytes is None else (MemoryRegion("ram", host.ram_bytes, host.ram_used_bytes),)
     return DeviceProfile(
         name=name,
         title=host.title,
         kind=host.system if host.system in KINDS else "linux",
         arch=host.arch,
-        sources=dict(host.sources),
+        sources={**host.sources, **{key: f"as {alike}: {text}" for key, text in borrowed.items()}},
         soc=host.cpu,
         cores=tuple(Core(*core) for core in host.cores),
         features=host.features,
         memory=memory,
+        runtimes=known.runtimes if known else {},
         governor=host.governor,
     )
+
+
+def _alike(host: HostFacts) -> str | None:
+    """Return the device of the catalogue on whose kind of cores the runtimes' memory was taken; None: on none such.
+
+    Before Armv8.1 LiteRT runs by another interface, which takes less; half precision came with Armv8.2.
+    """
+    if host.arch == "aarch64":
+        return "rpi5" if {"fp16", "dotprod"} & set(host.features) else "rpi4"
+    return "x86-avx2" if host.arch == "x86_64" else None
 
 
 def add_device(path: Path) -> Path:

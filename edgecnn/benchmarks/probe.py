@@ -31,7 +31,8 @@ def probe_device(target: str) -> DeviceProfile:
     when = datetime.now(UTC).strftime("%Y-%m-%d")
     sources = {fact: f"{source}, read from {target} on {when}" for fact, source in host.sources.items()}
     profile = profile_of(replace(host, title=host.cpu or target), "probed")
-    return replace(profile, kind="android" if target.startswith("adb:") else profile.kind, sources=sources)
+    kind = "android" if target.startswith("adb:") else profile.kind
+    return replace(profile, kind=kind, sources={**profile.sources, **sources})
 
 
 def _read_remote(place: Remote) -> HostFacts:
@@ -66,6 +67,11 @@ def profile_toml(profile: DeviceProfile) -> str:
     for region in profile.memory:
         system = {} if region.system is None else {"system": str(region.system)}
         lines += _table("[[memory]]", {"name": _text(region.name), "size": str(region.size), **system})
+    for runtime, cost in profile.runtimes.items():
+        sizes = {"ram": cost.ram, "flash": cost.flash}
+        lines += _table(
+            f"[runtimes.{_text(runtime)}]", {key: str(size) for key, size in sizes.items() if size is not None}
+        )
     return "\n".join((*lines, *_table("[sources]", {_text(k): _text(v) for k, v in profile.sources.items()}), ""))
 
 

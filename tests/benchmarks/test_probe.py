@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ssh_server import SshServer
 
 from edgecnn.benchmarks.probe import probe_device, profile_toml
-from edgecnn.device import Core, DeviceProfile, MemoryRegion, add_device, load_device
+from edgecnn.device import Core, DeviceProfile, MemoryRegion, RuntimeCost, add_device, load_device, profile_of
 from edgecnn.errors import EdgecnnError
+from edgecnn.host import HostFacts
 from edgecnn.targets.ssh import CONFIG_VARIABLE
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -33,6 +34,9 @@ PROFILES = st.builds(
     features=st.lists(TEXT, max_size=3).map(tuple),
     memory=st.lists(MEMORY, max_size=1).map(tuple),
     governor=st.none() | TEXT,
+    runtimes=st.dictionaries(
+        TEXT, st.builds(RuntimeCost, st.integers(1, 1 << 30), st.none() | st.integers(1, 1 << 30))
+    ),
 )
 
 
@@ -63,8 +67,21 @@ def test_a_board_tells_of_itself(server: SshServer) -> None:
     assert [(core.name, core.count) for core in over_ssh.cores] == [(core.name, core.count) for core in here.cores]
     assert [region.size for region in over_ssh.memory] == [region.size for region in here.memory]
     assert set(over_ssh.sources) == set(over_ssh.facts())
-    assert all(f"read from {server.name} on 20" in source for source in over_ssh.sources.values())
+    read = {fact: source for fact, source in over_ssh.sources.items() if not fact.startswith("runtimes.")}
+    assert all(f"read from {server.name} on 20" in source for source in read.values())
     assert server.left() == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "features", "alike"),
+    [("aarch64", ("neon",), "rpi4"), ("aarch64", ("neon", "fp16"), "rpi5"), ("x86_64", (), "x86-avx2")],
+)
+def test_what_runtimes_take_is_that_of_cores_alike(arch: str, features: tuple[str, ...], alike: str) -> None:
+    """Of a machine that no measurement was taken on, the memory of the runtimes is a similar device's, and says so."""
+    profile = profile_of(HostFacts("a board", "linux", arch, features=features), "probed")
+    assert profile.runtimes == load_device(alike).runtimes
+    assert profile.sources["runtimes.litert.ram"].startswith(f"as {alike}: ")
+    assert profile_of(HostFacts("a board", "linux", "armv7l"), "probed").runtimes == {}
 
 
 def test_another_system_is_not_guessed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
