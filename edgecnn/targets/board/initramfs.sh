@@ -11,6 +11,7 @@ for attempt in 1 2 3 4 5 6 7 8 9 10; do
     busybox sleep 0.1
 done
 busybox mount -t ext4 /dev/vda /root || busybox mount /dev/vda /root
-busybox mount --move /dev /root/dev
+cd /root || exit
+busybox mount --move /dev dev
 busybox umount /proc
-exec busybox switch_root /root /sbin/init
+exec busybox switch_root . /sbin/init
