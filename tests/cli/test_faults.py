@@ -105,20 +105,22 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path: Path
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_kill_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_kill_leaves_the_old_file_and_what_resume_goes_on_with(tmp_path: Path) -> None:
     """SIGTERM in the middle of a training ends with 143 and one line, the old checkpoint as it was."""
-    old = tmp_path / "m.safetensors"
+    old, run = tmp_path / "m.safetensors", tmp_path / "m.safetensors.run"
     old.write_bytes(b"old")
     command = ["compress", "edgecnn:digits-cnn", "--data", "digits", "--epochs", "9999", "-o", str(old)]
     process = subprocess.Popen([sys.executable, "-m", "edgecnn", *command], stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    while not list(run.glob("*.safetensors")) and process.poll() is None:
+        time.sleep(0.1)
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert errors.startswith("edgecnn: interrupted")
     assert errors.count("\n") == 1
     assert old.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["m.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == [old.name, run.name]
+    assert not [name for name in os.listdir(run) if "partial" in name]
 
 
 @pytest.fixture
