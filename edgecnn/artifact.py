@@ -73,7 +73,7 @@ class Artifact:
 
     @property
     def precision(self) -> str:
-        """`fp32`, `fp16`, `w8`, `w8a8`: as its maker wrote, else as its tensors show."""
+        """`fp32`, `fp16`, `w4`, `w8`, `w8a8`: as its maker wrote, else as its tensors show."""
         return str(self.metadata.get("precision") or precision_of(self.graph))
 
     @property

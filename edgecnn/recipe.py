@@ -9,7 +9,10 @@ from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.shipped import find_shipped, read_toml, shipped_files
 
 #: Format → the precisions it can be written in.
-PRECISIONS: Mapping[str, tuple[str, ...]] = {"onnx": ("fp32", "w8", "w8a8"), "tflite": ("fp32", "fp16", "w8", "w8a8")}
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "onnx": ("fp32", "w8", "w8a8"),
+    "tflite": ("fp32", "fp16", "w4", "w8", "w8a8"),
+}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
+from edgecnn.compress.columns import Columns
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
@@ -140,8 +141,8 @@ def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         if parameters
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def _batches(
@@ -161,7 +162,7 @@ def _loss(
     """Return the module's own loss or the cross entropy, mixed with the divergence from the teacher if there is one."""
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
-    with _in_bfloat16(x.device):
+    with _in_bfloat16(x.device), Columns():
         logits = module(x)
     logits = logits.float()
     if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
@@ -175,7 +176,7 @@ def _loss(
         loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
     if teacher is None:
         return loss
-    with torch.no_grad(), _in_bfloat16(x.device):
+    with torch.no_grad(), _in_bfloat16(x.device), Columns():
         told = teacher(x).float()
     warm = config.temperature
     divergence = functional.kl_div(

@@ -78,13 +78,15 @@ def quantize(
     Args:
         artifact: an fp32 file that `to_onnx` or `to_tflite` wrote.
         path: the file to write, whole or not at all.
-        precision: `fp16`, `w8` (dynamic), `w8a8` (static; needs *calibration*), as the format allows.
+        precision: `fp16`, `w8` (dynamic), `w4` (as `w8`, with linear layers' weights in 4 bits), `w8a8` (static; needs
+            *calibration*), as the format allows.
         recipe: gives the dtype of input and output of a w8a8 file; None: float.
         calibration: samples that the activations' ranges come from.
         progress: told how far the calibration is.
 
     Raises:
-        EdgecnnError: a precision the format cannot be written in, or no calibration samples for `w8a8`.
+        EdgecnnError: a precision the format cannot be written in, no calibration samples for `w8a8`, or no linear layer
+            for `w4`.
     """
     if precision not in PRECISIONS[artifact.format]:
         raise unknown_name(f"{artifact.format} precision", precision, PRECISIONS[artifact.format])

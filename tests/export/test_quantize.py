@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.verify import ExportedFile
+from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import ExportResult, export_model
 from edgecnn.recipe import Recipe, load_recipe
@@ -104,6 +105,37 @@ def test_tflite_weights_are_per_channel(mixed: ExportResult) -> None:
             assert len(weight.quant.scale) == weight.shape[axis]
             assert set(weight.quant.zero_point) == {0}
     assert only(mixed, "tflite", "w8a8").float_operators == ()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("w8a8", "int8"), ("w8", "int8"), ("w4", "int4")])
+def test_linear_layers_have_one_scale_for_each_output(precision: str, dtype: str, tmp_path: Path) -> None:
+    """So a row of small weights keeps its digits beside a row of large ones."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 64), nn.Linear(64, 5))
+    with torch.no_grad():
+        network[3].weight[::2] *= 100.0  # type: ignore[operator]
+    recipe = Recipe("own", "", {"tflite": ("fp32", precision)})
+    result = export_model(Network("linear", network.eval()), tmp_path, recipe=recipe, input_shape=(3, 8, 8))
+    file = only(result, "tflite", precision)
+    linear = [operator for operator in file.artifact.graph.operators if operator.kind == "FULLY_CONNECTED"]
+    assert len(linear) == 2
+    for operator in linear:
+        weight = file.artifact.graph.tensors[operator.inputs[1]]
+        assert weight.dtype == dtype
+        assert weight.quant is not None
+        assert len(weight.quant.scale) == weight.shape[0]
+        assert weight.size_bytes == weight.shape[0] * weight.shape[1] // (2 if dtype == "int4" else 1)
+    assert file.artifact.precision == precision
+    assert file.parity.sqnr_db is not None
+    assert file.parity.sqnr_db > (15 if precision == "w4" else 25)
+
+
+def test_four_bits_are_for_linear_layers_alone(tmp_path: Path) -> None:
+    """A network without one is told so, and what to take instead; nothing is left behind."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with pytest.raises(EdgecnnError, match="it has none; take w8"):
+        export_model(Network("bare", network), tmp_path / "out", recipe="phone-w4", input_shape=(3, 8, 8))
+    assert not (tmp_path / "out").exists()
 
 
 def test_onnx_weights_are_per_channel(mixed: ExportResult) -> None:

@@ -21,7 +21,7 @@ from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import build
 
 BASELINES = {
-    "vgg16": TrainConfig(30, 128, "sgd", 0.08, 5e-4, 0.1, PHOTOGRAPHS),
+    "vgg16": TrainConfig(24, 128, "sgd", 0.08, 5e-4, 0.1, PHOTOGRAPHS),
     "vgg16-compact": TrainConfig(30, 128, "sgd", 0.1, 5e-4, 0.1, PHOTOGRAPHS),
     "alexnet": TrainConfig(40, 128, "sgd", 0.03, 5e-4, 0.1, PHOTOGRAPHS),
 }
