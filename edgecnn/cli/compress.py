@@ -31,7 +31,13 @@ def how_much(command: F) -> F:
         click.option(
             "--ratio",
             type=float,
-            help="Share of the channels of each layer to prune, in [0, 1); 0.5 where no goal and no plan is given.",
+            help="Share of the channels of each layer to prune, in [0, 1); 0.5 where nothing else says how much.",
+        ),
+        click.option(
+            "--sparsity",
+            type=float,
+            metavar="SHARE",
+            help="Share of single weights to set to 0, the smallest; files shrink by it only when zipped.",
         ),
         click.option("--max-drop", type=float, metavar="POINTS", help="Goal: points of accuracy that may be lost."),
         click.option("--macs", type=float, metavar="SHARE", help="Goal: share of the MACs that may be left, like 0.4."),
@@ -92,7 +98,11 @@ def training_options(command: F) -> F:
             "--epochs", type=click.IntRange(min=0), default=10, show_default=True, help="Of training at the end."
         ),
         click.option(
-            "--epochs-between", type=click.IntRange(min=0), default=1, show_default=True, help="After each round."
+            "--epochs-between",
+            type=click.IntRange(min=0),
+            default=1,
+            show_default=True,
+            help="After each round, or step to a sparsity.",
         ),
         click.option("--learning-rate", type=float, default=3e-3, show_default=True, help="The peak of its one cycle."),
         click.option(
@@ -134,6 +144,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     ratio: float | None,
+    sparsity: float | None,
     max_drop: float | None,
     macs: float | None,
     params: float | None,
@@ -158,7 +169,8 @@ def command(
 ) -> int:
     """Make a network smaller and keep its accuracy.
 
-    With --ratio each layer loses the same share of its filters. With a goal, cuts are searched round by round: each
+    With --ratio each layer loses the same share of its filters. With --sparsity single weights become 0, and the shapes
+    stay. With a goal, cuts are searched round by round: each
     layer is cut alone, what costs least goes, the network is tuned with the original as its teacher and judged on a
     tenth of the training data that is kept for it; the evaluation data are touched at the end alone.
 
@@ -172,6 +184,7 @@ def command(
       edgecnn compress digits.safetensors --data digits --max-drop 1 --macs 0.4 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order accuracy -o small.safetensors
       edgecnn compress digits.safetensors --data digits --plan small.plan.toml -o again.safetensors
+      edgecnn compress digits.safetensors --data digits --sparsity 0.8 -o sparse.safetensors
     """
     from edgecnn.pipeline import Budget, Search, compress_model
 
@@ -183,15 +196,15 @@ def command(
     if plan is not None:
         _check_given(context, (*_OF_SEARCH, *_OF_PLAN), "does not go with --plan, which says it; edit the plan")
     elif budget == Budget():
-        _check_given(
-            context, _OF_SEARCH, "is of the search for a goal; give one as well: --max-drop, --macs, --size, …"
-        )
+        names = _OF_SEARCH if sparsity is None else tuple(name for name in _OF_SEARCH if name != "epochs_between")
+        _check_given(context, names, "is of the search for a goal; give one as well: --max-drop, --macs, --size, …")
     with showing_progress() as progress:
         result = compress_model(
             model,
             out,
             data=data,
             pruning_ratio=ratio,
+            sparsity=sparsity,
             budget=None if budget == Budget() else budget,
             plan=plan,
             search=Search(order, share, epochs_between, layers),
@@ -232,6 +245,8 @@ def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> No
 
 def _print_result(result: CompressResult) -> None:
     for one in result.tries:
+        if not one.cuts:
+            continue  # weights became 0: that changes nothing a round is told by
         cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
         judged = "" if one.standing.accuracy is None else f", {format_share(one.standing.accuracy.top1)} right"
         lost = "" if one.kept else "; it lost too much and was taken back"
@@ -263,6 +278,14 @@ def _print_result(result: CompressResult) -> None:
     print_table(title, columns, rows, right=range(1, len(columns)), spare=(4,))
     for use in result.after.memory:
         say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")
+    if result.packed is not None:
+        before, after = result.packed
+        say(
+            f"zeros among the weights: {format_share(before.sparsity)} before, {format_share(after.sparsity)} now; "
+            f"dense files do not shrink by zeros: the w8a8 TFLite file took {format_bytes(before.size_bytes)}, and "
+            f"takes {format_bytes(after.size_bytes)}; by zip {format_bytes(before.zip_bytes)} became "
+            f"{format_bytes(after.zip_bytes)}"
+        )
     for sentence in result.unmet:
         say(f"goal missed: {sentence}")
     if result.plan is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -53,26 +53,22 @@ def sparsify(module: nn.Module, sparsity: float) -> nn.Module:
     return sparse
 
 
-def sparsify_step_by_step(
-    module: nn.Module, sparsity: float, steps: int, tune: Callable[[nn.Module], nn.Module]
-) -> nn.Module:
-    """Return *module* sparsified in *steps*, fine-tuned by *tune* after each; what went stays 0.
+def sparsity_steps(sparsity: float, steps: int) -> tuple[float, ...]:
+    """Return the sparsities on the way to one, training between them: fast at first, slowly at the end.
 
-    The sparsity rises by the cubic schedule of Zhu and Gupta 2017, arXiv:1710.01878, fast at first and slowly at the
-    end. *tune* may move zeros; they are set back behind it.
+    By the cubic schedule of Zhu and Gupta 2017, arXiv:1710.01878.
 
     Raises:
-        EdgecnnError: a sparsity outside [0, 1), or fewer than one step.
+        EdgecnnError: fewer than one step.
     """
     if steps < 1:
         raise EdgecnnError(f"a sparsity is reached in 1 step or more, not {steps}")
-    for step in range(1, steps + 1):
-        masks = magnitude_masks(module, sparsity * (1 - (1 - step / steps) ** 3))
-        masked = copy.deepcopy(module)
-        apply_masks(masked, masks)
-        module = tune(masked)
-        apply_masks(module, masks)
-    return module
+    return tuple(sparsity * (1 - (1 - step / steps) ** 3) for step in range(1, steps + 1))
+
+
+def nonzero_masks(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return which weights of convolutions and linear layers are not 0."""
+    return {name: weight.detach() != 0 for name, weight in _weights(module).items()}
 
 
 def apply_masks(module: nn.Module, masks: Masks) -> None:

@@ -18,12 +18,17 @@ from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
 from edgecnn.compress.columns import Columns
+from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
 from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
+
+#: Optimizer → the weight decay that suits it: AdamW's is apart from the gradient (Loshchilov and Hutter 2019,
+#: arXiv:1711.05101), SGD's is the one that CIFAR's networks are usually trained with.
+WEIGHT_DECAY = {"adamw": 1e-2, "sgd": 5e-4}
 
 
 @dataclass(frozen=True)
@@ -34,18 +39,19 @@ class TrainConfig:
     batch_size: int = 64
     optimizer: str = "adamw"  # or "sgd", with Nesterov's momentum of 0.9
     learning_rate: float = 3e-3  # the peak of the cycle
-    weight_decay: float = 1e-2
+    weight_decay: float | None = None  # None: the optimizer's own
     label_smoothing: float = 0.05
     augmentation: Augmentation = NO_AUGMENTATION
     teacher_weight: float = 0.7  # share of the loss that follows a teacher, where one is given
     temperature: float = 4.0  # of the teacher's and the pupil's scores
+    keep_zeros: bool = False  # weights of convolutions and linear layers that are 0 stay 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise EdgecnnError(f"a learning rate is a number above 0, not {self.learning_rate:g}")
-        if self.optimizer not in ("adamw", "sgd"):
-            raise EdgecnnError(f"no optimizer named '{self.optimizer}'; known: adamw, sgd")
+        if self.optimizer not in WEIGHT_DECAY:
+            raise EdgecnnError(f"no optimizer named '{self.optimizer}'; known: {', '.join(WEIGHT_DECAY)}")
         if not 0 <= self.teacher_weight <= 1 or not self.temperature > 0:
             raise EdgecnnError("a teacher's weight is from 0 to 1, and the temperature above 0")
 
@@ -89,10 +95,11 @@ def train(
     guide = None if teacher is None else _placed(teacher, device).eval()
     # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
     steps = max(1, len(training) // config.batch_size)
+    masks = nonzero_masks(trained) if config.keep_zeros else {}
     optimizer = _optimizer(trained, config)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
-    kept = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
-    first = 0 if kept is None else kept.restore(trained, optimizer, schedule)
+    stored = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
+    first = 0 if stored is None else stored.restore(trained, optimizer, schedule)
     with torch.random.fork_rng():
         for epoch in range(first, config.epochs):
             # Every epoch draws its own numbers, so that one that goes on draws the same.
@@ -104,10 +111,11 @@ def train(
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
+                apply_masks(trained, masks)
                 schedule.step()
                 progress("training", epoch * steps + done + 1, config.epochs * steps)
-            if kept is not None:
-                kept.keep(epoch + 1, trained, optimizer, schedule)
+            if stored is not None:
+                stored.keep(epoch + 1, trained, optimizer, schedule)
     # Weights leave in the usual order of memory.
     return trained.cpu().to(memory_format=torch.contiguous_format).eval()
 
@@ -133,11 +141,12 @@ def _in_bfloat16(device: torch.device) -> torch.autocast:
 
 def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimizer; what has one dimension (biases, batch norm) does not decay."""
+    of_matrices = WEIGHT_DECAY[config.optimizer] if config.weight_decay is None else config.weight_decay
     matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
     groups = [
         {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((matrices, config.weight_decay), (vectors, 0.0))
+        for parameters, decay in ((matrices, of_matrices), (vectors, 0.0))
         if parameters
     ]
     if config.optimizer == "sgd":

@@ -81,9 +81,23 @@ class TrainingState:
         for name, value in document["numbers"].items():
             index, entry = name.split(".", 1)
             state.setdefault(int(index), {})[entry] = value
-        optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
+        optimizer.load_state_dict({"state": _laid_out(state, optimizer), "param_groups": document["groups"]})
         schedule.load_state_dict(document["schedule"])
         return int(document["epoch"])
+
+
+def _laid_out(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """Return *state* with each tensor laid out in memory as its parameter, which fused optimizers take for given."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        index: {
+            name: torch.empty_like(parameters[index], dtype=value.dtype).copy_(value)
+            if isinstance(value, torch.Tensor) and value.shape == parameters[index].shape
+            else value
+            for name, value in entries.items()
+        }
+        for index, entries in state.items()
+    }
 
 
 def _identity(module: nn.Module, config: Mapping[str, Any]) -> str:

@@ -31,6 +31,15 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """What zeros among the weights are worth."""
+
+    sparsity: float  # share of the weights of convolutions and linear layers that are 0
+    size_bytes: int  # of the w8a8 TFLite file, in which a 0 takes a byte like any other weight
+    zip_bytes: int  # of that file compressed by zip
+
+
+@dataclass(frozen=True)
 class Gap:
     """A goal that is not met."""
 

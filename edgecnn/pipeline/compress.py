@@ -16,7 +16,7 @@ from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_writable
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline.budget import Budget, Search, Standing
+from edgecnn.pipeline.budget import Budget, Packed, Search, Standing
 from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _PHOTOGRAPH_SIDE = 32  # pixels from which images of three channels are taken for photographs
 _PHOTOGRAPH_SHIFT = 4
+_SPARSITY_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class CompressResult:
     tries: tuple[Try, ...] = ()  # the rounds, those that lost too much among them
     stopped: str = ""  # why there was no further round
     unmet: tuple[str, ...] = ()  # the goals that the result misses, each as a sentence
+    packed: tuple[Packed, Packed] | None = None  # before and after, where weights were set to 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `edgecnn compress --json`; accuracies on the evaluation part but where it is said."""
@@ -57,6 +59,9 @@ class CompressResult:
             "accuracy": {"before": self.accuracy_before.to_json(), "after": self.accuracy_after.to_json()},
             "validation_accuracy": {"before": _json_of(self.before), "after": _json_of(self.after)},
             "w8a8_tflite_bytes": {"before": self.before.size_bytes, "after": self.after.size_bytes},
+            "packed": None
+            if self.packed is None
+            else dict(zip(("before", "after"), map(asdict, self.packed), strict=True)),
             "memory": {
                 "method": "estimated",
                 "before": [asdict(use) for use in self.before.memory],
@@ -86,6 +91,7 @@ def compress_model(
     *,
     data: str,
     pruning_ratio: float | None = None,
+    sparsity: float | None = None,
     budget: Budget | None = None,
     plan: Path | str | None = None,
     search: Search = Search(),  # noqa: B008 (frozen)
@@ -106,19 +112,22 @@ def compress_model(
 ) -> CompressResult:
     """Make a network smaller and tune it, and write it to *path* as a `Checkpoint`, the plan of it beside.
 
-    By one of three: a *pruning_ratio*, the same for each layer, and a training; a *budget*, within which the cuts that
-    cost least are searched round by round, judged on a tenth of the training part, with the original as the teacher;
-    or a *plan* that such a search has written. Where a budget cannot be met, the result is the smallest network that
+    By one of four: a *pruning_ratio*, the same for each layer, and a training; a *sparsity*, to which the smallest
+    weights become 0 step by step, with the original as the teacher of the trainings between; a *budget*, within which
+    the cuts that cost least are searched round by round, judged on a tenth of the training part, with the same teacher;
+    or a *plan* that such a run has written. Where a budget cannot be met, the result is the smallest network that
     keeps to the accuracy, and says what it misses.
 
     Args:
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
         data: a data set's name; its evaluation part is touched at the end alone, to judge both networks.
-        pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where neither a budget nor a plan is.
+        pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where nothing else is given.
+        sparsity: share of the weights of convolutions and linear layers that become 0, in [0, 1). The shapes stay, and
+            so do the sizes of dense files; what zip makes of them is told.
         budget: what may be lost and what may be left.
         plan: a plan's file; it decides on all but the data.
-        search: how to look for cuts.
+        search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
         criterion: a name in `CRITERIA`.
         round_to: channel counts become multiples of it.
         epochs: of the training at the end.
@@ -139,7 +148,7 @@ def compress_model(
         EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.
     """
     path = Path(path)
-    _check_ways(pruning_ratio, budget, plan, reference)
+    _check_ways(pruning_ratio, sparsity, budget, plan, reference)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
     written = read_plan(Path(plan)) if plan is not None else None
@@ -157,11 +166,15 @@ def compress_model(
         chosen = written
     else:
         shift, flip = _augmentation(subject, augment)
-        # Without a search there is nothing to judge by, and no teacher.
-        held_out, taught = (0.0, 0.0) if budget is None else (VALIDATION_SHARE, Method.teacher_weight)
+        # Without a search there is nothing to judge by.
+        held_out = 0.0 if budget is None else VALIDATION_SHARE
+        taught = 0.0 if budget is None and sparsity is None else Method.teacher_weight
         method = Method(criterion, round_to, held_out, learning_rate, optimizer, batch_size, taught, shift, flip)
-        ratio = 0.5 if pruning_ratio is None else pruning_ratio
-        rounds = _uniform(network, subject.shape, ratio) if budget is None else ()
+        rounds: tuple[Round, ...] = ()
+        if sparsity is not None:
+            rounds = _sparser(sparsity, search.epochs_between)
+        elif budget is None:
+            rounds = _uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
         chosen = Plan(subject.name, layers_of(network), method, rounds, epochs)
     identity = _identity(subject, network, chosen, budget, search, reference)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
@@ -197,6 +210,7 @@ def _compressed(
     network, standing = found.state.network, found.state.standing
     evaluation, normalization = subject.data.evaluation, subject.normalization
     progress("judging on the evaluation part")
+    sparse = plan.is_sparse(len(plan.rounds))
     result = CompressResult(
         path,
         original,
@@ -208,6 +222,7 @@ def _compressed(
         found.tries,
         found.stopped,
         () if budget is None else budget.unmet(original, standing, reference),
+        (steps.packed(subject.network), steps.packed(network)) if sparse else None,
     )
     checkpoint = network.checkpoint
     assert checkpoint is not None
@@ -229,13 +244,22 @@ def _compressed(
 
 
 def _check_ways(
-    pruning_ratio: float | None, budget: Budget | None, plan: Path | str | None, reference: float | None
+    pruning_ratio: float | None,
+    sparsity: float | None,
+    budget: Budget | None,
+    plan: Path | str | None,
+    reference: float | None,
 ) -> None:
     """See that one thing alone says how much to cut.
 
     Raises:
         EdgecnnError: several do, or a share is none.
     """
+    if sparsity is not None and not (pruning_ratio is None and budget is None and plan is None):
+        raise EdgecnnError(
+            "a sparsity changes no shape: leave out --sparsity, or the ratio, the goals and the plan beside it; "
+            "its result can be compressed further by a run of its own"
+        )
     if pruning_ratio is not None and budget is not None:
         raise EdgecnnError(
             "a ratio and a budget both say how much to cut: leave out --ratio to search within the budget, "
@@ -245,6 +269,8 @@ def _check_ways(
         raise EdgecnnError("the plan says what to cut: leave out --plan, or the ratio and the budget beside it")
     if budget == Budget():
         raise EdgecnnError("a budget without a goal: give one of max_drop, macs, params, size_bytes and device")
+    if sparsity is not None and not 0 <= sparsity < 1:
+        raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {sparsity:g}")
     if pruning_ratio is not None and not 0 <= pruning_ratio < 1:
         raise EdgecnnError(f"a pruning ratio is at least 0 and less than 1, not {pruning_ratio:g}")
     if reference is not None and not 0.01 < reference <= 1:
@@ -281,6 +307,13 @@ def _uniform(network: Network, shape: tuple[int, ...], ratio: float) -> tuple[Ro
 
     units = find_units(network.module, shape).of_kind(FILTERS)
     return (Round(dict.fromkeys(units, ratio)),) if ratio else ()
+
+
+def _sparser(sparsity: float, epochs: int) -> tuple[Round, ...]:
+    """Return the rounds to a *sparsity*, so many *epochs* after each."""
+    from edgecnn.compress.magnitude import sparsity_steps
+
+    return tuple(Round({}, epochs, step) for step in sparsity_steps(sparsity, _SPARSITY_STEPS) if step)
 
 
 def _identity(
@@ -360,11 +393,16 @@ def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:
     """Yield what was done, for the checkpoint's history; what did nothing is left out."""
     method = plan.method
     for number, one in enumerate(plan.rounds, start=1):
-        yield {"step": "prune", "cuts": dict(one.cuts), "criterion": method.criterion, "round_to": method.round_to}
+        if one.cuts:
+            yield {"step": "prune", "cuts": dict(one.cuts), "criterion": method.criterion, "round_to": method.round_to}
+        if one.sparsity:
+            yield {"step": "sparsify", "sparsity": one.sparsity}
         if one.epochs:
-            yield {"step": "train", **asdict(method.training(one.epochs, number)), "data": data}
+            config = method.training(one.epochs, number, keep_zeros=plan.is_sparse(number))
+            yield {"step": "train", **asdict(config), "data": data}
     if plan.epochs:
-        yield {"step": "train", **asdict(method.training(plan.epochs)), "data": data}
+        config = method.training(plan.epochs, keep_zeros=plan.is_sparse(len(plan.rounds)))
+        yield {"step": "train", **asdict(config), "data": data}
 
 
 def _json_of(standing: Standing) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ class Method:
             raise EdgecnnError(f"a batch has at least 2 samples, not {self.batch_size}")
         self.training(0)  # tells what is wrong with the rest
 
-    def training(self, epochs: int, number: int = 0) -> TrainConfig:
+    def training(self, epochs: int, number: int = 0, *, keep_zeros: bool = False) -> TrainConfig:
         """Return how to train in round *number*; 0: at the end."""
         from edgecnn.compress.augment import Augmentation
         from edgecnn.compress.train import TrainConfig
@@ -54,17 +54,21 @@ class Method:
             augmentation=Augmentation(self.shift, self.flip),
             teacher_weight=self.teacher_weight,
             seed=self.seed + number,
+            keep_zeros=keep_zeros,
         )
 
 
 @dataclass(frozen=True)
 class Round:
-    """Cuts made at once, and the tuning after them."""
+    """Cuts made at once, the zeros among the weights that are left, and the tuning after them."""
 
     cuts: Mapping[str, float]  # unit → share of its filters that goes; 1: the layer or block goes whole
     epochs: int = 0
+    sparsity: float = 0.0  # share of the weights of convolutions and linear layers that are 0 from here on
 
     def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1:
+            raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {self.sparsity:g}")
         for unit, ratio in self.cuts.items():
             if not 0 <= ratio <= 1:
                 raise EdgecnnError(
@@ -82,6 +86,10 @@ class Plan:
     rounds: tuple[Round, ...] = ()
     epochs: int = 0  # of the training at the end
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    def is_sparse(self, number: int) -> bool:
+        """Return whether weights are 0, and stay it, from a round up to *number* on."""
+        return any(one.sparsity for one in self.rounds[:number])
 
     def check_network(self, network: Network, where: str) -> None:
         """See that the plan was written for *network*; *where* names the plan in errors.

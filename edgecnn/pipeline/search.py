@@ -50,10 +50,20 @@ def follow(steps: Steps, plan: Plan) -> Found:
     state = steps.start()
     tries = []
     for number, one in enumerate(plan.rounds, start=1):
-        state = steps.cut_and_tune(_name(number, 1), state, partial(dict, one.cuts), one.epochs, number) or state
+        after = steps.cut_and_tune(
+            _name(number, 1),
+            state,
+            partial(dict, one.cuts),
+            one.epochs,
+            number,
+            sparsity=one.sparsity,
+            keep_zeros=plan.is_sparse(number),
+        )
+        state = after or state
         tries.append(Try(number, one.cuts, state.standing, kept=True))
     if plan.epochs:
-        state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs)
+        sparse = plan.is_sparse(len(plan.rounds))
+        state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs, keep_zeros=sparse)
     return Found(state, plan.rounds, tuple(tries), plan.epochs)
 
 

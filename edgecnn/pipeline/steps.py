@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.compress.criteria import with_gradients
+from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.train import train
 from edgecnn.device import load_device
@@ -17,7 +18,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network
-from edgecnn.pipeline.budget import Budget, Standing, Use
+from edgecnn.pipeline.budget import Budget, Packed, Standing, Use
 from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.plan import Method
 from edgecnn.pipeline.run_folder import RunFolder
@@ -76,7 +77,15 @@ class Steps:
         return State(self.original, _standing(self.folder.steps["original"]["standing"]), self._graded)
 
     def cut_and_tune(
-        self, step: str, before: State, choose: Callable[[], Mapping[str, float]], epochs: int, number: int
+        self,
+        step: str,
+        before: State,
+        choose: Callable[[], Mapping[str, float]],
+        epochs: int,
+        number: int,
+        *,
+        sparsity: float = 0.0,
+        keep_zeros: bool = False,
     ) -> State | None:
         """Return what comes of cutting *before* and training it for some *epochs*; None where there is nothing to cut.
 
@@ -86,6 +95,8 @@ class Steps:
             choose: tells the cuts.
             epochs: of training after them.
             number: of the round; the training's seed follows it.
+            sparsity: share of the weights left that become 0.
+            keep_zeros: whether weights that are 0 stay 0.
 
         Raises:
             EdgecnnError: cuts that cannot be made, or a loss that is no number.
@@ -93,23 +104,24 @@ class Steps:
         if "cuts" not in self.folder.steps.get(step, {}):
             self.folder.note(step, cuts=dict(choose()))
         cuts = self.cuts_of(step)
-        if not cuts:
+        if not cuts and not sparsity:
             return None
 
         def shorter() -> Network:
             network, method = before.graded, self.method
             made = cut(network.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
-            return _with(before.network, made.module, made.removed)
+            module = sparsify(made.module, sparsity) if sparsity else made.module
+            return _with(before.network, module, made.removed)
 
-        return self._trained(step, shorter, epochs, number)
+        return self._trained(step, shorter, epochs, number, keep_zeros)
 
-    def finish(self, step: str, before: State, epochs: int) -> State:
+    def finish(self, step: str, before: State, epochs: int, *, keep_zeros: bool = False) -> State:
         """Return *before*, trained for the *epochs* at the end.
 
         Raises:
             EdgecnnError: a loss that is no number.
         """
-        return self._trained(step, lambda: before.network, epochs, 0)
+        return self._trained(step, lambda: before.network, epochs, 0, keep_zeros)
 
     def cuts_of(self, step: str) -> dict[str, float]:
         """Return the cuts of a step that has been decided on."""
@@ -121,7 +133,9 @@ class Steps:
         samples = self.training.take(_GRADIENT_SAMPLES, seed=2)
         return replace(network, module=with_gradients(network.module, samples, self.subject.normalization))
 
-    def _trained(self, step: str, untrained: Callable[[], Network], epochs: int, number: int) -> State:
+    def _trained(
+        self, step: str, untrained: Callable[[], Network], epochs: int, number: int, keep_zeros: bool
+    ) -> State:
         path = self.folder.network_file(step)
         if step not in self.folder.finished:
             network = untrained()
@@ -130,7 +144,7 @@ class Steps:
                 module = train(
                     network.module,
                     self.training,
-                    self.method.training(epochs, number),
+                    self.method.training(epochs, number, keep_zeros=keep_zeros),
                     self.subject.normalization,
                     telling(self.progress, step),
                     teacher=self.original.module if self.method.teacher_weight else None,
@@ -158,6 +172,13 @@ class Steps:
             self.original, module=checkpoint.rebuild(self.folder.network_file(step)), checkpoint=checkpoint
         )
         return State(network, _standing(facts["standing"]), self._graded)
+
+    def packed(self, network: Network) -> Packed:
+        """Return what the zeros in *network* save in its w8a8 TFLite file: nothing, until it is compressed."""
+        subject = replace(self.subject, name=self.name, network=network)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.folder.path) as folder:
+            file = write_int8(subject, load_recipe("board"), Path(folder), self.progress)
+            return Packed(sparsity_of(network.module), file.size_bytes, zip_size_bytes(file.path))
 
     def _last_good(self) -> str:
         if not self.folder.finished:

@@ -45,6 +45,16 @@ def test_a_goal_that_is_missed_is_exit_code_1(digits_checkpoint: Path, tmp_path:
     assert "the result is the original" in done.stderr
 
 
+def test_a_sparsity_says_that_files_do_not_shrink(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """One line with both sizes, plain and by zip."""
+    out = tmp_path / "sparse.safetensors"
+    done = run(digits_checkpoint, "--sparsity", "0.8", "--epochs", "1", "-o", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = [line for line in done.stdout.splitlines() if "zeros among the weights" in line]
+    assert "80.00 % now; dense files do not shrink by zeros" in line
+    assert "by zip" in line
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -58,6 +68,10 @@ def test_a_goal_that_is_missed_is_exit_code_1(digits_checkpoint: Path, tmp_path:
         ("--fit stm32h7a4", "did you mean 'stm32h7a3'"),
         ("--size 200XB", "'200XB' is not a size"),
         ("--max-drop 1 --reference 0.93", "above 1 % and at most 100 %"),
+        ("--sparsity 0.5 --ratio 0.5", "leave out --sparsity"),
+        ("--sparsity 0.5 --macs 0.5", "leave out --sparsity"),
+        ("--sparsity 1", "at least 0 and less than 1, not 1"),
+        ("--sparsity 0.5 --share 0.3", "--share is of the search for a goal"),
         ("--macs 0.5 --share 1", "a share above 0 and below 1"),
         ("--macs 0.5 --resume", "leave --resume out"),
     ],

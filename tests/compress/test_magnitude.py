@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from edgecnn.compress.magnitude import magnitude_masks, sparsify, sparsify_step_by_step, sparsity_of, zip_size_bytes
+from edgecnn.compress.magnitude import magnitude_masks, sparsify, sparsity_of, sparsity_steps, zip_size_bytes
+from edgecnn.compress.train import TrainConfig, train
 from edgecnn.errors import EdgecnnError
+from edgecnn.samples import Samples
 
 
 def _net() -> nn.Sequential:
@@ -35,22 +40,28 @@ def test_the_smallest_weights_of_all_layers_go(sparsity: float) -> None:
         assert torch.cat(gone).max() <= torch.cat(stayed).min()
 
 
-def test_what_went_stays_zero_through_fine_tuning() -> None:
-    """Weights that went in one step are 0 after the last, though the training between moves them all."""
-    seen: list[torch.Tensor] = []
+def test_the_way_to_a_sparsity_is_fast_at_first() -> None:
+    """Each step adds less than the one before, and the last ends there."""
+    steps = sparsity_steps(0.8, 4)
+    added = [b - a for a, b in pairwise((0.0, *steps))]
+    assert steps[-1] == 0.8
+    assert added == sorted(added, reverse=True)
+    with pytest.raises(EdgecnnError, match="1 step or more"):
+        sparsity_steps(0.5, 0)
 
-    def tune(module: nn.Module) -> nn.Module:
-        seen.append(module.get_parameter("3.weight") == 0)
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.add_(0.01)
-        return module
 
-    sparse = sparsify_step_by_step(_net(), 0.8, 3, tune)
-    assert sparsity_of(sparse) == pytest.approx(0.8, abs=0.002)
-    assert len(seen) == 3
-    for before in seen:
-        assert bool((sparse.get_parameter("3.weight")[before] == 0).all())
+def test_what_went_stays_zero_through_training() -> None:
+    """After every step of the optimizer, its momentum and its weight decay; the other weights move."""
+    torch.manual_seed(0)
+    samples = Samples.of(np.random.default_rng(0).random((64, 3, 4, 4), np.float32), np.arange(64) % 10)
+    sparse = sparsify(_net(), 0.8)
+    config = TrainConfig(2, 16, "sgd", 0.05, keep_zeros=True)
+    trained = train(sparse, samples, config, None)
+    for name in ("0.weight", "3.weight"):
+        before, after = sparse.get_parameter(name), trained.get_parameter(name)
+        assert bool((after[before == 0] == 0).all())
+        assert not torch.equal(before, after)
+    assert sparsity_of(train(sparse, samples, replace(config, keep_zeros=False), None)) < 0.1
 
 
 def test_zeros_shrink_the_zip_and_not_the_file(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_linear_layers_have_one_scale_for_each_output(precision: str, dtype: str
         assert weight.size_bytes == weight.shape[0] * weight.shape[1] // (2 if dtype == "int4" else 1)
     assert file.artifact.precision == precision
     assert file.parity.sqnr_db is not None
-    assert file.parity.sqnr_db > (15 if precision == "w4" else 25)
+    assert file.parity.sqnr_db > (12 if precision == "w4" else 20)
 
 
 def test_four_bits_are_for_linear_layers_alone(tmp_path: Path) -> None:

@@ -1,0 +1,220 @@
+"""Compress the networks of the table, judge what comes out, and draw the table.
+
+    python benchmarks/tables/layer-optimization/networks.py compress vgg16 FOLDER
+    python benchmarks/tables/layer-optimization/networks.py judge vgg16 FOLDER
+    python benchmarks/tables/layer-optimization/networks.py render
+
+FOLDER holds the baseline: what `baselines.py` has trained, or the given weights as `resnet56.safetensors`. A
+compression that was stopped goes on where it is started again; all its choices are made on the tenth of the training
+images that the baseline has not seen. `judge` exports both networks, runs the files over the whole test part, and
+measures the latency of both in one run: do it on a quiet machine. What it writes lies beside this script.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.plan import measure_files
+from edgecnn.checkpoint import Checkpoint
+from edgecnn.datasets import open_dataset
+from edgecnn.export.tflite import to_tflite
+from edgecnn.nets.network import Network, build
+from edgecnn.pipeline import Budget, ExportResult, Search, compress_model, export_model
+from edgecnn.recipe import Recipe
+
+HERE = Path(__file__).resolve().parent
+DATA = "cifar10"
+LARGEST_KEPT = 10**6  # bytes of a file that is kept beside the table
+
+#: Both precisions of both networks, each run over the whole test part.
+FILES = Recipe("table", "the files of the table", {"tflite": ("fp32", "w8a8")}, evaluation_samples=10_000)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One row: what the study reached, what is to be reached, and how it is tried."""
+
+    published: str
+    to_reach: str
+    times_smaller: float | None = None  # bytes of the fp32 file over those of the compressed w8a8 file
+    macs: float | None = None  # share that may be left
+    params: float | None = None
+    share: float = 0.5  # that a round takes
+    epochs_between: int = 1
+    epochs: int = 40
+    training: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05, "optimizer": "sgd"})
+
+
+STUDIES = {
+    "alexnet": Study("47.28x, < 1 point", "150x, at most 1 point", times_smaller=150),
+    "vgg16": Study("35.21x, < 1 point", "300x, at most 1 point; baseline at least 93.0 %", times_smaller=300),
+    "vgg16-compact": Study(
+        "OTOv2: 95.0 % of parameters, 73.4 % of MACs gone, 93.1 %",
+        "97 % of parameters, 80 % of MACs gone, at most 1 point below its baseline; latency at least 12x better",
+        macs=0.2,
+        params=0.03,
+    ),
+    "resnet56": Study(
+        "DepGraph: 2.57x fewer MACs, +0.11",
+        "2.57x fewer MACs, at least 93.4 % in float, at least 93.2 % as int8",
+        macs=1 / 2.57,
+        share=0.25,
+    ),
+}
+
+
+def compress(name: str, folder: Path) -> None:
+    """Search for the cuts within the budget of *name*, and train what is left."""
+    study = STUDIES[name]
+    network, out = baseline(name, folder), folder / f"{name}-small.safetensors"
+    size_bytes = None
+    if study.times_smaller is not None:
+        plain = to_tflite(network.module, folder / f"{name}.fp32.tflite", open_dataset(DATA).shape)
+        size_bytes = int(plain.size_bytes / study.times_smaller)
+    result = compress_model(
+        network,
+        out,
+        data=DATA,
+        budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
+        search=Search(share=study.share, epochs_between=study.epochs_between),
+        epochs=study.epochs,
+        batch_size=128,
+        resume=out.with_name(f"{out.name}.run").exists(),
+        progress=_told,
+        **study.training,
+    )
+    # The figures on the test part are for `judge`: nothing is to be chosen by them.
+    document = result.to_json() | {"accuracy": None, "path": out.name, "plan": out.with_suffix(".plan.toml").name}
+    (folder / f"{name}-small.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def judge(name: str, folder: Path) -> None:
+    """Export *name* and what it became, run both over the test part, measure both, and write what was seen."""
+    study = STUDIES[name]
+    original, small = baseline(name, folder), build(str(folder / f"{name}-small.safetensors"))
+    before = export_model(original, folder / "before", recipe=FILES, data=DATA, name=name, progress=_told)
+    after = export_model(small, folder / "after", recipe=FILES, data=DATA, name=f"{name}-small", progress=_told)
+    files = [_artifact(result, precision) for result in (before, after) for precision in ("fp32", "w8a8")]
+    latency = [measured.to_json() for measured in measure_files([one.path for one in files], runtimes=["litert"])]
+    run = json.loads((folder / f"{name}-small.json").read_text())
+    checkpoint = original.checkpoint
+    document = {
+        "name": name,
+        "data": DATA,
+        "published": study.published,
+        "to_reach": study.to_reach,
+        "study": asdict(study),
+        "baseline_history": [] if checkpoint is None else list(checkpoint.history),
+        "before": _figures(before),
+        "after": _figures(after),
+        "compression": run,
+        "latency": {one["file"]: {key: one[key] for key in ("p50_ns", "runtime", "warnings")} for one in latency},
+    }
+    (HERE / f"network-{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    shutil.copy(folder / f"{name}-small.plan.toml", HERE / f"network-{name}.plan.toml")
+    smallest = _artifact(after, "w8a8").path
+    if smallest.stat().st_size < LARGEST_KEPT:
+        shutil.copy(smallest, HERE / smallest.name)
+    render()
+
+
+def baseline(name: str, folder: Path) -> Network:
+    """Return the baseline in *folder*: a checkpoint of ours, or weights alone."""
+    path = folder / f"{name}.safetensors"
+    if Checkpoint.read(path) is not None:
+        return build(str(path))
+    return build(f"edgecnn:{name}", weights=path, classes=10, channels=3)
+
+
+def _artifact(result: ExportResult, precision: str) -> Artifact:
+    return next(file.artifact for file in result.files if file.artifact.precision == precision)
+
+
+def _figures(result: ExportResult) -> dict[str, Any]:
+    """Return sizes and accuracies of both files, and the accuracy of the network in torch."""
+    assert result.reference_accuracy is not None
+    files = {file.artifact.precision: file for file in result.files}
+    return {
+        "torch": result.reference_accuracy.to_json(),
+        **{
+            precision: {
+                "file": file.path.name,
+                "bytes": file.artifact.size_bytes,
+                "accuracy": None if file.accuracy is None else file.accuracy.to_json(),
+            }
+            for precision, file in files.items()
+        },
+    }
+
+
+def render() -> None:
+    """Write the table and the plot of all results that lie beside this script."""
+    results = [json.loads(path.read_text()) for path in sorted(HERE.glob("network-*.json"))]
+    lines = [
+        "| network | the study | to reach | baseline, fp32 file | compressed, float | compressed, w8a8 file | drop | "
+        "fp32 to w8a8 bytes | smaller | parameters left | MACs left | latency | faster |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for result in results:
+        before, after, run = result["before"], result["after"], result["compression"]
+        was, now = before["fp32"]["accuracy"]["top1"], after["w8a8"]["accuracy"]["top1"]
+        sizes = before["fp32"]["bytes"], after["w8a8"]["bytes"]
+        times = [result["latency"][file["file"]]["p50_ns"] / 1e6 for file in (before["fp32"], after["w8a8"])]
+        left = [run[what]["after"] / run[what]["before"] for what in ("params", "macs")]
+        lines.append(
+            f"| {result['name']} | {result['published']} | {result['to_reach']} | {was:.2%} | "
+            f"{after['torch']['top1']:.2%} | {now:.2%} | {100 * (was - now):.2f} points | "
+            f"{sizes[0]:,} to {sizes[1]:,} | {sizes[0] / sizes[1]:.1f}x | {left[0]:.2%} | {left[1]:.1%} | "
+            f"{times[0]:.3f} to {times[1]:.3f} ms | {times[0] / times[1]:.1f}x |"
+        )
+    (HERE / "networks.md").write_text("\n".join(lines) + "\n\n" + NOTE)
+    if results:
+        draw(results)
+
+
+NOTE = """Accuracy: CIFAR-10, the whole test part (10,000 images), in LiteRT but where it says float, which is torch.
+Each figure is sure to about half a point (95 %). Parameters and MACs are counted on the torch networks. Latency: LiteRT
+with XNNPACK, one thread, the fp32 file of the original and the w8a8 file of the compressed network in one run on one
+x86-64 core with AMX; the JSON has that of the other two files as well. The plan beside each JSON does the compression
+again: `edgecnn compress BASELINE --data cifar10 --plan network-NAME.plan.toml -o small.safetensors`.
+"""
+
+
+def draw(results: list[dict[str, Any]]) -> None:
+    """Draw the accuracy on the validation part over the parameters left, round by round, up to the last training."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4))
+    for result in results:
+        run = result["compression"]
+        total = run["params"]["before"]
+        rounds = [(one["params"] / total, one["validation_accuracy"]["top1"]) for one in run["rounds"] if one["kept"]]
+        points = [(1.0, run["validation_accuracy"]["before"]["top1"]), *rounds]
+        (line,) = axis.plot(*zip(*points, strict=True), "o-", markersize=3, label=result["name"])
+        last = run["params"]["after"] / total, run["validation_accuracy"]["after"]["top1"]
+        axis.plot(*zip(points[-1], last, strict=True), ":", color=line.get_color())
+        axis.plot(*last, "*", markersize=11, color=line.get_color())
+    axis.set(xscale="log", xlabel="parameters left", ylabel="accuracy, validation part")
+    axis.set_title("After each round, and (star) after the last training")
+    axis.invert_xaxis()
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(HERE / "networks.png", dpi=120)
+
+
+def _told(step: str, done: int = 0, total: int | None = None) -> None:
+    if total is None or done % max(1, total // 10) == 0:
+        print(step if total is None else f"{step} {done} of {total}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["render"]:
+        render()
+    else:
+        {"compress": compress, "judge": judge}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,94 @@
+"""What the order of cuts does to the accuracy: the same goal, the same training, four orders.
+
+    python benchmarks/tables/layer-optimization/orders.py resnet20 FOLDER
+    python benchmarks/tables/layer-optimization/orders.py render
+
+FOLDER holds the baseline (see `networks.py`). Each order cuts the same share of the MACs in rounds of the same share,
+with an epoch of training after each and a few at the end. Runs that are done are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from networks import DATA, HERE, baseline
+
+from edgecnn.pipeline import Budget, Search, compress_model
+
+MACS = 0.3
+SHARE = 0.3
+EPOCHS = 3
+ORDERS = ("accuracy", "backward", "forward", "random")
+
+
+def main(name: str, folder: Path) -> None:
+    """Compress *name* in each order, and draw the table of all that was done so far."""
+    network = baseline(name, folder)
+    for order in ORDERS:
+        out = folder / f"{name}-{order}.safetensors"
+        written = folder / f"{name}-{order}.json"
+        if not written.exists():
+            result = compress_model(
+                network,
+                out,
+                data=DATA,
+                budget=Budget(macs=MACS),
+                search=Search(order, SHARE),
+                epochs=EPOCHS,
+                batch_size=128,
+                learning_rate=0.02,
+                optimizer="sgd",
+                resume=out.with_name(f"{out.name}.run").exists(),
+                progress=_told,
+            )
+            document = result.to_json() | {"path": out.name, "plan": None}
+            written.write_text(json.dumps(document, indent=1) + "\n")
+        runs = {one: folder / f"{name}-{one}.json" for one in ORDERS}
+        results = {one: json.loads(path.read_text()) for one, path in runs.items() if path.exists()}
+        document = {"name": name, "data": DATA, "macs": MACS, "share": SHARE, "epochs": EPOCHS, "orders": results}
+        (HERE / f"orders-{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+        render()
+
+
+def render() -> None:
+    """Write the table of all results that lie beside this script."""
+    lines = [
+        "| network | order | MACs left | parameters left | before the last training, validation | after it, validation "
+        "| test part | drop |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for path in sorted(HERE.glob("orders-*.json")):
+        document = json.loads(path.read_text())
+        lines += [_row(document["name"], order, run) for order, run in document["orders"].items()]
+    (HERE / "orders.md").write_text("\n".join(lines) + "\n\n" + NOTE)
+
+
+def _row(name: str, order: str, run: dict[str, Any]) -> str:
+    macs, params = (run[what]["after"] / run[what]["before"] for what in ("macs", "params"))
+    rounds = [one for one in run["rounds"] if one["kept"]]
+    before, after = (run["accuracy"][when]["top1"] for when in ("before", "after"))
+    return (
+        f"| {name} | {order} | {macs:.1%} | {params:.1%} | {rounds[-1]['validation_accuracy']['top1']:.2%} | "
+        f"{run['validation_accuracy']['after']['top1']:.2%} | {after:.2%} | {100 * (before - after):.2f} points |"
+    )
+
+
+NOTE = f"""CIFAR-10. Each order has the same goal ({MACS:g} of the MACs), the same share a round ({SHARE:g}), one
+epoch between rounds and {EPOCHS} at the end, the original as teacher. `accuracy` takes the cut that loses least for what
+it saves, ranked anew each round; `forward` and `backward` go by where a layer stands; `random` by a drawn number.
+"""
+
+
+def _told(step: str, done: int = 0, total: int | None = None) -> None:
+    if total is None or done % max(1, total // 4) == 0:
+        print(step if total is None else f"{step} {done} of {total}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["render"]:
+        render()
+    else:
+        main(sys.argv[1], Path(sys.argv[2]))

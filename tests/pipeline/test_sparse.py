@@ -1,0 +1,73 @@
+"""Single weights set to 0: the share asked for, in the file as well, and what it is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgecnn.checkpoint import Checkpoint, read_weights
+from edgecnn.compress.magnitude import sparsity_of
+from edgecnn.nets.network import build
+from edgecnn.pipeline import CompressResult, Search, compress_model, export_model
+from edgecnn.pipeline.plan import read_plan
+
+
+@pytest.fixture(scope="module")
+def sparse(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressResult:
+    """The digits network with four of five weights 0."""
+    path = tmp_path_factory.mktemp("sparse") / "sparse.safetensors"
+    return compress_model(str(digits_checkpoint), path, data="digits", sparsity=0.8, epochs=3)
+
+
+def test_the_weights_are_zero_and_the_shapes_are_as_before(sparse: CompressResult) -> None:
+    """The checkpoint bears the zeros, the network as many parameters as before, and knows the digits still."""
+    assert sparsity_of(build(str(sparse.path)).module) == pytest.approx(0.8, abs=0.001)
+    assert (sparse.before.params, sparse.before.macs) == (sparse.after.params, sparse.after.macs)
+    assert sparse.accuracy_before.top1 - sparse.accuracy_after.top1 <= 0.05
+
+
+def test_the_file_is_as_large_and_its_zip_smaller(sparse: CompressResult, tmp_path: Path) -> None:
+    """What is told of the w8a8 file is what an export writes."""
+    assert sparse.packed is not None
+    before, after = sparse.packed
+    assert abs(before.size_bytes - after.size_bytes) < 0.01 * before.size_bytes
+    assert after.zip_bytes < 0.75 * before.zip_bytes
+    exported = export_model(str(sparse.path), tmp_path, recipe="board", data="digits").files
+    (file,) = [one for one in exported if one.path.name.endswith(".w8a8.tflite")]
+    assert abs(file.path.stat().st_size - after.size_bytes) < 64  # their names differ
+    document = sparse.to_json()["packed"]
+    assert document["after"] == {
+        "sparsity": after.sparsity,
+        "size_bytes": after.size_bytes,
+        "zip_bytes": after.zip_bytes,
+    }
+
+
+def test_the_plan_does_the_same_again(sparse: CompressResult, digits_checkpoint: Path, tmp_path: Path) -> None:
+    """It has a round for each step; another run by it ends with the same weights."""
+    assert sparse.plan is not None
+    plan = read_plan(sparse.plan)
+    steps = [one.sparsity for one in plan.rounds]
+    assert steps == sorted(steps)
+    assert steps[-1] == 0.8
+    again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", data="digits", plan=sparse.plan)
+    one, other = read_weights(sparse.path), read_weights(again.path)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert again.packed is not None
+
+
+def test_the_history_tells_the_steps(sparse: CompressResult) -> None:
+    """Sparser, trained, sparser, …; and that zeros were kept."""
+    checkpoint = Checkpoint.read(sparse.path)
+    assert checkpoint is not None
+    added = [step for step in checkpoint.history if step["step"] == "sparsify" or step.get("keep_zeros")]
+    assert [step["step"] for step in added] == ["sparsify", "train"] * 5 + ["train"]
+
+
+def test_no_epochs_between_are_no_training(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """All at once, without training at all, gives the zeros as well."""
+    path = tmp_path / "bare.safetensors"
+    compress_model(str(digits_checkpoint), path, data="digits", sparsity=0.5, search=Search(epochs_between=0), epochs=0)
+    assert sparsity_of(build(str(path)).module) == pytest.approx(0.5, abs=0.001)
