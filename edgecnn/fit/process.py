@@ -19,6 +19,9 @@ _ORT_FIXED = round(10.5 * MIB)  # the session, its allocators and the optimizer
 #: onnxruntime holds the parsed file, the initializers taken from it, and the layout its kernels want (with remains).
 _ORT_COPIES = 2.25
 _PACKED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}  # kind → its weights
+#: Bytes for each weight that is stored in this type and unpacked when the file is loaded. Half precision is laid out as
+#: floats; int8 becomes floats, which are laid out once more; int4 becomes int8 and floats, used as they are.
+_UNPACKED_BYTES = {"float16": 4, "int8": 8, "int4": 5}
 _POINTER_BYTES = 8
 
 
@@ -85,7 +88,7 @@ def _never_stored(graph: Graph) -> set[int]:
 
 
 def _packed_bytes(graph: Graph) -> int:
-    """Return the copy of the weights that XNNPACK lays out for its kernels; half precision becomes single."""
+    """Return the copies of the weights: what XNNPACK lays out for its kernels, and what it is unpacked to before."""
     unpacked = {
         operator.outputs[0]: operator.inputs[0]
         for operator in graph.operators
@@ -98,7 +101,8 @@ def _packed_bytes(graph: Graph) -> int:
             continue
         index = operator.inputs[place]
         weights = graph.tensors[unpacked.get(index, index)]
-        total += weights.size_bytes * (2 if weights.dtype == "float16" else 1)
+        each = _UNPACKED_BYTES.get(weights.dtype) if index in unpacked else None
+        total += weights.size_bytes if each is None else each * prod(weights.shape)
     return total
 
 

@@ -77,8 +77,8 @@ def _row(name: str, order: str, run: dict[str, Any]) -> str:
 
 
 NOTE = f"""CIFAR-10. Each order has the same goal ({MACS:g} of the MACs), the same share a round ({SHARE:g}), one
-epoch between rounds and {EPOCHS} at the end, the original as teacher. `accuracy` takes the cut that loses least for what
-it saves, ranked anew each round; `forward` and `backward` go by where a layer stands; `random` by a drawn number.
+epoch between rounds and {EPOCHS} at the end, the original as teacher. `accuracy` takes the cut that loses least for
+what it saves, ranked anew each round; `forward` and `backward` go by where a layer stands; `random` by a drawn number.
 """
 
 
