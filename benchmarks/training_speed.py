@@ -1,0 +1,79 @@
+"""What convolutions by columns (edgecnn/compress/columns.py) and the fused optimizer are worth in a training step.
+
+    python benchmarks/training_speed.py [NETWORK ...] [--rounds 5]
+
+Steps of 128 images in bfloat16 on the CPU, with and without, by turns in one process on a quiet machine; the medians and
+their ratio go to benchmarks/tables/training_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.nn import functional
+
+from edgecnn.compress.columns import Columns
+from edgecnn.nets.network import build
+
+RESULT = Path(__file__).parent / "tables" / "training_speed.json"
+BATCH = 128
+STEPS = 4
+
+
+class Side:
+    """One way to train a network."""
+
+    def __init__(self, network: str, *, ours: bool) -> None:
+        module = build(f"edgecnn:{network}", classes=10, channels=3).module
+        self.module = module.to(memory_format=torch.channels_last).train()
+        settings = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "fused": ours}
+        self.optimizer = torch.optim.SGD(self.module.parameters(), **settings)
+        self.way = Columns if ours else contextlib.nullcontext
+
+    def seconds(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        """Return the mean time of a step."""
+        started = time.perf_counter()
+        for _ in range(STEPS):
+            with torch.autocast("cpu", torch.bfloat16), self.way():
+                scores = self.module(x)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(functional.cross_entropy(scores.float(), y))
+            self.optimizer.step()
+        return (time.perf_counter() - started) / STEPS
+
+
+def compare(network: str, rounds: int) -> dict[str, object]:
+    """Return the medians of both sides, one after the other in each round, the first left out."""
+    torch.manual_seed(0)
+    x = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    y = torch.randint(0, 10, (BATCH,))
+    sides = {name: Side(network, ours=ours) for name, ours in (("library", False), ("edgecnn", True))}
+    turns = [{name: side.seconds(x, y) for name, side in sides.items()} for _ in range(rounds + 1)][1:]
+    ratios = [turn["edgecnn"] / turn["library"] for turn in turns]
+    seconds = {name: median(turn[name] for turn in turns) for name in sides}
+    return {"network": network, "seconds_a_step": seconds, "ratio": median(ratios), "ratios": ratios}
+
+
+def main() -> None:
+    """Compare each network and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=["vgg16", "vgg16-compact", "alexnet", "resnet56"])
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    rows = [compare(network, given.rounds) for network in given.networks]
+    for row in rows:
+        print(f"{row['network']}: ratio {row['ratio']:.2f}")
+    host = {"processor": platform.processor(), "machine": platform.machine(), "threads": torch.get_num_threads()}
+    document = {"torch": torch.__version__, **host, "batch": BATCH, "method": "measured", "networks": rows}
+    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
