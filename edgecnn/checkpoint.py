@@ -46,7 +46,8 @@ class Checkpoint:
         """Write the weights of *module* and this description to *path*, whole or not at all."""
         serialize = require("safetensors.torch", "torch").save
         document = dataclasses.asdict(self) | {"schema_version": SCHEMA_VERSION}
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+        # Weights that two layers share are written twice: safetensors refuses memory that is shared.
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
         write_whole(path, serialize(state, metadata={_KEY: json.dumps(document)}))
 
     @classmethod

@@ -150,6 +150,11 @@ class DeviceProfile:
         """Return the memory region *name*, or None where the profile has none."""
         return next((region for region in self.memory if region.name == name), None)
 
+    @property
+    def channels_at_once(self) -> int:
+        """How many channels its int8 kernels compute at once, 1 where that is not known: others cost as many."""
+        return max((model.output_block for model in self.latency if model.precision == "w8a8"), default=1)
+
     def facts(self) -> dict[str, str]:
         """Return every fact that the profile states, `{name: value as text}`; each has its entry in `sources`."""
         return dict(self._facts())

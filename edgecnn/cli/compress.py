@@ -92,7 +92,9 @@ def training_options(command: F) -> F:
             help="What filters are judged by.",
         ),
         click.option(
-            "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
+            "--round-to",
+            type=click.IntRange(min=1),
+            help="Multiple of channel counts.  [default: with --fit what the device's kernels compute at once, else 1]",
         ),
         click.option(
             "--epochs", type=click.IntRange(min=0), default=10, show_default=True, help="Of training at the end."
@@ -132,7 +134,12 @@ def training_options(command: F) -> F:
 @how_much
 @training_options
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The .safetensors file to write.  [default: MODEL's name and -small, here]",
+)
 @common
 @click.pass_context
 def command(
@@ -156,7 +163,7 @@ def command(
     share: float,
     reference: float | None,
     criterion: str,
-    round_to: int,
+    round_to: int | None,
     epochs: int,
     epochs_between: int,
     learning_rate: float,
@@ -164,7 +171,7 @@ def command(
     batch_size: int,
     augment: bool | None,
     resume: bool,
-    out: Path,
+    out: Path | None,
     as_json: bool,
 ) -> int:
     """Make a network smaller and keep its accuracy.
@@ -183,25 +190,28 @@ def command(
       edgecnn compress edgecnn:digits-cnn --weights digits.safetensors --data digits --ratio 0.5 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --max-drop 1 --macs 0.4 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order accuracy -o small.safetensors
-      edgecnn compress digits.safetensors --data digits --plan small.plan.toml -o again.safetensors
+      edgecnn compress digits.safetensors --plan small.plan.toml -o again.safetensors
       edgecnn compress digits.safetensors --data digits --sparsity 0.8 -o sparse.safetensors
     """
     from edgecnn.pipeline import Budget, Search, compress_model
 
-    if data is None:
+    if data is None and plan is None:
         raise EdgecnnError("compress fine-tunes, so it needs labelled data: give --data digits, say")
+    path = _default_path(model) if out is None else out
     budget = Budget(
         None if max_drop is None else max_drop / 100, macs, params, None if size is None else parse_bytes(size), fit
     )
     if plan is not None:
         _check_given(context, (*_OF_SEARCH, *_OF_PLAN), "does not go with --plan, which says it; edit the plan")
     elif budget == Budget():
+        if sparsity is not None:
+            _check_given(context, ("criterion", "round_to"), "is of filters, and --sparsity takes single weights")
         names = _OF_SEARCH if sparsity is None else tuple(name for name in _OF_SEARCH if name != "epochs_between")
         _check_given(context, names, "is of the search for a goal; give one as well: --max-drop, --macs, --size, …")
     with showing_progress() as progress:
         result = compress_model(
             model,
-            out,
+            path,
             data=data,
             pruning_ratio=ratio,
             sparsity=sparsity,
@@ -232,6 +242,18 @@ def command(
     return MISSES_A_GOAL if result.unmet else 0
 
 
+def _default_path(model: str) -> Path:
+    """Return where the result of *model* goes if nobody says.
+
+    Raises:
+        EdgecnnError: there is such a file.
+    """
+    path = Path(f"{Path(model.rpartition(':')[2]).stem}-small.safetensors")
+    if path.exists():
+        raise EdgecnnError(f"{path} is there already: say with -o where to write")
+    return path
+
+
 def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> None:
     """See that none of the options *names* was written out.
 
@@ -241,6 +263,14 @@ def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> No
     for option in context.command.params:
         if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
             raise EdgecnnError(f"{option.opts[0]} {why}, or leave it out")
+
+
+def _by_reason(result: CompressResult) -> dict[str, list[str]]:
+    """Return the layers that cannot be cut, those with one reason together."""
+    found: dict[str, list[str]] = {}
+    for one in result.fixed:
+        found.setdefault(one.reason, []).append(one.name)
+    return found
 
 
 def _print_result(result: CompressResult) -> None:
@@ -276,6 +306,8 @@ def _print_result(result: CompressResult) -> None:
     if result.after.size_bytes is not None:
         columns.append("w8a8 TFLite")
     print_table(title, columns, rows, right=range(1, len(columns)), spare=(4,))
+    for reason, layers in _by_reason(result).items():
+        say(f"cannot be cut: {', '.join(layers)}: {reason}")
     for use in result.after.memory:
         say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")
     if result.packed is not None:

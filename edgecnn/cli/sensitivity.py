@@ -9,7 +9,7 @@ import click
 from edgecnn.cli.names import complete_criterion
 from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress
 from edgecnn.cli.table import print_table, say, warn
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
 from edgecnn.normalization import Normalization
 
@@ -94,6 +94,7 @@ def command(
     if data is None:
         raise EdgecnnError("sensitivity judges by labelled data: give --data digits, say")
     if out is not None:
+        require("matplotlib", "report")  # missed now, not after the passes
         check_writable(out / "sensitivity.json")
     with showing_progress() as progress:
         result = measure_sensitivity(

@@ -42,16 +42,20 @@ def _pays(
     groups: int = 1,
 ) -> bool:
     """Return whether this is a dense convolution that keeps the image's size, with many filters for its positions."""
+    if x.ndim != 4 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
     height, width = weight.shape[2:]
     return (
-        x.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and groups == 1
-        and tuple(stride) == tuple(dilation) == (1, 1)
-        and tuple(padding) == (height // 2, width // 2)
+        groups == 1
+        and _pair(stride) == _pair(dilation) == (1, 1)
+        and _pair(padding) == (height // 2, width // 2)
         and height % 2 == width % 2 == 1
         and weight.shape[0] >= FILTERS_PER_POSITION * x.shape[0] * x.shape[2] * x.shape[3]
     )
+
+
+def _pair(value: Any) -> tuple[Any, ...]:
+    return (value, value) if isinstance(value, (int, str)) else tuple(value)
 
 
 class _Convolution(torch.autograd.Function):

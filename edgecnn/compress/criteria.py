@@ -61,6 +61,10 @@ def taylor(weight: torch.Tensor) -> torch.Tensor:
 _OF_NORMS: tuple[Criterion, ...] = (bn_scale,)
 
 
+#: Of the training part, that the criterion `taylor` takes its gradients over.
+GRADIENT_SAMPLES = 1024
+
+
 def with_gradients(
     module: nn.Module, samples: Samples, normalization: Normalization | None, *, batch_size: int = 64
 ) -> nn.Module:
@@ -80,7 +84,8 @@ def with_gradients(
         x, y = torch.from_numpy(ready(batch.x, normalization)), torch.from_numpy(batch.y)
         batches += 1
         copied.zero_grad()
-        torch.autograd.backward(functional.cross_entropy(copied(x), y))
+        own_loss = getattr(copied, "loss", functional.cross_entropy)
+        torch.autograd.backward(own_loss(copied(x), y))
         for name, parameter in copied.named_parameters():
             if parameter.grad is not None:
                 squares[name] += parameter.grad.square()

@@ -99,6 +99,12 @@ def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
         for name, layer in module.named_modules()
         if isinstance(layer, (Convolution, nn.Linear))
     }
+    computed = [name for name, weight in found.items() if not isinstance(weight, nn.Parameter)]
+    if computed:
+        raise EdgecnnError(
+            f"{computed[0]} is computed from other weights; take the parametrization off "
+            "(torch.nn.utils.parametrize.remove_parametrizations) to set single weights to 0"
+        )
     if not found:
         raise EdgecnnError("the network has no convolution and no linear layer to make sparse")
     return found

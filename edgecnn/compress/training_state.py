@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -46,7 +47,10 @@ class TrainingState:
             "numbers": numbers,
             "schedule": {k: v for k, v in schedule.state_dict().items() if isinstance(v, (int, float, list))},
         }
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # Copies: weights that two layers share are written twice, which safetensors asks for.
+        whole = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
         save = require("safetensors.torch", "torch").save
         write_whole(self.path, save(whole, metadata={"training": json.dumps(document)}))
 
@@ -84,6 +88,15 @@ class TrainingState:
         optimizer.load_state_dict({"state": _laid_out(state, optimizer), "param_groups": document["groups"]})
         schedule.load_state_dict(document["schedule"])
         return int(document["epoch"])
+
+
+def module_of(path: Path, module: nn.Module) -> nn.Module:
+    """Return a copy of *module* with the weights that it had when its training was last kept in *path*."""
+    tensors = require("safetensors.torch", "torch").load_file(str(path))
+    trained = copy.deepcopy(module)
+    prefix = "module."
+    trained.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    return trained.eval()
 
 
 def _laid_out(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:

@@ -24,8 +24,10 @@ from edgecnn.pipeline.subject import Subject, check_classes, load_subject, origi
 from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from edgecnn.compress.units import Fixed
     from edgecnn.nets.network import Network
     from edgecnn.pipeline.search import Found, Try
+    from edgecnn.pipeline.steps import Steps
 
 _PHOTOGRAPH_SIDE = 32  # pixels from which images of three channels are taken for photographs
 _PHOTOGRAPH_SHIFT = 4
@@ -47,6 +49,7 @@ class CompressResult:
     stopped: str = ""  # why there was no further round
     unmet: tuple[str, ...] = ()  # the goals that the result misses, each as a sentence
     packed: tuple[Packed, Packed] | None = None  # before and after, where weights were set to 0
+    fixed: tuple[Fixed, ...] = ()  # the layers that cannot be cut, and why; none are named for a plan
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `edgecnn compress --json`; accuracies on the evaluation part but where it is said."""
@@ -71,6 +74,7 @@ class CompressResult:
                 {
                     "round": one.number,
                     "cuts": dict(one.cuts),
+                    "sparsity": one.sparsity,
                     "kept": one.kept,
                     "params": one.standing.params,
                     "macs": one.standing.macs,
@@ -79,6 +83,7 @@ class CompressResult:
                 }
                 for one in self.tries
             ],
+            "fixed": [asdict(one) for one in self.fixed],
             "stopped": self.stopped or None,
             "unmet": list(self.unmet),
         }
@@ -89,14 +94,14 @@ def compress_model(
     model: str | Network,
     path: Path | str,
     *,
-    data: str,
+    data: str | None = None,
     pruning_ratio: float | None = None,
     sparsity: float | None = None,
     budget: Budget | None = None,
     plan: Path | str | None = None,
     search: Search = Search(),  # noqa: B008 (frozen)
     criterion: str = "l2",
-    round_to: int = 1,
+    round_to: int | None = None,
     epochs: int = 10,
     learning_rate: float = 3e-3,
     optimizer: str = "adamw",
@@ -121,7 +126,8 @@ def compress_model(
     Args:
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
-        data: a data set's name; its evaluation part is touched at the end alone, to judge both networks.
+        data: a data set's name; None: the plan's. Its evaluation part is touched at the end alone, to judge both
+            networks.
         pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where nothing else is given.
         sparsity: share of the weights of convolutions and linear layers that become 0, in [0, 1). The shapes stay, and
             so do the sizes of dense files; what zip makes of them is told.
@@ -129,7 +135,8 @@ def compress_model(
         plan: a plan's file; it decides on all but the data.
         search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
         criterion: a name in `CRITERIA`.
-        round_to: channel counts become multiples of it.
+        round_to: channel counts become multiples of it; None: of what the kernels of the budget's device compute at
+            once, else of 1.
         epochs: of the training at the end.
         learning_rate: the peak of each training's one cycle.
         optimizer: `adamw` or `sgd`.
@@ -154,13 +161,16 @@ def compress_model(
     written = read_plan(Path(plan)) if plan is not None else None
     CRITERIA.load(written.method.criterion if written else criterion)
     ORDERS.load(search.order)
-    if budget is not None and budget.device is not None:
-        load_device(budget.device)
+    device = None if budget is None or budget.device is None else load_device(budget.device)
+    if data is None:
+        if written is None or not written.data:
+            raise EdgecnnError("compress trains and judges: name the data set")
+        data = written.data
     check_writable(path)
     subject = load_subject(
         model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
     )
-    network = _checked(subject, str(model))
+    network = _checked(subject, model if isinstance(model, str) else model.name)
     if written is not None:
         written.check_network(network, str(plan))
         chosen = written
@@ -169,13 +179,15 @@ def compress_model(
         # Without a search there is nothing to judge by.
         held_out = 0.0 if budget is None else VALIDATION_SHARE
         taught = 0.0 if budget is None and sparsity is None else Method.teacher_weight
+        if round_to is None:
+            round_to = 1 if device is None else device.channels_at_once
         method = Method(criterion, round_to, held_out, learning_rate, optimizer, batch_size, taught, shift, flip)
         rounds: tuple[Round, ...] = ()
         if sparsity is not None:
             rounds = _sparser(sparsity, search.epochs_between)
         elif budget is None:
             rounds = _uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
-        chosen = Plan(subject.name, layers_of(network), method, rounds, epochs)
+        chosen = Plan(subject.name, layers_of(network), method, rounds, epochs, data)
     identity = _identity(subject, network, chosen, budget, search, reference)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
         return _compressed(subject, chosen, budget, search, reference, folder, path, plan, progress)
@@ -192,6 +204,7 @@ def _compressed(
     source: Path | str | None,
     progress: Progress,
 ) -> CompressResult:
+    from edgecnn.compress.units import find_units
     from edgecnn.nets.evaluate import accuracy_of
     from edgecnn.pipeline.search import follow, search
     from edgecnn.pipeline.steps import Steps
@@ -222,7 +235,8 @@ def _compressed(
         found.tries,
         found.stopped,
         () if budget is None else budget.unmet(original, standing, reference),
-        (steps.packed(subject.network), steps.packed(network)) if sparse else None,
+        _packed(steps, subject.network, network) if sparse else None,
+        () if source is not None or sparse else find_units(subject.network.module, subject.shape).fixed,
     )
     checkpoint = network.checkpoint
     assert checkpoint is not None
@@ -243,6 +257,15 @@ def _compressed(
     return result
 
 
+def _packed(steps: Steps, before: Network, after: Network) -> tuple[Packed, Packed] | None:
+    """Return what the zeros are worth in both files; None where the network becomes no TFLite file."""
+    try:
+        return steps.packed(before), steps.packed(after)
+    except EdgecnnError as error:
+        steps.progress(f"no w8a8 TFLite file to weigh the zeros in: {error}")
+        return None
+
+
 def _check_ways(
     pruning_ratio: float | None,
     sparsity: float | None,
@@ -257,8 +280,7 @@ def _check_ways(
     """
     if sparsity is not None and not (pruning_ratio is None and budget is None and plan is None):
         raise EdgecnnError(
-            "a sparsity changes no shape: leave out --sparsity, or the ratio, the goals and the plan beside it; "
-            "its result can be compressed further by a run of its own"
+            "a sparsity changes no shape: leave out --sparsity, or the ratio, the goals and the plan beside it"
         )
     if pruning_ratio is not None and budget is not None:
         raise EdgecnnError(
@@ -355,10 +377,6 @@ def _kept(folder: RunFolder) -> Iterator[RunFolder]:
     """Yield *folder*; where the work in it fails before there is anything to keep, it goes."""
     try:
         yield folder
-    except EdgecnnError:
-        if not folder.finished:
-            folder.remove()
-        raise
     except BaseException:
         if not any(folder.path.glob("*.safetensors")):
             folder.remove()

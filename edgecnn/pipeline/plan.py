@@ -39,6 +39,11 @@ class Method:
             raise EdgecnnError(f"round_to is at least 1, not {self.round_to}")
         if self.batch_size < 2:
             raise EdgecnnError(f"a batch has at least 2 samples, not {self.batch_size}")
+        if not 0 <= self.held_out < 1:
+            raise EdgecnnError(f"the share held out is at least 0 and less than 1, not {self.held_out:g}")
+        for name in ("shift", "seed"):
+            if getattr(self, name) < 0:
+                raise EdgecnnError(f"{name} is at least 0, not {getattr(self, name)}")
         self.training(0)  # tells what is wrong with the rest
 
     def training(self, epochs: int, number: int = 0, *, keep_zeros: bool = False) -> TrainConfig:
@@ -69,6 +74,7 @@ class Round:
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
             raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {self.sparsity:g}")
+        _check_epochs(self.epochs)
         for unit, ratio in self.cuts.items():
             if not 0 <= ratio <= 1:
                 raise EdgecnnError(
@@ -85,7 +91,11 @@ class Plan:
     method: Method = Method()
     rounds: tuple[Round, ...] = ()
     epochs: int = 0  # of the training at the end
+    data: str = ""  # the data set it was made with, and is done again with where no other is named
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
 
     def is_sparse(self, number: int) -> bool:
         """Return whether weights are 0, and stay it, from a round up to *number* on."""
@@ -110,6 +120,11 @@ class Plan:
     def write(self, path: Path) -> None:
         """Write the plan to a TOML file, whole."""
         write_whole(path, "\n".join(_toml(asdict(self))) + "\n")
+
+
+def _check_epochs(epochs: int) -> None:
+    if epochs < 0:
+        raise EdgecnnError(f"epochs are 0 or more, not {epochs}")
 
 
 def read_plan(path: Path) -> Plan:

@@ -28,6 +28,7 @@ class Try:
     cuts: Mapping[str, float]
     standing: Standing
     kept: bool  # False: it lost too much
+    sparsity: float = 0.0  # share of the weights that were set to 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def follow(steps: Steps, plan: Plan) -> Found:
             keep_zeros=plan.is_sparse(number),
         )
         state = after or state
-        tries.append(Try(number, one.cuts, state.standing, kept=True))
+        tries.append(Try(number, one.cuts, state.standing, kept=True, sparsity=one.sparsity))
     if plan.epochs:
         sparse = plan.is_sparse(len(plan.rounds))
         state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs, keep_zeros=sparse)
@@ -85,8 +86,11 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
     rounds: list[Round] = []
     tries: list[Try] = []
     stopped = "the goals are met"
-    while (gap := _widest(budget, original.standing, state.standing)) is not None:
-        tried, after = _round(steps, config, gap, state, len(rounds) + 1, reference)
+    stalled = 0  # rounds in a row that brought the goal no nearer
+    gap = _widest(budget, original.standing, state.standing)
+    while gap is not None:
+        share = min(config.share, gap.share * 2**stalled)
+        tried, after = _round(steps, config, gap, share, state, len(rounds) + 1, reference)
         tries += tried
         if after is None:
             stopped = "more would lose too much accuracy" if tried else "nothing more can be cut"
@@ -94,6 +98,9 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
         state = after
         way.append(_name(len(rounds) + 1, len(tried)))
         rounds.append(Round(tried[-1].cuts, config.epochs_between))
+        was, gap = gap, _widest(budget, original.standing, state.standing)
+        # The peak of the RAM, say, is in one layer: what is cut elsewhere does not move it.
+        stalled = stalled + 1 if gap is not None and was.share - gap.share < share / 4 else 0
     for number in range(len(rounds), 0, -1):
         final = steps.load(way[number - 1])
         if epochs:
@@ -113,22 +120,23 @@ def _widest(budget: Budget, original: Standing, now: Standing) -> Gap | None:
 
 
 def _round(
-    steps: Steps, config: Search, gap: Gap, before: State, number: int, reference: float
+    steps: Steps, config: Search, gap: Gap, whole: float, before: State, number: int, reference: float
 ) -> tuple[list[Try], State | None]:
-    """Try a round, with less each time that it loses too much; return the tries, and the network of one that did not.
+    """Try a round of the share *whole*, with less each time that it loses too much; return the tries, and what is left.
 
-    There are no tries where there is nothing to cut.
+    The network is that of a try that did not lose too much, None where all did. There are no tries where there is
+    nothing to cut.
     """
     tries: list[Try] = []
     ranking: list[tuple[Units, Sequence[Row]]] = []
     for count in range(_TRIES):
-        share = min(config.share, gap.share) / 2**count
+        share = whole / 2**count
 
         def choose(share: float = share, count: int = count) -> dict[str, float]:
             if not ranking:
                 ranking.append(_ranked(steps, config, gap.per, before, number))
             # To take a layer that saves more than its share is worth a try; one that saves more than the goal is not.
-            cuts = choose_cuts(steps, before, *ranking[0], gap.per, share, share if count else gap.share)
+            cuts = choose_cuts(steps, before, *ranking[0], gap.per, share, share if count else max(share, gap.share))
             return {} if any(cuts == earlier.cuts for earlier in tries) else cuts
 
         name = _name(number, count + 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline.subject import load_subject
+from edgecnn.pipeline.subject import check_classes, load_subject, original_outputs
 from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def measure_sensitivity(
     Raises:
         EdgecnnError: bad arguments, or a network that cannot be cut or judged.
     """
+    from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
     from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
 
     config = SensitivityConfig(tuple(ratios), criterion, round_to, per, agreement)
@@ -66,6 +67,12 @@ def measure_sensitivity(
     )
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be cut; name the network that it was made from")
-    judges = subject.data.training.split(VALIDATION_SHARE)[1]
-    found = sensitivity(subject.network.module, subject.shape, judges, config, subject.normalization, progress)
+    others, judges = subject.data.training.split(VALIDATION_SHARE)
+    _, outputs = next(original_outputs(subject, judges.take(1), threads=1))
+    if outputs[0].ndim == 2:
+        check_classes(subject, outputs[0].shape[1])
+    module = subject.network.module
+    if criterion == "taylor":
+        module = with_gradients(module, others.take(GRADIENT_SAMPLES, seed=2), subject.normalization)
+    found = sensitivity(module, subject.shape, judges, config, subject.normalization, progress)
     return replace(found, notes=(*subject.warnings, *found.notes))

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgecnn.compress.criteria import with_gradients
+from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
-from edgecnn.compress.prune import cut, size_of
+from edgecnn.compress.prune import Cut, cut, size_of
 from edgecnn.compress.train import train
+from edgecnn.compress.training_state import module_of
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
@@ -27,8 +28,6 @@ from edgecnn.progress import Progress
 from edgecnn.recipe import load_recipe
 from edgecnn.samples import Samples
 from edgecnn.shipped import from_table
-
-_GRADIENT_SAMPLES = 1024
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,11 @@ class Steps:
         training, validation = subject.data.training, None
         if method.held_out:
             training, validation = training.split(method.held_out)
+            if not len(training) or not len(validation):
+                raise EdgecnnError(
+                    f"data set '{subject.data.name}' is too small to keep {100 * method.held_out:g} % of each class to "
+                    "judge by; give more data"
+                )
         return cls(subject, subject.network, method, budget, folder, training, validation, name, progress)
 
     def start(self) -> State:
@@ -108,8 +112,10 @@ class Steps:
             return None
 
         def shorter() -> Network:
-            network, method = before.graded, self.method
-            made = cut(network.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
+            made = Cut(before.network.module)
+            if cuts:
+                module, method = before.graded.module, self.method
+                made = cut(module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
             module = sparsify(made.module, sparsity) if sparsity else made.module
             return _with(before.network, module, made.removed)
 
@@ -130,7 +136,7 @@ class Steps:
     def _graded(self, network: Network) -> Network:
         if self.method.criterion != "taylor":
             return network
-        samples = self.training.take(_GRADIENT_SAMPLES, seed=2)
+        samples = self.training.take(GRADIENT_SAMPLES, seed=2)
         return replace(network, module=with_gradients(network.module, samples, self.subject.normalization))
 
     def _trained(
@@ -153,7 +159,7 @@ class Steps:
                 network = replace(network, module=module)
                 standing = self._judged(network)
             except EdgecnnError as error:
-                raise EdgecnnError(f"{step}: {error}; {self._last_good()}") from None
+                raise EdgecnnError(f"{step}: {error}; {self._last_good(step, network)}") from None
             assert network.checkpoint is not None
             network.checkpoint.save(path, module)
             removed = network.checkpoint.removed
@@ -180,10 +186,17 @@ class Steps:
             file = write_int8(subject, load_recipe("board"), Path(folder), self.progress)
             return Packed(sparsity_of(network.module), file.size_bytes, zip_size_bytes(file.path))
 
-    def _last_good(self) -> str:
-        if not self.folder.finished:
+    def _last_good(self, step: str, network: Network) -> str:
+        """Return what there is to go on with where training *network* failed; its last whole epoch is made a file."""
+        kept, path = self.folder.training_file(step), self.folder.network_file(f"{step}.good")
+        if kept.is_file():
+            assert network.checkpoint is not None
+            network.checkpoint.save(path, module_of(kept, network.module))
+        elif self.folder.finished:
+            path = self.folder.network_file(self.folder.finished[-1])
+        else:
             return "nothing was written yet, the network it began with is as it was"
-        return f"the last good network is kept as {self.folder.network_file(self.folder.finished[-1])}"
+        return f"the last good network is kept as {path}: give it as MODEL to a run of its own"
 
     def _judged(self, network: Network) -> Standing:
         """Return what is known of *network*: judged on the validation part, exported where the budget asks for it."""

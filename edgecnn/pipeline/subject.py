@@ -102,7 +102,7 @@ def _of_network(
         network.labels or data.labels,
         (*network.warnings, *warnings),
     )
-    for _ in original_outputs(subject, data.evaluation.take(1), threads=1):
+    for _ in original_outputs(subject, data.calibration(1), threads=1):
         pass  # a network and data that do not fit are told here, before any work
     return subject
 

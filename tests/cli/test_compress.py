@@ -55,6 +55,21 @@ def test_a_sparsity_says_that_files_do_not_shrink(digits_checkpoint: Path, tmp_p
     assert "by zip" in line
 
 
+def test_where_to_write_and_the_plans_data_need_not_be_said(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result has the network's name and lies here; one that is there already stays."""
+    monkeypatch.chdir(tmp_path)
+    ratio = [str(digits_checkpoint), "--data", "digits", "--ratio", "0.5", "--epochs", "0"]
+    assert CliRunner().invoke(command, ratio, catch_exceptions=False).exit_code == 0
+    name = f"{digits_checkpoint.stem}-small"
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.safetensors", f"{name}.plan.toml"}
+    by_plan = [str(digits_checkpoint), "--plan", f"{name}.plan.toml"]
+    with pytest.raises(EdgecnnError, match=f"{name}.safetensors is there already: say with -o"):
+        CliRunner().invoke(command, by_plan, catch_exceptions=False)
+    assert CliRunner().invoke(command, [*by_plan, "-o", "again.safetensors"], catch_exceptions=False).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -70,6 +85,7 @@ def test_a_sparsity_says_that_files_do_not_shrink(digits_checkpoint: Path, tmp_p
         ("--max-drop 1 --reference 0.93", "above 1 % and at most 100 %"),
         ("--sparsity 0.5 --ratio 0.5", "leave out --sparsity"),
         ("--sparsity 0.5 --macs 0.5", "leave out --sparsity"),
+        ("--sparsity 0.5 --criterion l1", "--criterion is of filters"),
         ("--sparsity 1", "at least 0 and less than 1, not 1"),
         ("--sparsity 0.5 --share 0.3", "--share is of the search for a goal"),
         ("--macs 0.5 --share 1", "a share above 0 and below 1"),

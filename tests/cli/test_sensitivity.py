@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from edgecnn.cli.sensitivity import command
 from edgecnn.errors import EdgecnnError
+from edgecnn.nets.network import build
+from edgecnn.pipeline import measure_sensitivity
 
 ARGUMENTS = ["edgecnn:digits-cnn", "--data", "digits", "--ratio", "0.25,0.5"]
 
@@ -56,6 +58,20 @@ def test_bad_input_is_one_line(given: list[str], told: str) -> None:
     """What was given wrong is said, with what is right."""
     with pytest.raises(EdgecnnError, match=told):
         CliRunner().invoke(command, [*ARGUMENTS, *given], catch_exceptions=False)
+
+
+def test_taylor_takes_its_gradients_from_the_other_images() -> None:
+    """The criterion that needs gradients works here as in compress."""
+    run = CliRunner().invoke(command, [*ARGUMENTS, "--criterion", "taylor"], catch_exceptions=False)
+    assert run.exit_code == 0
+    assert "features.4" in run.stdout
+
+
+def test_data_of_other_classes_are_told() -> None:
+    """A network for 12 classes would be judged by data of 10 without a word."""
+    network = build("edgecnn:digits-cnn", classes=12, channels=1)
+    with pytest.raises(EdgecnnError, match="tells 12 classes apart, data set 'digits' has 10"):
+        measure_sensitivity(network, data="digits")
 
 
 def test_data_are_needed() -> None:

@@ -76,6 +76,22 @@ def test_only_what_keeps_the_size_and_has_many_filters_goes_by_columns(
         torch.testing.assert_close(inside, layer(torch.ones(shape)), rtol=0.02, atol=0.02)
 
 
+def test_plain_numbers_are_taken_as_the_library_takes_them() -> None:
+    """A network may call functional.conv2d with ints, with nothing but weights, and with one image alone."""
+    x, weight = torch.ones(4, 8, 4, 4), torch.ones(512, 8, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _pays(x, weight, None, 1, 1)
+        with Columns():
+            for arguments in (
+                (x, weight),
+                (x, weight, None, 1, 1),
+                (x, weight, None, 2, 1),
+                (x[0], weight, None, 1, 1),
+            ):
+                inside = functional.conv2d(*arguments)  # type: ignore[arg-type]
+                assert inside.shape[-3] == 512
+
+
 def test_padding_named_by_a_word_is_left_to_the_library() -> None:
     """`padding="same"` is a text, not two numbers."""
     layer = nn.Conv2d(8, 512, 3, padding="same")

@@ -22,7 +22,8 @@ from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model
-from edgecnn.pipeline.plan import Method, Plan, Round, layers_of
+from edgecnn.pipeline.budget import Gap
+from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
 from edgecnn.recipe import load_recipe
 
 GOAL = Budget(max_drop=0.04, macs=0.4)
@@ -113,6 +114,11 @@ def test_a_plan_for_another_network_is_refused(small: CompressResult, tmp_path: 
         ("whole", "classifier", "classifier: its layer as a whole cannot go"),
         ("schema_version = 1", "schema_version = 9", "schema 9, this edgecnn reads 1"),
         ("batch_size = 64", "batch_size = 0", "a batch has at least 2 samples"),
+        ("held_out = 0.1", "held_out = 1.0", "held out is at least 0 and less than 1, not 1"),
+        ("shift = 0", "shift = -4", "shift is at least 0, not -4"),
+        ("seed = 0", "seed = -1", "seed is at least 0, not -1"),
+        ("epochs = 3", "epochs = -3", "epochs are 0 or more, not -3"),
+        ("sparsity = 0.0", "sparsity = 1.2", "a sparsity is at least 0 and less than 1, not 1.2"),
         ("network =", "network", "not a TOML file"),
     ],
 )
@@ -368,6 +374,69 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_network(
     assert "\n" not in str(caught.value)
     kept = tmp_path / "small.safetensors.run" / "round-01.safetensors"
     assert np.isfinite(build("mynet:net", weights=kept).outputs(np.zeros((1, 1, 8, 8), np.float32))[0]).all()
+
+
+def test_a_training_that_diverges_late_keeps_its_last_whole_epoch(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs that were good are not lost with the one that was not: they are a file that a new run starts from."""
+    (tmp_path / "lately.py").write_text(DIVERGING)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "trained.safetensors"
+    settings: dict[str, Any] = {"data": "digits", "pruning_ratio": 0.0, "epochs": 3}
+    with pytest.raises(EdgecnnError, match=r"the loss became nan in epoch 2.*kept as .*final-00\.good\.safetensors"):
+        compress_model("lately:net", out, weights=digits_checkpoint, **settings)
+    kept = tmp_path / "trained.safetensors.run" / "final-00.good.safetensors"
+    again = compress_model("lately:net", tmp_path / "again.safetensors", weights=kept, **{**settings, "epochs": 0})
+    assert again.accuracy_after.top1 > 0.9
+
+
+def test_a_goal_that_does_not_come_nearer_is_gone_at_with_more(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where cutting 2 % of the MACs leaves the RAM as it was, the next round takes 4 %, and so on."""
+    gap = Gap("the RAM is 2 % too small", "macs", 0.02)
+    monkeypatch.setattr(Budget, "gaps", lambda budget, original, now: (gap,) if now.macs > 0.8 * original.macs else ())
+    found = compress(
+        digits_checkpoint,
+        tmp_path / "s.safetensors",
+        budget=Budget(macs=0.5),
+        search=Search(epochs_between=0),
+        epochs=0,
+    )
+    macs = [found.before.macs, *(one.standing.macs for one in found.tries)]
+    taken = [1 - after / before for before, after in pairwise(macs)]
+    assert len(taken) < 8
+    assert taken[2] > 1.5 * taken[0]
+
+
+def test_without_names_the_plan_knows_its_data(small: CompressResult, digits_checkpoint: Path, tmp_path: Path) -> None:
+    """`compress MODEL --plan plan.toml` needs nothing else; without a plan the data are asked for."""
+    assert small.plan is not None
+    again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", plan=small.plan)
+    assert same(again.path, small.path)
+    with pytest.raises(EdgecnnError, match="name the data set"):
+        compress_model(str(digits_checkpoint), tmp_path / "x.safetensors")
+
+
+def test_layers_that_cannot_be_cut_are_named(small: CompressResult) -> None:
+    """The last layer's outputs are the classes."""
+    assert "classifier" in [one.name for one in small.fixed]
+    assert {"name", "reason"} == set(small.to_json()["fixed"][0])
+
+
+def test_channels_come_in_multiples_of_what_the_device_computes_at_once(
+    digits_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The Raspberry Pi's kernels take eight; a plan written for it says so, and the filters left are so many."""
+    budget = Budget(macs=0.6, device="rpi4")
+    found = compress(digits_checkpoint, tmp_path / "s.safetensors", budget=budget, epochs=0, search=FAST)
+    assert found.plan is not None
+    assert read_plan(found.plan).method.round_to == 8
+    weights = read_weights(found.path)
+    assert {
+        tensor.shape[0] % 8 for name, tensor in weights.items() if name.startswith("features") and tensor.ndim == 4
+    } == {0}
 
 
 def test_a_full_disk_keeps_the_last_good_network(

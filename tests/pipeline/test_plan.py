@@ -19,7 +19,9 @@ METHODS = st.builds(
     seed=st.integers(0, 2**40),
     optimizer=st.sampled_from(("adamw", "sgd")),
 )
-ROUNDS = st.builds(Round, st.dictionaries(NAMES, st.floats(0, 1), max_size=3), st.integers(0, 9))
+ROUNDS = st.builds(
+    Round, st.dictionaries(NAMES, st.floats(0, 1), max_size=3), st.integers(0, 9), st.floats(0, 1, exclude_max=True)
+)
 PLANS = st.builds(
     Plan,
     network=NAMES,
@@ -27,6 +29,7 @@ PLANS = st.builds(
     method=METHODS,
     rounds=st.lists(ROUNDS, max_size=3).map(tuple),
     epochs=st.integers(0, 100),
+    data=NAMES,
 )
 
 

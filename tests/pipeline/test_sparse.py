@@ -9,9 +9,30 @@ import torch
 
 from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.compress.magnitude import sparsity_of
+from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.pipeline import CompressResult, Search, compress_model, export_model
 from edgecnn.pipeline.plan import read_plan
+
+BRANCHING = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.head = nn.Linear(8 * 36, 10)
+
+    def forward(self, x):
+        y = self.conv(x)
+        if y.sum() > 0:
+            y = torch.relu(y)
+        return self.head(y.flatten(1))
+
+def net():
+    return Net()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +85,17 @@ def test_the_history_tells_the_steps(sparse: CompressResult) -> None:
     assert checkpoint is not None
     added = [step for step in checkpoint.history if step["step"] == "sparsify" or step.get("keep_zeros")]
     assert [step["step"] for step in added] == ["sparsify", "train"] * 5 + ["train"]
+
+
+def test_a_network_that_cannot_be_traced_can_be_sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shape changes, so what stands in the way of cutting filters does not matter; its file cannot be weighed."""
+    (tmp_path / "branching.py").write_text(BRANCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = compress_model("branching:net", tmp_path / "s.safetensors", data="digits", sparsity=0.5, epochs=0)
+    assert sparsity_of(build("branching:net", weights=result.path).module) == pytest.approx(0.5, abs=0.01)
+    assert result.packed is None
+    with pytest.raises(EdgecnnError, match=r"branching\.py:\d+"):
+        compress_model("branching:net", tmp_path / "x.safetensors", data="digits", pruning_ratio=0.5, epochs=0)
 
 
 def test_no_epochs_between_are_no_training(digits_checkpoint: Path, tmp_path: Path) -> None:

@@ -114,7 +114,12 @@ def judge(name: str, folder: Path) -> None:
         "before": _figures(before),
         "after": _figures(after),
         "compression": run,
-        "latency": {one["file"]: {key: one[key] for key in ("p50_ns", "runtime", "warnings")} for one in latency},
+        "latency": {
+            Path(one["file"]).name: {
+                key: one[key] for key in ("p50_ns", "runtime", "threads", "conditions", "warnings")
+            }
+            for one in latency
+        },
     }
     (HERE / f"network-{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     shutil.copy(folder / f"{name}-small.plan.toml", HERE / f"network-{name}.plan.toml")
