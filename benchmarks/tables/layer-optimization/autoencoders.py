@@ -46,6 +46,8 @@ counted by torch-pruning, with biases and the error; `linear_macs` in the JSON a
 The baseline of MNIST was trained for 6 epochs, the A2E for 43 more on its way, which puts it ahead. Beside any
 baseline, one of 100 % too, its drop is below 3 %.
 
+The goal for the frauds, a drop of 1 % at most, is not reached: it is 1.08 %.
+
 The credit card data are a sample of convenience, 4.3 % frauds. Its test part holds 132 of them: an AUC is sure to about
 one point. A first version of that study (20 % held out, layers ranked by the loss, one fine-tuning) was judged on the
 test part, too: AUC 0.9459 after 0.9586. It was changed because it lost one point on the validation part as well.
@@ -98,6 +100,10 @@ STUDIES = {
         "auc",
     ),
 }
+
+
+#: Name → the share of the MACs to take out at least, and the drop at most.
+GOALS = {"mnist": (0.945, 0.03), "fraud": (0.851, 0.01)}
 
 
 def main(name: str, folder: Path) -> None:
@@ -271,19 +277,21 @@ def render() -> None:
     results = [json.loads(path.read_text()) for path in sorted(HERE.glob("a2e-*.json"))]
     lines = [
         "| autoencoder, data | the study | to reach | widths | MACs less | parameters less | baseline, float | "
-        "A2E, w8a8 file | drop | file |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "A2E, w8a8 file | drop | reached | file | smaller than the fp32 file before |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
         before, after = result["baseline"], result["a2e"]
         key = result["figure"]
         was, now = before["test"]["torch"][key], after["test"]["w8a8"][key]
         less = [1 - after[what] / before[what] for what in ("macs", "params")]
+        goal = GOALS[result["name"]]
         widths = "-".join(map(str, after["widths"][0]))
         lines.append(
             f"| {result['name']}, {result['data']} | {result['published']} | {result['to_reach']} | "
             f"{len(after['widths'])} of {widths} | {less[0]:.1%} | {less[1]:.1%} | {key} {was:.4f} | {now:.4f} | "
-            f"{(was - now) / was:.2%} | {after['w8a8_bytes']:,} bytes |"
+            f"{(was - now) / was:.2%} | {'yes' if less[0] >= goal[0] and (was - now) / was <= goal[1] else 'no'} | "
+            f"{after['w8a8_bytes']:,} bytes | {before['fp32_bytes'] / after['w8a8_bytes']:.1f}x |"
         )
     (HERE / "a2e.md").write_text("\n".join(lines) + "\n\n" + NOTE)
     draw(results)
