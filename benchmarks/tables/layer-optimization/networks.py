@@ -59,6 +59,7 @@ STUDIES = {
         "97 % of parameters, 80 % of MACs gone, at most 1 point below its baseline; latency at least 12x better",
         macs=0.2,
         params=0.03,
+        epochs=24,
     ),
     "resnet56": Study(
         "DepGraph: 2.57x fewer MACs, +0.11",
