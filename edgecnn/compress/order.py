@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +31,28 @@ def ordered(sensitivity: Sensitivity, order: str | Order = "accuracy", *, seed: 
 
 
 def accuracy(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
-    """Return what loses least for what it saves first: out of order, as the study has it."""
-    return sensitivity.ranked
+    """Return what loses least for what it saves first: out of order, as the study has it.
+
+    A greater cut of a unit comes where its step from the lesser one is worth it, not where all of it would be.
+    """
+    units = dict.fromkeys(row.unit for row in sensitivity.rows)
+    steps = [step for unit in units for step in _steps(sensitivity, unit)]
+    return [row for _, row in sorted(steps, key=lambda step: step[0])]
+
+
+def _steps(sensitivity: Sensitivity, unit: str) -> Iterator[tuple[float, Row]]:
+    """Yield each cut of *unit* with its price: of a step along the lower convex hull of harm over gain, if it is on it.
+
+    What lies above the hull has the price of its own.
+    """
+    rows = sorted((row for row in sensitivity.rows if row.unit == unit), key=lambda row: row.ratio)
+    last: Row | None = None
+    while rows:
+        price, best = min(((sensitivity.price(row, last), row) for row in rows), key=lambda pair: pair[0])
+        yield price, best
+        passed = rows[: rows.index(best)]
+        yield from ((sensitivity.price(row), row) for row in passed)
+        rows, last = rows[len(passed) + 1 :], best
 
 
 def forward(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:

@@ -83,13 +83,15 @@ class Sensitivity:
     fixed: tuple[Fixed, ...] = ()  # what cannot be cut, and why
     notes: tuple[str, ...] = ()
 
-    def price(self, row: Row) -> float:
-        """Return what *row* loses for each byte or MAC it saves; infinity where it saves none.
+    def price(self, row: Row, beyond: Row | None = None) -> float:
+        """Return what *row* loses for each byte or MAC it saves, *beyond* another one; infinity where it saves none.
 
         A harm that is less than one sample's is none that could be told: then what saves most is cheapest.
         """
-        gains = np.array([_gain(row.saved, self.per)], dtype=np.float64)
-        return float(prices(np.array([row.harm.mean]), gains, self.n)[0])
+        harm, gain = row.harm.mean, _gain(row.saved, self.per)
+        if beyond is not None:
+            harm, gain = harm - max(beyond.harm.mean, 0.0), gain - _gain(beyond.saved, self.per)
+        return float(prices(np.array([harm]), np.array([gain], dtype=np.float64), self.n)[0])
 
     @property
     def ranked(self) -> tuple[Row, ...]:

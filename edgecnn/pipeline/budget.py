@@ -131,7 +131,7 @@ class Search:
     share: float = 0.2  # of what a round is to save, that it saves
     epochs_between: int = 1
     layers: bool = True  # whether layers and blocks may go whole
-    ratios: tuple[float, ...] = (0.25, 0.5)  # of a layer's filters, tried alone
+    ratios: tuple[float, ...] = (0.25, 0.5, 0.75)  # of a layer's filters, tried alone
     samples: int = 512  # that every cut is judged on, and more where the ranking is not clear
     agreement: float = 0.98  # how well the ranking must be known
 

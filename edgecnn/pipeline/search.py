@@ -178,28 +178,36 @@ def choose_cuts(
     share: float,
     most: float,
 ) -> dict[str, float]:
-    """Return the first of *rows*, one of each unit, that together save a *share* of the network's bytes or MACs.
+    """Return the first of *rows* that together save a *share* of the network's bytes or MACs.
 
-    The last one takes no more filters than are needed. Layers that save more than the share *most* by themselves stay.
+    A row takes the place of an earlier one of its unit where it saves more. The last one takes no more filters than are
+    needed. Layers that save more than the share *most* by themselves stay.
     """
     network, shape, method = before.graded, steps.subject.shape, steps.method
     whole = size_of(network.module, shape)
     counted = _Gauge(per)
     wanted = share * counted.of(whole)
     cuts: dict[str, float] = {}
-    chosen: list[Unit] = []
+    chosen: dict[str, Unit] = {}
+    gained: dict[str, float] = {}  # by each of the chosen
     saved = 0.0
     for row in rows:
         unit = units.find(row.unit, row.kind)
-        gain = counted.of(row.saved)
-        if gain <= 0 or any(_clash(unit, other) for other in chosen):
+        gain, before_it = counted.of(row.saved), gained.get(row.unit, 0.0)
+        others = [other for name, other in chosen.items() if name != row.unit]
+        if gain <= before_it or any(_clash(unit, other) for other in others):
             continue
         if row.kind == LAYER and gain > most * counted.of(whole):
             continue
-        ratio = row.ratio if row.kind == LAYER else trimmed(unit, row.ratio, (wanted - saved) / gain, method.round_to)
+        ratio = row.ratio
+        if row.kind != LAYER:
+            ratio = trimmed(unit, ratio, (wanted - saved + before_it) / gain, method.round_to)
+        if ratio <= cuts.get(row.unit, 0.0):
+            continue
         trial = cuts | {row.unit: ratio}
-        estimate = saved + gain * ratio / row.ratio
-        if estimate >= wanted or any(other.kind == LAYER for other in (*chosen, unit)):
+        gain *= ratio / row.ratio
+        estimate = saved - before_it + gain
+        if estimate >= wanted or any(other.kind == LAYER for other in (*others, unit)):
             try:
                 made = cut(
                     network.module, shape, trial, criterion=method.criterion, round_to=method.round_to, units=units
@@ -208,7 +216,7 @@ def choose_cuts(
                 continue  # it does not go together with what was chosen; by itself it may, in a later round
             estimate = counted.of(whole) - counted.of(size_of(made.module, shape))
         cuts, saved = trial, estimate
-        chosen.append(unit)
+        chosen[row.unit], gained[row.unit] = unit, gain
         if saved >= wanted:
             break
     return cuts

@@ -43,6 +43,14 @@ def test_accuracy_cuts_first_what_loses_least_for_what_it_saves() -> None:
     assert cuts(ordered(found("macs"), "accuracy")) == by_macs
 
 
+def test_a_greater_cut_comes_where_its_step_is_worth_it() -> None:
+    """Half of `a` costs 0.02 for 200 bytes, the second quarter alone 0.018 for 100: that of `b` goes before."""
+    rows = (row("a", 0.25, 0.002, 100), row("a", 0.5, 0.02, 200), row("b", 0.25, 0.013, 100), row("b", 0.5, 0.1, 200))
+    found = Sensitivity(rows, Costs(100, 100, 400), 10_000, None, 0.1, "bytes", 1.0)
+    assert cuts(ordered(found)) == [("a", 0.25), ("b", 0.25), ("a", 0.5), ("b", 0.5)]
+    assert cuts(found.ranked) == [("a", 0.25), ("a", 0.5), ("b", 0.25), ("b", 0.5)]
+
+
 def test_forward_and_backward_go_by_the_place_in_the_network() -> None:
     """Backward turns the units round; of one unit the smaller cut is first either way."""
     assert cuts(ordered(found(), "forward")) == cuts(ROWS)
