@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
 from edgecnn.compress.columns import Columns
+from edgecnn.compress.freed import freed_memory_kept
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
@@ -102,7 +103,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
     stored = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
     first = 0 if stored is None else stored.restore(trained, optimizer, schedule)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), freed_memory_kept():
         for epoch in range(first, config.epochs):
             # Every epoch draws its own numbers, so that one that goes on draws the same.
             torch.manual_seed(config.seed * 1_000_003 + epoch)
