@@ -2,8 +2,8 @@
 
     python benchmarks/training_speed.py [NETWORK ...] [--rounds 5]
 
-Training steps of 128 images in bfloat16 on the CPU, with and without, by turns in one process on a quiet machine; the medians
-and their ratio go to benchmarks/tables/training_speed.json.
+Training steps of 128 images in bfloat16 on the CPU, with and without, by turns in one process on a quiet machine; the
+medians and their ratio go to benchmarks/tables/training_speed.json.
 """
 
 from __future__ import annotations
