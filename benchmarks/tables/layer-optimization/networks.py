@@ -53,7 +53,14 @@ class Study:
 
 STUDIES = {
     "alexnet": Study("47.28x, < 1 point", "150x, at most 1 point", times_smaller=150),
-    "vgg16": Study("35.21x, < 1 point", "300x, at most 1 point; baseline at least 93.0 %", times_smaller=300),
+    # The share of MACs is our own choice: the size alone leaves the costly first layers as they are.
+    "vgg16": Study(
+        "35.21x, < 1 point",
+        "300x, at most 1 point; baseline at least 93.0 %",
+        times_smaller=300,
+        macs=0.25,
+        epochs=24,
+    ),
     "vgg16-compact": Study(
         "OTOv2: 95.0 % of parameters, 73.4 % of MACs gone, 93.1 %",
         "97 % of parameters, 80 % of MACs gone, at most 1 point below its baseline; latency at least 12x better",
