@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -126,6 +128,27 @@ def test_channels_that_are_normalised_together_stay() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1))
     fixed = {entry.name: entry.reason for entry in find_units(net, (3, 4, 4)).fixed}
     assert fixed["0"] == "they meet 1, a GroupNorm, which mixes them"
+
+
+def test_layers_that_share_their_weights_stay() -> None:
+    """What is cut from one would be missed by the other; what neither touches can go."""
+    net = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(6)))
+    net[2].weight = net[1].weight
+    units = find_units(net, (4, 4, 4))
+    assert set(units.of_kind(FILTERS)) == {"3", "4"}
+    reasons = {entry.name: entry.reason for entry in units.fixed}
+    assert reasons["0"] == reasons["1"] == "1 and 2 share their weights"
+    assert reasons["2"] == "2 and 1 share their weights"
+
+
+@pytest.mark.parametrize("computed", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_weights_computed_from_others_are_told_with_the_way_out(computed: Callable[[nn.Module], nn.Module]) -> None:
+    """The layer, and what makes its weights plain; after that it can be cut."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), computed(nn.Conv2d(4, 4, 1)), nn.Conv2d(4, 2, 1))
+    with pytest.raises(EdgecnnError, match=r"^1: its weights are computed .*remove_parametrizations"):
+        find_units(net, (3, 4, 4))
+    nn.utils.parametrize.remove_parametrizations(net[1], "weight")
+    assert set(find_units(net, (3, 4, 4)).of_kind(FILTERS)) == {"0", "1"}
 
 
 class Branching(nn.Module):
