@@ -392,4 +392,5 @@ class _RefusingBranches(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_READ_VALUES = frozenset(("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "nonzero"))
+_CONVERSIONS = frozenset(("__bool__", "__int__", "__float__", "__index__", "item", "tolist"))
+_READ_VALUES = _CONVERSIONS | {"is_nonzero", "equal", "allclose", "nonzero", "masked_select"}

@@ -74,6 +74,33 @@ def test_data_of_other_classes_are_told() -> None:
         measure_sensitivity(network, data="digits")
 
 
+BRANCHING = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(1, 8, 3)
+        self.head = nn.Linear(288, 10)
+
+    def forward(self, x):
+        y = self.body(x)
+        return self.head((y if y.sum() > 0 else -y).flatten(1))
+
+def net():
+    return Net().eval()
+"""
+
+
+def test_a_branch_on_values_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own file and the line of the choice, in one line."""
+    (tmp_path / "choosing.py").write_text(BRANCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EdgecnnError, match=r"choosing\.py:12: the network's way depends on the values") as error:
+        CliRunner().invoke(command, ["choosing:net", "--data", "digits"], catch_exceptions=False)
+    assert "\n" not in str(error.value)
+
+
 def test_data_are_needed() -> None:
     """Without data there is nothing to judge by."""
     with pytest.raises(EdgecnnError, match="give --data"):

@@ -151,25 +151,34 @@ def test_weights_computed_from_others_are_told_with_the_way_out(computed: Callab
     assert set(find_units(net, (3, 4, 4)).of_kind(FILTERS)) == {"0", "1"}
 
 
-class Branching(nn.Module):
+class Choosing(nn.Module):
     """Takes another way by what it computes."""
 
-    def __init__(self) -> None:
+    def __init__(self, choose: Callable[[torch.Tensor], bool]) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 1)
+        self.choose = choose
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [N, 3, H, W] to [N, 4, H, W]."""
         x = self.conv(x)
-        if x.mean() > 0:
-            x = -x
-        return x
+        return -x if self.choose(x) else x
 
 
-def test_a_branch_on_values_is_told_with_its_line() -> None:
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda x: x.mean() > 0,
+        lambda x: x.mean().item() > 0,
+        lambda x: torch.equal(x, x.relu()),
+        lambda x: torch.allclose(x, x.relu()),
+        lambda x: len(torch.masked_select(x, x > 0)) > 3,
+    ],
+)
+def test_a_choice_by_values_is_told_with_its_line(choose: Callable[[torch.Tensor], bool]) -> None:
     """The file and the line of the choice, in one line."""
     with pytest.raises(EdgecnnError, match=r"test_units\.py:\d+: the network's way depends on the values") as error:
-        find_units(Branching(), (3, 4, 4))
+        find_units(Choosing(choose), (3, 4, 4))
     assert "\n" not in str(error.value)
 
 
