@@ -27,6 +27,7 @@ class Accuracy:
 
     correct: int
     n: int
+    auc: float | None = None  # area under the ROC curve, of a file that tells two classes apart
 
     @property
     def top1(self) -> float:
@@ -42,14 +43,15 @@ class Accuracy:
         return max(0.0, centre - half), min(1.0, centre + half)
 
     def to_json(self) -> dict[str, float | int]:
-        """Return `{top1, n, low, high}`, fractions."""
+        """Return `{top1, n, low, high}`, fractions, and `auc` where there is one."""
         low, high = self.interval
-        return {"top1": self.top1, "n": self.n, "low": low, "high": high}
+        auc = {} if self.auc is None else {"auc": self.auc}
+        return {"top1": self.top1, "n": self.n, "low": low, "high": high, **auc}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Accuracy:
         """Read what `to_json` wrote."""
-        return cls(round(stored["top1"] * stored["n"]), stored["n"])
+        return cls(round(stored["top1"] * stored["n"]), stored["n"], stored.get("auc"))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Top-1 accuracy of an exported file, in its own runtime."""
+"""Top-1 accuracy of an exported file, in its own runtime; for two classes the area under the ROC curve as well."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.detection import detection
 from edgecnn.benchmarks.execute import run_file
 from edgecnn.benchmarks.inputs import InputPlan, class_scores, plan_input, real_outputs
 from edgecnn.errors import EdgecnnError
@@ -40,7 +41,7 @@ def evaluate(
     target: Target | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Return the top-1 accuracy of *artifact* on *samples*.
+    """Return the top-1 accuracy of *artifact* on *samples*, and where it tells two classes apart, how well.
 
     Args:
         artifact: the file.
@@ -59,14 +60,25 @@ def evaluate(
     if samples.labels is None:
         return Evaluation(None, plan.assumptions)
     correct = done = 0
+    margins: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []  # of two classes: score of 1 over 0
     for labels, outputs in outputs_of(artifact, samples, plan, runtime=runtime, threads=threads, target=target):
         scores = class_scores(outputs)
         if scores is None:
             return Evaluation(None, (*plan.assumptions, "no class scores among the outputs: no accuracy"))
         correct += count_correct(scores, labels, artifact.path.name)
         done += len(labels)
+        if scores.shape[1] == 2:
+            margins.append((scores[:, 1] - scores[:, 0], labels))
         progress(f"accuracy of {artifact.path.name}", done, len(samples))
-    return Evaluation(Accuracy(correct, done), plan.assumptions)
+    return Evaluation(Accuracy(correct, done, _auc(margins)), plan.assumptions)
+
+
+def _auc(margins: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]) -> float | None:
+    """Return the area under the ROC curve of *margins* with their labels; None without samples of both classes."""
+    if not margins:
+        return None
+    scores, labels = (np.concatenate(part) for part in zip(*margins, strict=True))
+    return detection(scores, labels).auc if set(np.unique(labels)) == {0, 1} else None
 
 
 def plan_for(

@@ -137,11 +137,12 @@ def _counted_row(result: Measurement, results: Sequence[Measurement]) -> tuple[s
 
 
 def _accuracy(result: Measurement) -> tuple[str, str]:
-    """Return the share of right answers, and its interval with the number of samples."""
+    """Return the share of right answers, and its interval with the number of samples and, of two classes, the AUC."""
     if result.accuracy is None:
         return "-", "-"
     low, high = result.accuracy.interval
-    return format_share(result.accuracy.top1), f"{100 * low:.2f}…{100 * high:.2f}, {result.accuracy.n}"
+    auc = "" if result.accuracy.auc is None else f", AUC {result.accuracy.auc:.4f}"
+    return format_share(result.accuracy.top1), f"{100 * low:.2f}…{100 * high:.2f}, {result.accuracy.n}{auc}"
 
 
 def _figure(figure: float, unit: str) -> str:

@@ -76,6 +76,8 @@ def _accuracy(row: Row) -> str:
         return NOT_TAKEN
     low, high = row.accuracy.interval
     interval = f"{100 * low:.1f} to {100 * high:.1f}, n = {row.accuracy.n}"
+    if row.accuracy.auc is not None:
+        interval += f", AUC {row.accuracy.auc:.4f}"
     return join([format_share(row.accuracy.top1), element("small", interval)])
 
 
