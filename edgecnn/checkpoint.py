@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.shipped import from_table
-from edgecnn.tables import load_attribute
+from edgecnn.tables import load_own
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -101,14 +99,11 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
     Raises:
         EdgecnnError: no such factory, it failed, or it gave no module.
     """
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-        importlib.invalidate_caches()
     torch = require("torch", "torch")
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            module = load_attribute(factory)(**arguments)
+            module = load_own(factory)(**arguments)
     except EdgecnnError:
         raise
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -17,6 +18,7 @@ class Table:
 
     kind: str
     rows: Mapping[str, str] = field(default_factory=dict)
+    takes_own: bool = False  # `package.module:attribute` is a name as well; for names that a user gives, not a file
 
     def _all_rows(self) -> dict[str, str]:
         others = {point.name: point.value for point in entry_points(group=f"edgecnn.{self.kind}")}
@@ -30,12 +32,31 @@ class Table:
         """Import and return what *name* stands for.
 
         Raises:
-            EdgecnnError: no such row; the message gives the near match and the known names.
+            EdgecnnError: no such row; the message gives the near match and the known names; or no such code.
         """
         where = self.rows.get(name) or self._all_rows().get(name)
+        if where is None and self.takes_own and ":" in name:
+            return load_own(name)
         if where is None:
             raise unknown_name(self.kind, name, self.names())
         return load_attribute(where)
+
+
+def load_own(where: str) -> Any:
+    """Return the user's `package.module:attribute`; the folder one stands in counts as importable.
+
+    Raises:
+        EdgecnnError: there is none.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+        importlib.invalidate_caches()
+    try:
+        return load_attribute(where)
+    except ModuleNotFoundError as error:
+        raise EdgecnnError(
+            f"'{where}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
+        ) from None
 
 
 def load_attribute(where: str) -> Any:

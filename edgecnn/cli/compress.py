@@ -89,7 +89,7 @@ def training_options(command: F) -> F:
             default="l2",
             show_default=True,
             shell_complete=complete_criterion,
-            help="What filters are judged by.",
+            help="What filters are judged by: a name, or package.module:function of your own.",
         ),
         click.option(
             "--round-to",
@@ -202,7 +202,9 @@ def command(
         None if max_drop is None else max_drop / 100, macs, params, None if size is None else parse_bytes(size), fit
     )
     if plan is not None:
-        _check_given(context, (*_OF_SEARCH, *_OF_PLAN), "does not go with --plan, which says it; edit the plan")
+        # A criterion of the user's own has to be named beside the plan that asks for it.
+        told = tuple(name for name in _OF_PLAN if name != "criterion" or ":" not in criterion)
+        _check_given(context, (*_OF_SEARCH, *told), "does not go with --plan, which says it; edit the plan")
     elif budget == Budget():
         if sparsity is not None:
             _check_given(context, ("criterion", "round_to"), "is of filters, and --sparsity takes single weights")

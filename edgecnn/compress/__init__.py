@@ -8,6 +8,7 @@ from edgecnn.tables import Table
 CRITERIA = Table(
     "criterion",
     {name: f"edgecnn.compress.criteria:{name}" for name in ("bn_scale", "geometric_median", "l1", "l2", "taylor")},
+    takes_own=True,
 )
 
 #: Name → a function `(sensitivity: Sensitivity, seed: int) -> Sequence[Row]`; the next cut comes first.

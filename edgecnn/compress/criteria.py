@@ -122,7 +122,13 @@ def _scored(function: Criterion, name: str, layer: str, module: nn.Module) -> to
     if getattr(module, "transposed", False):
         rows, gradient = rows.transpose(0, 1), rows.grad
         rows.grad = None if gradient is None else gradient.transpose(0, 1)
-    score = function(rows)
+    try:
+        score = function(rows)
+    except EdgecnnError:
+        raise
+    except Exception as error:
+        # The user's own code ran: whatever it raises is told, not passed on as ours.
+        raise EdgecnnError(f"criterion {name} failed for {layer}: {type(error).__name__}: {error}") from error
     if not isinstance(score, torch.Tensor) or score.shape != (len(rows),):
         given = list(score.shape) if isinstance(score, torch.Tensor) else type(score).__name__
         raise EdgecnnError(

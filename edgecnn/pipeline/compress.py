@@ -134,7 +134,8 @@ def compress_model(
         budget: what may be lost and what may be left.
         plan: a plan's file; it decides on all but the data.
         search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
-        criterion: a name in `CRITERIA`.
+        criterion: a name in `CRITERIA`, or `package.module:function` of your own. Beside a plan that asks for code of
+            its own, the same again: a file alone does not choose what code runs.
         round_to: channel counts become multiples of it; None: of what the kernels of the budget's device compute at
             once, else of 1.
         epochs: of the training at the end.
@@ -159,6 +160,8 @@ def compress_model(
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
     written = read_plan(Path(plan)) if plan is not None else None
+    if written is not None:
+        _check_own_criterion(criterion, written, str(plan))
     CRITERIA.load(written.method.criterion if written else criterion)
     ORDERS.load(search.order)
     device = None if budget is None or budget.device is None else load_device(budget.device)
@@ -299,6 +302,22 @@ def _check_ways(
         raise EdgecnnError(
             f"the accuracy that drops are counted from is above 1 % and at most 100 %, not {100 * reference:g} %"
         )
+
+
+def _check_own_criterion(criterion: str, plan: Plan, where: str) -> None:
+    """See that code which is not edgecnn's runs only where plan and caller both name it.
+
+    Raises:
+        EdgecnnError: one alone does.
+    """
+    asked = plan.method.criterion
+    if asked != criterion and ":" in asked:
+        raise EdgecnnError(
+            f"{where} asks for the criterion {asked}, code that is not edgecnn's; "
+            f"where you trust it, say so: --criterion {asked}"
+        )
+    if asked != criterion and ":" in criterion:
+        raise EdgecnnError(f"--criterion {criterion} does not go with {where}, which says {asked}")
 
 
 def _checked(subject: Subject, model: str) -> Network:

@@ -244,7 +244,7 @@ def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
 
 
 def _stored(standing: Standing) -> dict[str, Any]:
-    return {key: value for key, value in asdict(standing).items() if value is not None}
+    return asdict(standing, dict_factory=lambda pairs: {key: value for key, value in pairs if value is not None})
 
 
 def _standing(stored: Mapping[str, Any]) -> Standing:

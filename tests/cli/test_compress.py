@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+from edgecnn.checkpoint import read_weights
 from edgecnn.cli.compress import command
 from edgecnn.errors import EdgecnnError
 
@@ -68,6 +70,60 @@ def test_where_to_write_and_the_plans_data_need_not_be_said(
     with pytest.raises(EdgecnnError, match=f"{name}.safetensors is there already: say with -o"):
         CliRunner().invoke(command, by_plan, catch_exceptions=False)
     assert CliRunner().invoke(command, [*by_plan, "-o", "again.safetensors"], catch_exceptions=False).exit_code == 0
+
+
+OWN = """
+import torch
+
+def first(weight):
+    return -torch.arange(len(weight), dtype=torch.float32)
+
+def failing(weight):
+    raise ValueError("no such thing")
+"""
+
+
+def test_a_criterion_of_ones_own_is_named_beside_its_plan(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function from the folder one stands in decides; its plan alone does not make it run."""
+    (tmp_path / "scoring_of_mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    start = [str(digits_checkpoint), "--data", "digits", "--epochs", "0", "--ratio", "0.5", "-o", "own.safetensors"]
+    mine = ["--criterion", "scoring_of_mine:first"]
+    assert CliRunner().invoke(command, [*start, *mine], catch_exceptions=False).exit_code == 0
+    before, after = read_weights(digits_checkpoint), read_weights(tmp_path / "own.safetensors")
+    name = "features.0.weight"
+    torch.testing.assert_close(after[name], before[name][: len(after[name])])
+
+    again = [str(digits_checkpoint), "--plan", "own.plan.toml", "-o", "again.safetensors"]
+    with pytest.raises(EdgecnnError, match="where you trust it, say so: --criterion scoring_of_mine:first"):
+        CliRunner().invoke(command, again, catch_exceptions=False)
+    with pytest.raises(EdgecnnError, match="say so: --criterion scoring_of_mine:first"):
+        CliRunner().invoke(command, [*again, "--criterion", "scoring_of_mine:failing"], catch_exceptions=False)
+    assert CliRunner().invoke(command, [*again, *mine], catch_exceptions=False).exit_code == 0
+    torch.testing.assert_close(read_weights(tmp_path / "again.safetensors")[name], after[name])
+
+
+@pytest.mark.parametrize(
+    ("criterion", "told"),
+    [
+        ("no_such_module_of_mine:score", "no module named 'no_such_module_of_mine'; run edgecnn in the folder"),
+        ("scoring_of_mine:frist", "did you mean 'first'"),
+        ("scoring_of_mine:failing", "failed for features.0: ValueError: no such thing"),
+    ],
+)
+def test_a_criterion_of_ones_own_that_fails_is_one_line(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, criterion: str, told: str
+) -> None:
+    """A wrong name and what the function raises are told, and nothing is left behind."""
+    (tmp_path / "scoring_of_mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    start = [str(digits_checkpoint), "--data", "digits", "--epochs", "0", "--ratio", "0.5", "-o", "own.safetensors"]
+    with pytest.raises(EdgecnnError) as caught:
+        CliRunner().invoke(command, [*start, "--criterion", criterion], catch_exceptions=False)
+    assert told in str(caught.value)
+    assert "own" not in " ".join(path.name for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
