@@ -45,7 +45,7 @@ BASELINES = {
         "vgg16-compact", TrainConfig(24, 128, "sgd", 0.1, 5e-4, 0.1, BLANKED), start="vgg16-start"
     ),
     "vgg16": Baseline("vgg16", TrainConfig(6, 128, "sgd", 0.02, 5e-4, 0.1, BLANKED), start="vgg16-compact"),
-    "alexnet": Baseline("alexnet", TrainConfig(40, 128, "sgd", 0.03, 5e-4, 0.1, PHOTOGRAPHS)),
+    "alexnet": Baseline("alexnet", TrainConfig(30, 128, "sgd", 0.03, 5e-4, 0.1, PHOTOGRAPHS)),
 }
 
 HELD_OUT = 0.1
