@@ -46,7 +46,7 @@ def load_own(where: str) -> Any:
     """Return the user's `package.module:attribute`; the folder one stands in counts as importable.
 
     Raises:
-        EdgecnnError: there is none.
+        EdgecnnError: there is none, or its module cannot be imported.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -57,6 +57,11 @@ def load_own(where: str) -> Any:
         raise EdgecnnError(
             f"'{where}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
         ) from None
+    except EdgecnnError:
+        raise
+    except (Exception, SystemExit) as error:
+        # The user's own code ran: whatever it raises is told, not passed on as ours.
+        raise EdgecnnError(f"'{where}' failed: {type(error).__name__}: {error}") from error
 
 
 def load_attribute(where: str) -> Any:

@@ -110,6 +110,7 @@ def test_a_criterion_of_ones_own_is_named_beside_its_plan(
     [
         ("no_such_module_of_mine:score", "no module named 'no_such_module_of_mine'; run edgecnn in the folder"),
         ("scoring_of_mine:frist", "did you mean 'first'"),
+        ("broken_module_of_mine:score", "'broken_module_of_mine:score' failed: SyntaxError"),
         ("scoring_of_mine:failing", "failed for features.0: ValueError: no such thing"),
     ],
 )
@@ -118,6 +119,7 @@ def test_a_criterion_of_ones_own_that_fails_is_one_line(
 ) -> None:
     """A wrong name and what the function raises are told, and nothing is left behind."""
     (tmp_path / "scoring_of_mine.py").write_text(OWN)
+    (tmp_path / "broken_module_of_mine.py").write_text("def score(")
     monkeypatch.chdir(tmp_path)
     start = [str(digits_checkpoint), "--data", "digits", "--epochs", "0", "--ratio", "0.5", "-o", "own.safetensors"]
     with pytest.raises(EdgecnnError) as caught:
