@@ -65,7 +65,7 @@ STUDIES = {
         times_smaller=300,
         macs=0.4,
         baseline=0.93,
-        epochs=24,
+        epochs=48,
     ),
     "vgg16-compact": Study(
         "OTOv2: 95.0 % of parameters, 73.4 % of MACs gone, 93.1 %",
