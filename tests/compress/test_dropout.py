@@ -1,0 +1,55 @@
+"""A network that was cut drops fewer of its fewer features, while it is taught and no longer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgecnn.compress.dropout import dropout_in_proportion
+from edgecnn.compress.prune import cut
+from edgecnn.compress.train import TrainConfig, train
+from edgecnn.samples import Samples
+
+
+def _network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Dropout2d(0.2), nn.Flatten(), nn.Linear(32, 40), nn.ReLU(), nn.Dropout(0.5),
+        nn.Linear(40, 10),
+    )  # fmt: skip
+
+
+def test_dropout_goes_with_the_features_that_are_left() -> None:
+    """A quarter of the features, a quarter of the dropout; afterwards it is what it was, as is the mode."""
+    original = _network()
+    small = cut(original, (3, 4, 4), {"0": 0.5, "4": 0.75}).module.train()
+    with dropout_in_proportion(small, original, torch.zeros(1, 3, 4, 4)):
+        assert (small[2].p, small[6].p) == (0.1, 0.125)
+        assert small.training
+        assert small[6].training
+    assert (small[2].p, small[6].p) == (0.2, 0.5)
+
+
+def test_a_layer_taken_out_whole_takes_its_dropout_along() -> None:
+    """The dropout behind it is given what the layer before gives."""
+    original = _network()
+    small = _network()
+    small[4], small[5], small[7] = nn.Identity(), nn.Identity(), nn.Linear(32, 10)
+    with dropout_in_proportion(small, original, torch.zeros(1, 3, 4, 4)):
+        assert small[6].p == 0.5 * 32 / 40
+
+
+def test_a_pupil_is_trained_with_it() -> None:
+    """What the pupil's dropout is while it learns from its teacher, and what it is alone."""
+    original = _network()
+    small = cut(original, (3, 4, 4), {"4": 0.5}).module
+    rng = np.random.default_rng(0)
+    samples = Samples.of(rng.random((8, 3, 4, 4), dtype=np.float32), rng.integers(0, 10, 8))
+    seen: list[float] = []
+    small[6].register_forward_pre_hook(lambda layer, _: seen.append(layer.p) if layer.training else None)
+    for teacher, p in ((original, 0.25), (None, 0.5)):
+        seen.clear()
+        trained = train(small, samples, TrainConfig(1, 4), None, teacher=teacher)
+        assert set(seen) == {p}
+        assert trained[6].p == 0.5
