@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from edgecnn.cli.names import complete_criterion, complete_device, complete_order
+from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order
 from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError
@@ -122,6 +122,14 @@ def training_options(command: F) -> F:
             default=None,
             help="Move images by up to 4 pixels, mirror half.  [default: where they have 3 channels, 32 px or more]",
         ),
+        click.option(
+            "--teacher",
+            "teachers",
+            multiple=True,
+            metavar="MODEL",
+            shell_complete=complete_model,
+            help="Who teaches in the original's place, a checkpoint, say; several by the mean of their scores.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -170,6 +178,7 @@ def command(
     optimizer: str,
     batch_size: int,
     augment: bool | None,
+    teachers: tuple[str, ...],
     resume: bool,
     out: Path | None,
     as_json: bool,
@@ -227,6 +236,7 @@ def command(
             optimizer=optimizer,
             batch_size=batch_size,
             augment=augment,
+            teachers=teachers,
             reference=None if reference is None else reference / 100,
             resume=resume,
             weights=weights,

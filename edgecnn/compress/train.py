@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,6 @@ from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
 from edgecnn.compress.columns import Columns
-from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.freed import freed_memory_kept
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.training_state import TrainingState
@@ -83,8 +81,7 @@ def train(
         normalization: how pixels become inputs.
         progress: told the steps.
         teacher: a network for the same inputs whose scores the module learns to give, as well as the labels
-            (Hinton et al. 2015, arXiv:1503.02531). Where a dropout of the module has fewer features than the teacher's
-            of the same name, it drops fewer in proportion.
+            (Hinton et al. 2015, arXiv:1503.02531).
         state: a file that keeps the training after every epoch. Where it holds one of the same module and config, that
             one goes on and ends with the same network.
 
@@ -106,12 +103,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
     stored = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
     first = 0 if stored is None else stored.restore(trained, optimizer, schedule)
-    dropout = (
-        nullcontext()
-        if guide is None
-        else dropout_in_proportion(trained, guide, _example(training, normalization, device))
-    )
-    with torch.random.fork_rng(), freed_memory_kept(), dropout:
+    with torch.random.fork_rng(), freed_memory_kept():
         for epoch in range(first, config.epochs):
             # Every epoch draws its own numbers, so that one that goes on draws the same.
             torch.manual_seed(config.seed * 1_000_003 + epoch)
@@ -162,11 +154,6 @@ def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def _example(training: Samples, normalization: Normalization | None, device: torch.device) -> torch.Tensor:
-    """Return the first input [1, ...]."""
-    return torch.from_numpy(ready(next(iter(training.batched(1))).x, normalization)).to(device)
 
 
 def _batches(

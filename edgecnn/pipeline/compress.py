@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -107,6 +107,7 @@ def compress_model(
     optimizer: str = "adamw",
     batch_size: int = 64,
     augment: bool | None = None,
+    teachers: Sequence[str | Network] = (),
     reference: float | None = None,
     resume: bool = False,
     weights: str | Path | None = None,
@@ -143,6 +144,8 @@ def compress_model(
         optimizer: `adamw` or `sgd`.
         batch_size: of the trainings.
         augment: whether training images are moved and mirrored; None: those that may be photographs.
+        teachers: networks that teach in the original's place, by the mean of their scores; by weight files or as they
+            are. With a *pruning_ratio* there is no teacher but by this. Beside a plan, the same as it names.
         reference: the accuracy that drops are counted from, as a fraction; None: the original's on the part that is
             judged by. Say it where the original has learned that part by heart.
         resume: whether to go on with a run that was stopped.
@@ -174,14 +177,18 @@ def compress_model(
         model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
     )
     network = _checked(subject, model if isinstance(model, str) else model.name)
+    from edgecnn.pipeline.teachers import described, load_teachers
+
+    others = load_teachers(teachers, subject)
     if written is not None:
         written.check_network(network, str(plan))
+        written.check_teachers(described(others), str(plan))
         chosen = written
     else:
         shift, flip = _augmentation(subject, augment)
         # Without a search there is nothing to judge by.
         held_out = 0.0 if budget is None else VALIDATION_SHARE
-        taught = 0.0 if budget is None and sparsity is None else Method.teacher_weight
+        taught = 0.0 if budget is None and sparsity is None and not others else Method.teacher_weight
         if round_to is None:
             round_to = 1 if device is None else device.channels_at_once
         method = Method(criterion, round_to, held_out, learning_rate, optimizer, batch_size, taught, shift, flip)
@@ -190,14 +197,15 @@ def compress_model(
             rounds = _sparser(sparsity, search.epochs_between)
         elif budget is None:
             rounds = _uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
-        chosen = Plan(subject.name, layers_of(network), method, rounds, epochs, data)
+        chosen = Plan(subject.name, layers_of(network), method, rounds, epochs, data, described(others))
     identity = _identity(subject, network, chosen, budget, search, reference)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
-        return _compressed(subject, chosen, budget, search, reference, folder, path, plan, progress)
+        return _compressed(subject, others, chosen, budget, search, reference, folder, path, plan, progress)
 
 
 def _compressed(
     subject: Subject,
+    teachers: Sequence[Network],
     plan: Plan,
     budget: Budget | None,
     config: Search,
@@ -213,7 +221,7 @@ def _compressed(
     from edgecnn.pipeline.steps import Steps
 
     assert subject.network is not None
-    steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress)
+    steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress, teachers)
     original = steps.start().standing
     recorded = _recorded(subject) if reference is None else None
     if reference is None and original.accuracy is not None:
@@ -233,7 +241,11 @@ def _compressed(
         standing,
         accuracy_of(subject.network, evaluation, normalization),
         accuracy_of(network, evaluation, normalization),
-        (*subject.warnings, *_notes(found, budget, original, recorded)),
+        (
+            *subject.warnings,
+            *(text for one in teachers for text in one.warnings),
+            *_notes(found, budget, original, recorded),
+        ),
         path.with_suffix(".plan.toml"),
         found.tries,
         found.stopped,
@@ -378,6 +390,7 @@ def _identity(
         "normalization": str(subject.normalization),
         **asdict(plan.method),
         "epochs": plan.epochs,
+        **({"teachers": list(plan.teachers)} if plan.teachers else {}),
         "rounds": hashlib.sha256(rounds.encode()).hexdigest(),
         **({} if budget is None else asdict(budget) | asdict(config) | {"reference": reference}),
     }
@@ -429,6 +442,7 @@ def _notes(found: Found, budget: Budget | None, original: Standing, recorded: Ac
 def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:
     """Yield what was done, for the checkpoint's history; what did nothing is left out."""
     method = plan.method
+    teachers = {"teachers": list(plan.teachers)} if plan.teachers else {}
     for number, one in enumerate(plan.rounds, start=1):
         if one.cuts:
             yield {"step": "prune", "cuts": dict(one.cuts), "criterion": method.criterion, "round_to": method.round_to}
@@ -436,10 +450,10 @@ def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:
             yield {"step": "sparsify", "sparsity": one.sparsity}
         if one.epochs:
             config = method.training(one.epochs, number, keep_zeros=plan.is_sparse(number))
-            yield {"step": "train", **asdict(config), "data": data}
+            yield {"step": "train", **asdict(config), "data": data, **teachers}
     if plan.epochs:
         config = method.training(plan.epochs, keep_zeros=plan.is_sparse(len(plan.rounds)))
-        yield {"step": "train", **asdict(config), "data": data}
+        yield {"step": "train", **asdict(config), "data": data, **teachers}
 
 
 def _json_of(standing: Standing) -> dict[str, Any] | None:

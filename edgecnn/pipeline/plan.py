@@ -92,6 +92,7 @@ class Plan:
     rounds: tuple[Round, ...] = ()
     epochs: int = 0  # of the training at the end
     data: str = ""  # the data set it was made with, and is done again with where no other is named
+    teachers: tuple[str, ...] = ()  # name and sha256 of each network that taught in the original's place
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
@@ -116,6 +117,16 @@ class Plan:
                     f"{where} was written for another network ({self.network}): its {name} has {said}, "
                     f"this one's {found}; use it with the network it was made from"
                 )
+
+    def check_teachers(self, given: tuple[str, ...], where: str) -> None:
+        """See that the teachers *given* are those of the plan, whatever they are called here.
+
+        Raises:
+            EdgecnnError: they are others.
+        """
+        if [one.rpartition(" ")[2] for one in self.teachers] != [one.rpartition(" ")[2] for one in given]:
+            said, found = (", ".join(names) or "the original network" for names in (self.teachers, given))
+            raise EdgecnnError(f"{where} has {said} as its teacher, not {found}; name the same with --teacher")
 
     def write(self, path: Path) -> None:
         """Write the plan to a TOML file, whole."""

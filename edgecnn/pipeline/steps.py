@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
+from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.prune import Cut, cut, size_of
 from edgecnn.compress.train import train
@@ -19,11 +23,13 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network
+from edgecnn.normalization import ready
 from edgecnn.pipeline.budget import Budget, Packed, Standing, Use
 from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.plan import Method
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
+from edgecnn.pipeline.teachers import taught_by
 from edgecnn.progress import Progress
 from edgecnn.recipe import load_recipe
 from edgecnn.samples import Samples
@@ -57,10 +63,18 @@ class Steps:
     validation: Samples | None  # None: all of the training part is trained on
     name: str  # of the result
     progress: Progress
+    teacher: nn.Module
 
     @classmethod
     def of(
-        cls, subject: Subject, method: Method, budget: Budget, folder: RunFolder, name: str, progress: Progress
+        cls,
+        subject: Subject,
+        method: Method,
+        budget: Budget,
+        folder: RunFolder,
+        name: str,
+        progress: Progress,
+        teachers: Sequence[Network] = (),
     ) -> Steps:
         """Return the steps for *subject*, its training part divided as *method* says."""
         assert subject.network is not None
@@ -72,7 +86,8 @@ class Steps:
                     f"data set '{subject.data.name}' is too small to keep {100 * method.held_out:g} % of each class to "
                     "judge by; give more data"
                 )
-        return cls(subject, subject.network, method, budget, folder, training, validation, name, progress)
+        teacher = taught_by(teachers, subject.network)
+        return cls(subject, subject.network, method, budget, folder, training, validation, name, progress, teacher)
 
     def start(self) -> State:
         """Return the original and what is known of it."""
@@ -147,15 +162,16 @@ class Steps:
             network = untrained()
             kept = self.folder.training_file(step)
             try:
-                module = train(
-                    network.module,
-                    self.training,
-                    self.method.training(epochs, number, keep_zeros=keep_zeros),
-                    self.subject.normalization,
-                    telling(self.progress, step),
-                    teacher=self.original.module if self.method.teacher_weight else None,
-                    state=kept,
-                )
+                with dropout_in_proportion(network.module, self.original.module, self._example):
+                    module = train(
+                        network.module,
+                        self.training,
+                        self.method.training(epochs, number, keep_zeros=keep_zeros),
+                        self.subject.normalization,
+                        telling(self.progress, step),
+                        teacher=self.teacher if self.method.teacher_weight else None,
+                        state=kept,
+                    )
                 network = replace(network, module=module)
                 standing = self._judged(network)
             except EdgecnnError as error:
@@ -167,6 +183,11 @@ class Steps:
             kept.unlink(missing_ok=True)
         # Read again even where it is at hand: what goes on from here is the same after a stop.
         return self.load(step)
+
+    @property
+    def _example(self) -> torch.Tensor:
+        """An input [1, ...] of the network."""
+        return torch.from_numpy(ready(next(iter(self.training.take(1))).x, self.subject.normalization))
 
     def load(self, step: str) -> State:
         """Return what a finished *step* ended with."""

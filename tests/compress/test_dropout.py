@@ -1,15 +1,12 @@
-"""A network that was cut drops fewer of its fewer features, while it is taught and no longer."""
+"""A network that was cut drops fewer of its fewer features, while it is trained and no longer."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
 
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.prune import cut
-from edgecnn.compress.train import TrainConfig, train
-from edgecnn.samples import Samples
 
 
 def _network() -> nn.Sequential:
@@ -38,18 +35,3 @@ def test_a_layer_taken_out_whole_takes_its_dropout_along() -> None:
     small[4], small[5], small[7] = nn.Identity(), nn.Identity(), nn.Linear(32, 10)
     with dropout_in_proportion(small, original, torch.zeros(1, 3, 4, 4)):
         assert small[6].p == 0.5 * 32 / 40
-
-
-def test_a_pupil_is_trained_with_it() -> None:
-    """What the pupil's dropout is while it learns from its teacher, and what it is alone."""
-    original = _network()
-    small = cut(original, (3, 4, 4), {"4": 0.5}).module
-    rng = np.random.default_rng(0)
-    samples = Samples.of(rng.random((8, 3, 4, 4), dtype=np.float32), rng.integers(0, 10, 8))
-    seen: list[float] = []
-    small[6].register_forward_pre_hook(lambda layer, _: seen.append(layer.p) if layer.training else None)
-    for teacher, p in ((original, 0.25), (None, 0.5)):
-        seen.clear()
-        trained = train(small, samples, TrainConfig(1, 4), None, teacher=teacher)
-        assert set(seen) == {p}
-        assert trained[6].p == 0.5
