@@ -53,6 +53,7 @@ class Study:
     share: float = 0.5  # that a round takes
     epochs_between: int = 1
     epochs: int = 40
+    teachers: tuple[str, ...] = ()  # baselines that teach in the original's place
     training: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05, "optimizer": "sgd"})
 
 
@@ -90,6 +91,7 @@ STUDIES = {
         as_float=0.934,
         as_int8=0.932,
         share=0.25,
+        teachers=("resnet56", "vgg16"),
     ),
 }
 
@@ -109,6 +111,7 @@ def compress(name: str, folder: Path) -> None:
         budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
         search=Search(share=study.share, epochs_between=study.epochs_between),
         epochs=study.epochs,
+        teachers=[baseline(teacher, folder) for teacher in study.teachers],
         batch_size=128,
         resume=out.with_name(f"{out.name}.run").exists(),
         progress=_told,
