@@ -13,7 +13,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.shipped import from_table
-from edgecnn.tables import load_own
+from edgecnn.tables import load_own, telling_own_failures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,19 +100,9 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
         EdgecnnError: no such factory, it failed, or it gave no module.
     """
     torch = require("torch", "torch")
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = load_own(factory)(**arguments)
-    except EdgecnnError:
-        raise
-    except ModuleNotFoundError as error:
-        raise EdgecnnError(
-            f"'{factory}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
-        ) from None
-    except (Exception, SystemExit) as error:
-        # The user's own code ran: whatever it raises is told, not passed on as ours.
-        raise EdgecnnError(f"'{factory}' failed: {type(error).__name__}: {error}") from error
+    with telling_own_failures(f"'{factory}' failed", factory), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = load_own(factory)(**arguments)
     if not isinstance(module, torch.nn.Module):
         raise EdgecnnError(f"'{factory}' gave a {type(module).__name__}, not a torch.nn.Module")
     return module  # type: ignore[no-any-return]

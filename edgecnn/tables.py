@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -34,9 +35,9 @@ class Table:
         Raises:
             EdgecnnError: no such row; the message gives the near match and the known names; or no such code.
         """
-        where = self.rows.get(name) or self._all_rows().get(name)
-        if where is None and self.takes_own and ":" in name:
+        if self.takes_own and ":" in name:
             return load_own(name)
+        where = self.rows.get(name) or self._all_rows().get(name)
         if where is None:
             raise unknown_name(self.kind, name, self.names())
         return load_attribute(where)
@@ -51,17 +52,23 @@ def load_own(where: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
         importlib.invalidate_caches()
-    try:
+    with telling_own_failures(f"'{where}' failed", where):
         return load_attribute(where)
-    except ModuleNotFoundError as error:
-        raise EdgecnnError(
-            f"'{where}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
-        ) from None
+
+
+@contextmanager
+def telling_own_failures(what: str, where: str | None = None) -> Iterator[None]:
+    """Make an EdgecnnError of whatever code of the user's raises in it: *what* failed, by name *where*."""
+    try:
+        yield
     except EdgecnnError:
         raise
     except (Exception, SystemExit) as error:
-        # The user's own code ran: whatever it raises is told, not passed on as ours.
-        raise EdgecnnError(f"'{where}' failed: {type(error).__name__}: {error}") from error
+        if isinstance(error, ModuleNotFoundError) and where is not None:
+            raise EdgecnnError(
+                f"'{where}': no module named '{error.name}'; run edgecnn in the folder that holds it, or install it"
+            ) from None
+        raise EdgecnnError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def load_attribute(where: str) -> Any:

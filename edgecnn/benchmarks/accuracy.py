@@ -60,7 +60,7 @@ def evaluate(
     if samples.labels is None:
         return Evaluation(None, plan.assumptions)
     correct = done = 0
-    margins: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []  # of two classes: score of 1 over 0
+    margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []  # of two classes: score of 1 over 0
     for labels, outputs in outputs_of(artifact, samples, plan, runtime=runtime, threads=threads, target=target):
         scores = class_scores(outputs)
         if scores is None:
@@ -68,12 +68,13 @@ def evaluate(
         correct += count_correct(scores, labels, artifact.path.name)
         done += len(labels)
         if scores.shape[1] == 2:
-            margins.append((scores[:, 1] - scores[:, 0], labels))
+            # In double precision: beside a probability of nearly 1, small ones would all give the same.
+            margins.append((scores[:, 1].astype(np.float64) - scores[:, 0], labels))
         progress(f"accuracy of {artifact.path.name}", done, len(samples))
     return Evaluation(Accuracy(correct, done, _auc(margins)), plan.assumptions)
 
 
-def _auc(margins: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]) -> float | None:
+def _auc(margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]) -> float | None:
     """Return the area under the ROC curve of *margins* with their labels; None without samples of both classes."""
     if not margins:
         return None

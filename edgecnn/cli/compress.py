@@ -126,7 +126,7 @@ def training_options(command: F) -> F:
             "--teacher",
             "teachers",
             multiple=True,
-            metavar="MODEL",
+            metavar="MODEL[=WEIGHTS]",
             shell_complete=complete_model,
             help="Who teaches in the original's place, a checkpoint, say; several by the mean of their scores.",
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
     layers = dict(module.named_modules())
     names = {layer: name for name, layer in layers.items()}
     rank = {name: index for index, name in enumerate(order)}
+    sharing = _sharing(layers)
     seen: dict[str, set[int]] = {}
     groups = []
     for name in order:
@@ -117,11 +118,23 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
             continue
         items = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, free).items
         group = _read_group(name, items, names, rank)
+        shared = next((part.layer for part in group.slices if part.layer in sharing), None)
+        if group.reason is None and shared is not None:
+            group = replace(group, reason=f"{shared} and {sharing[shared]} share their weights")
         for part in group.slices:
             if part.side == OUT:
                 seen.setdefault(part.layer, set()).update(index for atom in part.indices for index in atom)
         groups.append(group)
     return tuple(groups)
+
+
+def _sharing(layers: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Return each layer of *layers* that has a parameter of another one as well → the name of that one."""
+    owners: dict[int, list[str]] = {}
+    for name, layer in layers.items():
+        for parameter in layer.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name or "the network itself")
+    return {name: names[not index] for names in owners.values() if len(names) > 1 for index, name in enumerate(names)}
 
 
 def filters_of(layer: nn.Module) -> int:
@@ -392,5 +405,10 @@ class _RefusingBranches(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_CONVERSIONS = frozenset(("__bool__", "__int__", "__float__", "__index__", "item", "tolist"))
-_READ_VALUES = _CONVERSIONS | {"is_nonzero", "equal", "allclose", "nonzero", "masked_select"}
+_READ_VALUES = frozenset(("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "nonzero")) | {
+    "argwhere",
+    "is_nonzero",
+    "equal",
+    "allclose",
+    "masked_select",
+}

@@ -19,6 +19,7 @@ from edgecnn.compress.units import Unit
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, ready
 from edgecnn.samples import Samples
+from edgecnn.tables import telling_own_failures
 
 Criterion = Callable[[torch.Tensor], torch.Tensor]
 
@@ -117,18 +118,14 @@ def scores_of(module: nn.Module, unit: Unit, criterion: str | Criterion) -> torc
 
 def _scored(function: Criterion, name: str, layer: str, module: nn.Module) -> torch.Tensor:
     weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    rows = weight.detach()
-    rows.grad = weight.grad
-    if getattr(module, "transposed", False):
-        rows, gradient = rows.transpose(0, 1), rows.grad
-        rows.grad = None if gradient is None else gradient.transpose(0, 1)
-    try:
+    # A copy, and the same random numbers each time: whatever the user's own function does, the network stays as it is,
+    # and the same weights have the same scores.
+    filters = 1 if getattr(module, "transposed", False) else 0
+    rows = weight.detach().transpose(0, filters).clone()
+    rows.grad = None if weight.grad is None else weight.grad.transpose(0, filters).clone()
+    with torch.random.fork_rng(devices=[]), telling_own_failures(f"criterion {name} failed for {layer}"):
+        torch.manual_seed(0)
         score = function(rows)
-    except EdgecnnError:
-        raise
-    except Exception as error:
-        # The user's own code ran: whatever it raises is told, not passed on as ours.
-        raise EdgecnnError(f"criterion {name} failed for {layer}: {type(error).__name__}: {error}") from error
     if not isinstance(score, torch.Tensor) or score.shape != (len(rows),):
         given = list(score.shape) if isinstance(score, torch.Tensor) else type(score).__name__
         raise EdgecnnError(

@@ -18,7 +18,7 @@ def dropout_in_proportion(cut: nn.Module, original: nn.Module, x: torch.Tensor) 
 
     A layer of 4096 features that half are dropped of learns to do without any of them; one of 200 that are left of
     those needs each. Han et al. 2015 (arXiv:1506.02626, section 3.3) scale by the root of the connections' share, which
-    for layers narrowed alike is the share of the features.
+    for layers narrowed alike is the share of the features. What functions drop, and not modules, stays as it is.
 
     Args:
         cut: dropouts have the names they have in *original*.
@@ -46,13 +46,13 @@ def _features(module: nn.Module, x: torch.Tensor) -> dict[str, int]:
     seen: dict[str, int] = {}
 
     def note(name: str) -> Any:
-        def hook(_layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            seen[name] = inputs[0][0].numel()
+        def hook(_layer: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            seen[name] = output[0].numel()  # as many as it was given
 
         return hook
 
     was_training = module.training
-    hooks = [layer.register_forward_pre_hook(note(name)) for name, layer in _dropouts(module).items()]
+    hooks = [layer.register_forward_hook(note(name)) for name, layer in _dropouts(module).items()]
     try:
         if hooks:  # without any, there is nothing to run for
             with torch.no_grad():

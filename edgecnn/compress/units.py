@@ -132,12 +132,9 @@ def _filter_units(
     layers = dict(module.named_modules())
     units: list[Unit] = []
     reasons: dict[str, str] = {}
-    sharing = _sharing(layers)
     for group in groups:
         weighted = [part for part in group.slices if part.side == OUT and _has_filters(layers[part.layer])]
-        shared = next((part.layer for part in group.slices if part.layer in sharing), None)
-        reason = group.reason or (shared and f"{shared} and {sharing[shared]} share their weights")
-        reason = reason or (
+        reason = group.reason or (
             "they cannot go one by one" if len(group.slices[0].indices) < 2 and _width(weighted[0]) > 1 else None
         )
         reason = reason or ("it has a single filter" if len(group.slices[0].indices) < 2 else None)
@@ -172,8 +169,8 @@ def _double(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module,
         # Parametrizations keep other tensors than `weight`, older ones none that can be copied.
         if _has_filters(layer) and "weight" not in layer._parameters:
             raise EdgecnnError(
-                f"{name}: its weights are computed from others in every run (weight_norm, spectral_norm or the like); "
-                "make them plain before: torch.nn.utils.parametrize.remove_parametrizations, or remove_weight_norm"
+                f"{name}: its weights are computed from others (weight_norm, spectral_norm, torch.nn.utils.prune); "
+                "make them plain before: torch.nn.utils.parametrize.remove_parametrizations, or what else undoes it"
             )
     example = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return copy.deepcopy(module).double().eval().requires_grad_(True), example
@@ -226,15 +223,6 @@ def _agree(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str,
 
 def _has_filters(layer: nn.Module) -> bool:
     return isinstance(layer, (Convolution, nn.Linear))
-
-
-def _sharing(layers: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Return each layer of *layers* that has a parameter of another one as well → the name of that one."""
-    owners: dict[int, list[str]] = {}
-    for name, layer in layers.items():
-        for parameter in layer.parameters(recurse=False):
-            owners.setdefault(id(parameter), []).append(name)
-    return {name: names[not index] for names in owners.values() if len(names) > 1 for index, name in enumerate(names)}
 
 
 def _slice_of(layer: str, slices: Iterable[Slice]) -> Slice:

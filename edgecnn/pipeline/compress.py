@@ -144,8 +144,8 @@ def compress_model(
         optimizer: `adamw` or `sgd`.
         batch_size: of the trainings.
         augment: whether training images are moved and mirrored; None: those that may be photographs.
-        teachers: networks that teach in the original's place, by the mean of their scores; by weight files or as they
-            are. With a *pruning_ratio* there is no teacher but by this. Beside a plan, the same as it names.
+        teachers: networks that teach in the original's place, by the mean of their scores: as they are, checkpoints,
+            or `MODEL=WEIGHTS`. With a *pruning_ratio* there is no teacher but by this. Beside a plan, those it names.
         reference: the accuracy that drops are counted from, as a fraction; None: the original's on the part that is
             judged by. Say it where the original has learned that part by heart.
         resume: whether to go on with a run that was stopped.
@@ -390,7 +390,7 @@ def _identity(
         "normalization": str(subject.normalization),
         **asdict(plan.method),
         "epochs": plan.epochs,
-        **({"teachers": list(plan.teachers)} if plan.teachers else {}),
+        **({"teachers": [one.rpartition(" ")[2] for one in plan.teachers]} if plan.teachers else {}),
         "rounds": hashlib.sha256(rounds.encode()).hexdigest(),
         **({} if budget is None else asdict(budget) | asdict(config) | {"reference": reference}),
     }

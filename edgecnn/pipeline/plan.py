@@ -29,7 +29,7 @@ class Method:
     learning_rate: float = 3e-3  # the peak of each training's one cycle
     optimizer: str = "adamw"
     batch_size: int = 64
-    teacher_weight: float = 0.7  # share of the loss that follows the original network; 0: no teacher
+    teacher_weight: float = 0.7  # share of the loss that follows the teacher; 0: there is none
     shift: int = 0  # pixels that training images are moved by, at most
     flip: bool = False  # whether half of them are mirrored
     seed: int = 0
@@ -125,8 +125,10 @@ class Plan:
             EdgecnnError: they are others.
         """
         if [one.rpartition(" ")[2] for one in self.teachers] != [one.rpartition(" ")[2] for one in given]:
-            said, found = (", ".join(names) or "the original network" for names in (self.teachers, given))
-            raise EdgecnnError(f"{where} has {said} as its teacher, not {found}; name the same with --teacher")
+            if not self.teachers:
+                raise EdgecnnError(f"{where} was made without --teacher; leave it out")
+            said, found = (", ".join(names) or "none" for names in (self.teachers, given))
+            raise EdgecnnError(f"{where} asks for the teacher {said}, not {found}; name the same with --teacher")
 
     def write(self, path: Path) -> None:
         """Write the plan to a TOML file, whole."""

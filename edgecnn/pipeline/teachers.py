@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,8 +11,29 @@ from torch import nn
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network, build
-from edgecnn.normalization import ready
+from edgecnn.normalization import Normalization, ready
 from edgecnn.pipeline.subject import Subject
+
+
+class Renormalised(nn.Module):
+    """A network that is given inputs by one normalization and expects another: x * scale + shift, a channel each."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, module: nn.Module, given: Normalization, expected: Normalization) -> None:
+        super().__init__()
+        self.module = module
+        (mean, std), (own_mean, own_std) = (
+            (torch.tensor(one.mean, dtype=torch.float64), torch.tensor(one.std, dtype=torch.float64))
+            for one in (given, expected)
+        )
+        self.register_buffer("scale", (std / own_std).float().view(-1, 1, 1))
+        self.register_buffer("shift", ((mean - own_mean) / own_std).float().view(-1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map inputs [N, C, H, W] to scores [N, classes]."""
+        return self.module(x * self.scale + self.shift)  # type: ignore[no-any-return]
 
 
 class Ensemble(nn.Module):
@@ -27,36 +49,70 @@ class Ensemble(nn.Module):
 
 
 def load_teachers(models: Sequence[str | Network], subject: Subject) -> tuple[Network, ...]:
-    """Return the networks that *models* name, seen to fit the network and the data of *subject*.
+    """Return the networks that *models* name, for the inputs of *subject*, seen to give scores like its network.
+
+    Args:
+        models: networks, checkpoints, or `MODEL=WEIGHTS` where the weights alone do not say which network they are of.
+        subject: what they teach.
 
     Raises:
-        EdgecnnError: one of them is not there, expects other inputs, or gives other scores.
+        EdgecnnError: one of them is not there, or gives other scores.
     """
+    if isinstance(models, str):
+        raise EdgecnnError(f"teachers are several: give a list, ['{models}'], say")
     assert subject.network is not None
-    x = np.ascontiguousarray(ready(next(iter(subject.data.training.take(1))).x, subject.normalization))
+    if not models:
+        return ()
+    training = subject.data.training
+    x = np.ascontiguousarray(ready(next(iter(training.take(1))).x, subject.normalization))
     expected = subject.network.outputs(x)[0].shape[1:]
     teachers = []
     for model in models:
-        classes = expected[0] if len(expected) == 1 else None
-        teacher = build(model, classes=classes, channels=subject.shape[0]) if isinstance(model, str) else model
-        if teacher.normalization not in (None, subject.normalization):
+        teacher = _built(model, subject, expected) if isinstance(model, str) else model
+        normalization = teacher.normalization
+        if (
+            normalization not in (None, subject.normalization)
+            and training.images[training.indices[:1]].dtype == np.uint8
+        ):
+            module = Renormalised(teacher.module, subject.normalization or Normalization(), normalization)
+            teacher = replace(teacher, module=module)
+        outputs = teacher.outputs(x)
+        if len(outputs) != 1 or outputs[0].shape[1:] != expected:
+            given = " and ".join(str(list(output.shape[1:])) for output in outputs)
             raise EdgecnnError(
-                f"teacher {teacher.name} expects inputs by {teacher.normalization}, {subject.name} by "
-                f"{subject.normalization}; one that expects the same can teach it"
-            )
-        given = teacher.outputs(x)[0].shape[1:]
-        if given != expected:
-            raise EdgecnnError(
-                f"teacher {teacher.name} gives scores of shape {list(given)}, {subject.name} {list(expected)}; "
+                f"teacher {teacher.name} gives scores of shape {given}, {subject.name} {list(expected)}; "
                 "use one that was trained on the same data"
+            )
+        if teacher.labels is not None and subject.labels is not None and teacher.labels != subject.labels:
+            raise EdgecnnError(
+                f"teacher {teacher.name} knows the classes {_begin(teacher.labels)}, {subject.name} "
+                f"{_begin(subject.labels)}; use one that was trained on the same data"
             )
         teachers.append(teacher)
     return tuple(teachers)
 
 
+def _built(model: str, subject: Subject, scores: tuple[int, ...]) -> Network:
+    """Return the network of a teacher's name: `MODEL`, or `MODEL=WEIGHTS`."""
+    name, _, weights = model.partition("=")
+    try:
+        return build(
+            name,
+            weights=weights or None,
+            classes=scores[0] if len(scores) == 1 and weights != "DEFAULT" else None,
+            channels=subject.shape[0],
+        )
+    except EdgecnnError as error:
+        raise EdgecnnError(f"teacher {model}: {str(error).replace(' --weights ', '=')}") from None
+
+
+def _begin(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:4]) + (", …" if len(labels) > 4 else "")
+
+
 def taught_by(teachers: Sequence[Network], original: Network) -> nn.Module:
     """Return what gives the scores to learn: the *original*'s own where there is no other teacher."""
-    modules = [teacher.module.eval() for teacher in teachers] or [original.module]
+    modules = [teacher.module for teacher in teachers] or [original.module]
     return modules[0] if len(modules) == 1 else Ensemble(modules)
 
 

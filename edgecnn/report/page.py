@@ -132,7 +132,8 @@ _READING = (
         "accuracy",
         "the share of evaluation samples whose highest score is at the right class. The interval says where the "
         "true share lies with 95 % confidence (Wilson). All files answered the same samples, so that intervals which "
-        "overlap do not show that two files are equally good.",
+        "overlap do not show that two files are equally good. AUC, of files that tell two classes apart, is the chance "
+        "that a sample of class 1 has the higher score than one of class 0.",
     ),
     (
         "p50, p90",

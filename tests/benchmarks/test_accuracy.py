@@ -41,3 +41,16 @@ def test_samples_of_one_class_have_no_auc(tmp_path: Path) -> None:
     assert accuracy is not None
     assert accuracy.auc is None
     assert "auc" not in accuracy.to_json()
+
+
+def test_small_probabilities_are_told_apart(tmp_path: Path) -> None:
+    """Beside a probability of nearly 1, those of 1e-9 and 1e-12 rank as they should."""
+    x = np.array([[-20.0], [-21.0], [-22.0], [-23.0]], dtype=np.float32)
+    net = nn.Sequential(nn.Linear(1, 2), nn.Softmax(1)).eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[0.0], [1.0]]))
+        net[0].bias.zero_()
+    file = to_tflite(net, tmp_path / "net.tflite", (1,))
+    accuracy = evaluate(file, Samples.of(x, np.array([1, 1, 0, 0]))).accuracy
+    assert accuracy is not None
+    assert accuracy.auc == 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -64,6 +66,25 @@ def test_taylor_without_gradients_is_told() -> None:
     """The line says what takes them."""
     with pytest.raises(EdgecnnError, match="with_gradients"):
         cut(build("edgecnn:digits-cnn").module, (1, 8, 8), {"features.0": 0.5}, criterion="taylor")
+
+
+def test_whatever_a_criterion_does_the_network_stays() -> None:
+    """One that writes over its weights changes nothing; one that draws numbers gives the same scores again."""
+
+    def writing(weight: torch.Tensor) -> torch.Tensor:
+        return weight.mul_(0).flatten(1).sum(1)
+
+    def drawing(weight: torch.Tensor) -> torch.Tensor:
+        return torch.rand(len(weight))
+
+    module = build("edgecnn:digits-cnn").module
+    before = copy.deepcopy(module.state_dict())
+    cut(module, (1, 8, 8), {"features.0": 0.5}, criterion=writing)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    state = torch.random.get_rng_state()
+    one, other = (cut(module, (1, 8, 8), {"features.0": 0.5}, criterion=drawing).module for _ in range(2))
+    assert torch.equal(one.get_parameter("features.0.weight"), other.get_parameter("features.0.weight"))
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_a_criterion_that_gives_no_scores_is_told() -> None:

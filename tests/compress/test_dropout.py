@@ -28,6 +28,27 @@ def test_dropout_goes_with_the_features_that_are_left() -> None:
     assert (small[2].p, small[6].p) == (0.2, 0.5)
 
 
+class ByKeyword(nn.Module):
+    """Calls its dropout in the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.drop, self.last = nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, 4] to [N, 2]."""
+        return self.last(self.drop(input=self.wide(x)))  # type: ignore[no-any-return]
+
+
+def test_a_dropout_called_by_keyword_is_followed() -> None:
+    """However it is given its features, they are counted."""
+    original = ByKeyword()
+    small = ByKeyword()
+    small.wide, small.last = nn.Linear(4, 2), nn.Linear(2, 2)
+    with dropout_in_proportion(small, original, torch.zeros(1, 4)):
+        assert small.drop.p == 0.125
+
+
 def test_a_layer_taken_out_whole_takes_its_dropout_along() -> None:
     """The dropout behind it is given what the layer before gives."""
     original = _network()

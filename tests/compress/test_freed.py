@@ -1,9 +1,11 @@
-import sys
+"""The memory of a training's steps."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edgecnn.compress.freed import freed_memory_kept
+from edgecnn.compress.freed import _glibc, freed_memory_kept
 
 
 def resident_bytes() -> int:
@@ -12,7 +14,7 @@ def resident_bytes() -> int:
         return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the memory of this process is read from /proc")
+@pytest.mark.skipif(_glibc() is None, reason="it is glibc that gives memory back")
 def test_freed_memory_is_kept_while_entered_and_given_back_in_the_end() -> None:
     """A block that is freed stays in the process until the end."""
     before = resident_bytes()

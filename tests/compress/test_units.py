@@ -136,6 +136,7 @@ def test_layers_that_share_their_weights_stay() -> None:
     net[2].weight = net[1].weight
     units = find_units(net, (4, 4, 4))
     assert set(units.of_kind(FILTERS)) == {"3", "4"}
+    assert set(units.of_kind(LAYER)) == {"3", "4"}
     reasons = {entry.name: entry.reason for entry in units.fixed}
     assert reasons["0"] == reasons["1"] == "1 and 2 share their weights"
     assert reasons["2"] == "2 and 1 share their weights"

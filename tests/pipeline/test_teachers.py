@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from edgecnn.checkpoint import Checkpoint, read_weights
@@ -16,7 +19,7 @@ from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline import Budget, Search, compress_model, steps
 from edgecnn.pipeline.plan import read_plan
-from edgecnn.pipeline.teachers import Ensemble
+from edgecnn.pipeline.teachers import Ensemble, Renormalised
 
 BRIEF: dict[str, Any] = {"data": "digits", "pruning_ratio": 0.5, "epochs": 1}
 
@@ -54,8 +57,16 @@ def test_another_network_teaches(digits_checkpoint: Path, tmp_path: Path) -> Non
 
     again = {"data": "digits", "plan": found["two"].plan}
     for wrong in ([], [other, str(digits_checkpoint)]):
-        with pytest.raises(EdgecnnError, match=r"as its teacher, not .*; name the same with --teacher"):
+        with pytest.raises(EdgecnnError, match=r"asks for the teacher .*, not .*; name the same with --teacher"):
             compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", teachers=wrong, **again)
+    with pytest.raises(EdgecnnError, match="was made without --teacher; leave it out"):
+        compress_model(
+            str(digits_checkpoint),
+            tmp_path / "again.safetensors",
+            teachers=[other],
+            data="digits",
+            plan=found["none"].plan,
+        )
     compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", teachers=teachers["two"], **again)
     assert same(tmp_path / "again.safetensors", found["two"].path)
 
@@ -76,21 +87,40 @@ def test_a_stopped_run_asks_for_its_teachers(
             compress_model(str(digits_checkpoint), out, teachers=teachers, **settings)
     with pytest.raises(EdgecnnError, match="holds another run, with teachers"):
         compress_model(str(digits_checkpoint), out, resume=True, **settings)
-    assert compress_model(str(digits_checkpoint), out, resume=True, teachers=teachers, **settings).path == out
+    compress_model(str(digits_checkpoint), out, resume=True, teachers=teachers, **settings)
+    whole = compress_model(str(digits_checkpoint), tmp_path / "whole.safetensors", teachers=teachers, **settings)
+    assert same(out, whole.path)
 
 
-def test_a_teacher_of_other_scores_or_inputs_is_refused(digits_checkpoint: Path, tmp_path: Path) -> None:
-    """It could teach nothing."""
+def test_a_teacher_of_other_scores_is_refused(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """It could teach nothing; what has no name for its weights is told how to give it."""
     out = tmp_path / "x.safetensors"
-    with pytest.raises(EdgecnnError, match=r"gives scores of shape \[7\], .* \[10\]; use one that was trained"):
-        compress_model(
-            str(digits_checkpoint), out, teachers=[build("edgecnn:digits-cnn", classes=7, channels=1)], **BRIEF
-        )
-    teacher = build(str(digits_checkpoint))
-    odd = Normalization.parse("mean=0.9,std=0.1")
-    with pytest.raises(EdgecnnError, match="expects inputs by"):
-        compress_model(str(digits_checkpoint), out, teachers=[teacher], normalization=odd, **BRIEF)
-    assert list(tmp_path.iterdir()) == []
+    seven = build("edgecnn:digits-cnn", classes=7, channels=1)
+    mixed = replace(build(str(digits_checkpoint)), labels=tuple("9876543210"))
+    bare = tmp_path / "bare.safetensors"
+    save_file(read_weights(digits_checkpoint), bare)
+    for wrong, told in (
+        ([seven], r"gives scores of shape \[7\], .* \[10\]; use one that was trained"),
+        ([mixed], r"knows the classes 9, 8, 7, 6, …, digits 0, 1, 2, 3, …"),
+        ([str(bare)], r"teacher .*: .*name the network: package.module:factory=.*bare.safetensors"),
+        (str(bare), "give a list"),
+    ):
+        with pytest.raises(EdgecnnError, match=told):
+            compress_model(str(digits_checkpoint), out, teachers=wrong, **BRIEF)
+    assert list(tmp_path.iterdir()) == [bare]
+    compress_model(str(digits_checkpoint), out, teachers=[f"edgecnn:digits-cnn={bare}"], **BRIEF)
+
+
+def test_a_teacher_gets_the_inputs_that_it_expects() -> None:
+    """Pixels are normalised in another way for it; its scores are those that it gives by itself."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    given, expected = Normalization.parse("imagenet"), Normalization.parse("mean=0.5,std=0.2")
+    module = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten())
+    with torch.no_grad():
+        alone = module(torch.from_numpy(expected.apply(pixels)))
+        taught = Renormalised(module, given, expected)(torch.from_numpy(given.apply(pixels)))
+    torch.testing.assert_close(taught, alone, rtol=1e-4, atol=1e-5)
 
 
 DROPPING = """
