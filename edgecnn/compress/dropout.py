@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -13,7 +15,7 @@ DROPOUT = nn.modules.dropout._DropoutNd
 
 
 @contextmanager
-def dropout_in_proportion(cut: nn.Module, original: nn.Module, x: torch.Tensor) -> Iterator[None]:
+def dropout_in_proportion(cut: nn.Module, original: nn.Module, x: npt.NDArray[np.float32]) -> Iterator[None]:
     """While entered, each dropout of *cut* drops less, by the share of the features there that *original* has.
 
     A layer of 4096 features that half are dropped of learns to do without any of them; one of 200 that are left of
@@ -25,7 +27,7 @@ def dropout_in_proportion(cut: nn.Module, original: nn.Module, x: torch.Tensor) 
         original: the network before it was cut.
         x: an input of both [n, ...].
     """
-    left, whole = _features(cut, x), _features(original, x)
+    left, whole = _features(cut, torch.from_numpy(x)), _features(original, torch.from_numpy(x))
     dropouts = {name: layer for name, layer in _dropouts(cut).items() if name in left and name in whole}
     usual = {name: layer.p for name, layer in dropouts.items()}
     for name, layer in dropouts.items():

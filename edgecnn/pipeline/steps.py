@@ -9,13 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+import numpy as np
+import numpy.typing as npt
 
 from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.prune import Cut, cut, size_of
+from edgecnn.compress.teacher import together
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
 from edgecnn.device import load_device
@@ -29,7 +30,6 @@ from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.plan import Method
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
-from edgecnn.pipeline.teachers import taught_by
 from edgecnn.progress import Progress
 from edgecnn.recipe import load_recipe
 from edgecnn.samples import Samples
@@ -63,7 +63,7 @@ class Steps:
     validation: Samples | None  # None: all of the training part is trained on
     name: str  # of the result
     progress: Progress
-    teacher: nn.Module
+    teacher: Any  # the module that gives the scores to learn
 
     @classmethod
     def of(
@@ -86,7 +86,7 @@ class Steps:
                     f"data set '{subject.data.name}' is too small to keep {100 * method.held_out:g} % of each class to "
                     "judge by; give more data"
                 )
-        teacher = taught_by(teachers, subject.network)
+        teacher = together([teacher.module for teacher in teachers or (subject.network,)])
         return cls(subject, subject.network, method, budget, folder, training, validation, name, progress, teacher)
 
     def start(self) -> State:
@@ -185,9 +185,9 @@ class Steps:
         return self.load(step)
 
     @property
-    def _example(self) -> torch.Tensor:
+    def _example(self) -> npt.NDArray[np.float32]:
         """An input [1, ...] of the network."""
-        return torch.from_numpy(ready(next(iter(self.training.take(1))).x, self.subject.normalization))
+        return ready(next(iter(self.training.take(1))).x, self.subject.normalization)
 
     def load(self, step: str) -> State:
         """Return what a finished *step* ended with."""

@@ -6,46 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import nn
 
+from edgecnn.compress.teacher import Renormalised
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization, ready
 from edgecnn.pipeline.subject import Subject
-
-
-class Renormalised(nn.Module):
-    """A network that is given inputs by one normalization and expects another: x * scale + shift, a channel each."""
-
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    def __init__(self, module: nn.Module, given: Normalization, expected: Normalization) -> None:
-        super().__init__()
-        self.module = module
-        (mean, std), (own_mean, own_std) = (
-            (torch.tensor(one.mean, dtype=torch.float64), torch.tensor(one.std, dtype=torch.float64))
-            for one in (given, expected)
-        )
-        self.register_buffer("scale", (std / own_std).float().view(-1, 1, 1))
-        self.register_buffer("shift", ((mean - own_mean) / own_std).float().view(-1, 1, 1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs [N, C, H, W] to scores [N, classes]."""
-        return self.module(x * self.scale + self.shift)  # type: ignore[no-any-return]
-
-
-class Ensemble(nn.Module):
-    """Networks for the same inputs as one: the mean of their scores."""
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs [N, ...] to scores [N, classes]."""
-        return torch.stack([member(x).float() for member in self.members]).mean(0)
 
 
 def load_teachers(models: Sequence[str | Network], subject: Subject) -> tuple[Network, ...]:
@@ -108,12 +74,6 @@ def _built(model: str, subject: Subject, scores: tuple[int, ...]) -> Network:
 
 def _begin(labels: Sequence[str]) -> str:
     return ", ".join(labels[:4]) + (", …" if len(labels) > 4 else "")
-
-
-def taught_by(teachers: Sequence[Network], original: Network) -> nn.Module:
-    """Return what gives the scores to learn: the *original*'s own where there is no other teacher."""
-    modules = [teacher.module for teacher in teachers] or [original.module]
-    return modules[0] if len(modules) == 1 else Ensemble(modules)
 
 
 def described(teachers: Sequence[Network]) -> tuple[str, ...]:

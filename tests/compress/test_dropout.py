@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +22,7 @@ def test_dropout_goes_with_the_features_that_are_left() -> None:
     """A quarter of the features, a quarter of the dropout; afterwards it is what it was, as is the mode."""
     original = _network()
     small = cut(original, (3, 4, 4), {"0": 0.5, "4": 0.75}).module.train()
-    with dropout_in_proportion(small, original, torch.zeros(1, 3, 4, 4)):
+    with dropout_in_proportion(small, original, np.zeros((1, 3, 4, 4), np.float32)):
         assert (small[2].p, small[6].p) == (0.1, 0.125)
         assert small.training
         assert small[6].training
@@ -45,7 +46,7 @@ def test_a_dropout_called_by_keyword_is_followed() -> None:
     original = ByKeyword()
     small = ByKeyword()
     small.wide, small.last = nn.Linear(4, 2), nn.Linear(2, 2)
-    with dropout_in_proportion(small, original, torch.zeros(1, 4)):
+    with dropout_in_proportion(small, original, np.zeros((1, 4), np.float32)):
         assert small.drop.p == 0.125
 
 
@@ -54,5 +55,5 @@ def test_a_layer_taken_out_whole_takes_its_dropout_along() -> None:
     original = _network()
     small = _network()
     small[4], small[5], small[7] = nn.Identity(), nn.Identity(), nn.Linear(32, 10)
-    with dropout_in_proportion(small, original, torch.zeros(1, 3, 4, 4)):
+    with dropout_in_proportion(small, original, np.zeros((1, 3, 4, 4), np.float32)):
         assert small[6].p == 0.5 * 32 / 40

@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgecnn.checkpoint import Checkpoint, read_weights
+from edgecnn.compress.teacher import Ensemble, Renormalised
 from edgecnn.compress.train import train
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline import Budget, Search, compress_model, steps
 from edgecnn.pipeline.plan import read_plan
-from edgecnn.pipeline.teachers import Ensemble, Renormalised
 
 BRIEF: dict[str, Any] = {"data": "digits", "pruning_ratio": 0.5, "epochs": 1}
 
