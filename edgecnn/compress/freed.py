@@ -21,7 +21,8 @@ def freed_memory_kept() -> Iterator[None]:
     """Keep freed memory in the process while entered, and give it back in the end; does nothing without glibc.
 
     The feature maps of a step are tens of megabytes each. glibc hands such blocks back to the system when they are
-    freed, and the next step has every page of them cleared and mapped anew: a third of its time.
+    freed, and the next step has every page of them cleared and mapped anew: of a pruned VGG16's 202 ms it took 78, of a
+    ResNet-56's none that could be told (batches of 128).
     """
     malloc = _glibc()
     if malloc is None:
