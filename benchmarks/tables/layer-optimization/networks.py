@@ -5,9 +5,9 @@
     python benchmarks/tables/layer-optimization/networks.py render
 
 FOLDER holds the baseline: what `baselines.py` has trained, or the given weights as `resnet56.safetensors`. A
-compression that was stopped goes on where it is started again; all its choices are made on the tenth of the training
-images that the baseline has not seen. `judge` exports both networks, runs the files over the whole test part, and
-measures the latency of both in one run: do it on a quiet machine. What it writes lies beside this script.
+compression that was stopped goes on where it is started again; all its choices are made on a tenth of the training
+images, which our own baselines have not seen. `judge` exports both networks, runs the files over the whole test part,
+and measures the latency of both in one run: do it on a quiet machine. What it writes lies beside this script.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from edgecnn.benchmarks.plan import measure_files
 from edgecnn.checkpoint import Checkpoint
 from edgecnn.datasets import open_dataset
 from edgecnn.export.tflite import to_tflite
+from edgecnn.files import write_whole
 from edgecnn.nets.network import Network, build
-from edgecnn.pipeline import Budget, ExportResult, Search, compress_model, export_model
+from edgecnn.pipeline import Budget, CompressResult, ExportResult, Search, compress_model, export_model
+from edgecnn.pipeline.plan import read_plan
 from edgecnn.recipe import Recipe
 
 HERE = Path(__file__).resolve().parent
@@ -54,6 +56,7 @@ class Study:
     epochs_between: int = 1
     epochs: int = 40
     teachers: tuple[str, ...] = ()  # baselines that teach in the original's place
+    all_images: bool = False  # once the cuts are chosen, all is trained again on the images that chose them as well
     training: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05, "optimizer": "sgd"})
 
 
@@ -92,6 +95,7 @@ STUDIES = {
         as_int8=0.932,
         share=0.25,
         teachers=("resnet56", "vgg16"),
+        all_images=True,  # the given weights had seen them all
     ),
 }
 
@@ -104,22 +108,45 @@ def compress(name: str, folder: Path) -> None:
     if study.times_smaller is not None:
         plain = to_tflite(network.module, folder / f"{name}.fp32.tflite", open_dataset(DATA).shape)
         size_bytes = int(plain.size_bytes / study.times_smaller)
-    result = compress_model(
-        network,
-        out,
-        data=DATA,
-        budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
-        search=Search(share=study.share, epochs_between=study.epochs_between),
-        epochs=study.epochs,
-        teachers=[baseline(teacher, folder) for teacher in study.teachers],
-        batch_size=128,
-        resume=out.with_name(f"{out.name}.run").exists(),
-        progress=_told,
-        **study.training,
-    )
-    # The figures on the test part are for `judge`: nothing is to be chosen by them.
-    document = result.to_json() | {"accuracy": None, "path": out.name, "plan": out.with_suffix(".plan.toml").name}
-    (folder / f"{name}-small.json").write_text(json.dumps(document, indent=1) + "\n")
+    common: dict[str, Any] = {
+        "data": DATA,
+        "teachers": [baseline(teacher, folder) for teacher in study.teachers],
+        "progress": _told,
+    }
+    found = folder / f"{name}-found.safetensors" if study.all_images else out
+    document = folder / f"{found.stem}.json"
+    if not document.exists():
+        result = compress_model(
+            network,
+            found,
+            budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
+            search=Search(share=study.share, epochs_between=study.epochs_between),
+            epochs=0 if study.all_images else study.epochs,
+            batch_size=128,
+            resume=_was_stopped(found),
+            **common,
+            **study.training,
+        )
+        write_whole(document, json.dumps(_without_test(result), indent=1) + "\n")
+    if study.all_images:
+        plan = read_plan(found.with_suffix(".plan.toml"))
+        wanted = folder / f"{name}-all.plan.toml"
+        replace(plan, method=replace(plan.method, held_out=0.0), epochs=study.epochs).write(wanted)
+        result = compress_model(network, out, plan=wanted, resume=_was_stopped(out), **common)
+        # The rounds are told as the search judged them: the second time, there was nothing to judge by.
+        searched = json.loads(document.read_text())
+        told = _without_test(result) | {key: searched[key] for key in ("rounds", "stopped", "unmet")}
+        write_whole(folder / f"{name}-small.json", json.dumps(told, indent=1) + "\n")
+
+
+def _was_stopped(path: Path) -> bool:
+    return path.with_name(f"{path.name}.run").exists()
+
+
+def _without_test(result: CompressResult) -> dict[str, Any]:
+    """Return *result*'s document; the figures on the test part are for `judge`: nothing is to be chosen by them."""
+    plan = None if result.plan is None else result.plan.name
+    return result.to_json() | {"accuracy": None, "path": result.path.name, "plan": plan}
 
 
 def judge(name: str, folder: Path) -> None:
@@ -227,8 +254,9 @@ def render() -> None:
 NOTE = """Accuracy: CIFAR-10, the whole test part (10,000 images), in LiteRT but where it says float, which is torch.
 Each figure is sure to about half a point (95 %). Parameters and MACs are counted on the torch networks. Latency: LiteRT
 with XNNPACK, one thread, the fp32 file of the original and the w8a8 file of the compressed network in one run on one
-x86-64 core with AMX; the JSON has that of the other two files as well. The plan beside each JSON does the compression
-again: `edgecnn compress BASELINE --data cifar10 --plan network-NAME.plan.toml -o small.safetensors`, and
+x86-64 core with AMX; the JSON has that of the other two files as well. The given weights of resnet56 had seen all
+training images: its cuts are chosen on a tenth of them, and it is trained on all. The plan beside each JSON does the
+compression again: `edgecnn compress BASELINE --data cifar10 --plan network-NAME.plan.toml -o small.safetensors`, and
 `--teacher` for each that it names. The rounds of vgg16, up to its last training, were trained before dropout went with
 the features that are left: by its plan they are trained with less, and its weights come out others.
 """
@@ -241,11 +269,14 @@ def draw(results: list[dict[str, Any]]) -> None:
     figure, axis = plt.subplots(figsize=(7, 4))
     for result in results:
         run = result["compression"]
-        total = run["params"]["before"]
-        rounds = [(one["params"] / total, one["validation_accuracy"]["top1"]) for one in run["rounds"] if one["kept"]]
-        points = [(1.0, run["validation_accuracy"]["before"]["top1"]), *rounds]
+        total, judged = run["params"]["before"], run["validation_accuracy"]
+        points = [(one["params"] / total, one["validation_accuracy"]["top1"]) for one in run["rounds"] if one["kept"]]
+        if judged["before"] is None:  # the last training left no images to judge by
+            axis.plot(*zip(*points, strict=True), "o-", markersize=3, label=result["name"])
+            continue
+        points = [(1.0, judged["before"]["top1"]), *points]
         (line,) = axis.plot(*zip(*points, strict=True), "o-", markersize=3, label=result["name"])
-        last = run["params"]["after"] / total, run["validation_accuracy"]["after"]["top1"]
+        last = run["params"]["after"] / total, judged["after"]["top1"]
         axis.plot(*zip(points[-1], last, strict=True), ":", color=line.get_color())
         axis.plot(*last, "*", markersize=11, color=line.get_color())
     axis.set(xscale="log", xlabel="parameters left", ylabel="accuracy, validation part")
