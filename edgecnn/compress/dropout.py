@@ -15,19 +15,19 @@ DROPOUT = nn.modules.dropout._DropoutNd
 
 
 @contextmanager
-def dropout_in_proportion(cut: nn.Module, original: nn.Module, x: npt.NDArray[np.float32]) -> Iterator[None]:
-    """While entered, each dropout of *cut* drops less, by the share of the features there that *original* has.
+def dropout_in_proportion(cut: nn.Module, designed: nn.Module, x: npt.NDArray[np.float32]) -> Iterator[None]:
+    """While entered, each dropout of *cut* drops less, by the share of the features there that *designed* has.
 
     A layer of 4096 features that half are dropped of learns to do without any of them; one of 200 that are left of
     those needs each. Han et al. 2015 (arXiv:1506.02626, section 3.3) scale by the root of the connections' share, which
     for layers narrowed alike is the share of the features. What functions drop, and not modules, stays as it is.
 
     Args:
-        cut: dropouts have the names they have in *original*.
-        original: the network before it was cut.
+        cut: dropouts have the names they have in *designed*.
+        designed: the network that the dropout was meant for, before any cut.
         x: an input of both [n, ...].
     """
-    left, whole = _features(cut, torch.from_numpy(x)), _features(original, torch.from_numpy(x))
+    left, whole = _features(cut, torch.from_numpy(x)), _features(designed, torch.from_numpy(x))
     dropouts = {name: layer for name, layer in _dropouts(cut).items() if name in left and name in whole}
     usual = {name: layer.p for name, layer in dropouts.items()}
     for name, layer in dropouts.items():

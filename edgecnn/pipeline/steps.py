@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.checkpoint import call_factory
 from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
@@ -162,7 +163,7 @@ class Steps:
             network = untrained()
             kept = self.folder.training_file(step)
             try:
-                with dropout_in_proportion(network.module, self.original.module, self._example):
+                with dropout_in_proportion(network.module, self._as_designed, self._example):
                     module = train(
                         network.module,
                         self.training,
@@ -183,6 +184,13 @@ class Steps:
             kept.unlink(missing_ok=True)
         # Read again even where it is at hand: what goes on from here is the same after a stop.
         return self.load(step)
+
+    @cached_property
+    def _as_designed(self) -> Any:
+        """The module that the factory builds, before any cut: the original may be what an earlier compression left."""
+        checkpoint = self.original.checkpoint
+        assert checkpoint is not None
+        return call_factory(checkpoint.factory, checkpoint.arguments)
 
     @property
     def _example(self) -> npt.NDArray[np.float32]:

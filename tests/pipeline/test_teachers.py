@@ -134,7 +134,7 @@ def net():
 
 
 def test_what_is_left_is_trained_with_less_dropout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the features, half of the dropout."""
+    """Half of the features, half of the dropout; half of these, cut by another run, a quarter of it."""
     (tmp_path / "dropping.py").write_text(DROPPING)
     monkeypatch.syspath_prepend(tmp_path)
     seen: list[float] = []
@@ -146,3 +146,6 @@ def test_what_is_left_is_trained_with_less_dropout(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(steps, "train", watched)
     compress_model("dropping:net", tmp_path / "small.safetensors", **BRIEF)
     assert set(seen) == {0.25}
+    seen.clear()
+    compress_model("dropping:net", tmp_path / "smaller.safetensors", weights=tmp_path / "small.safetensors", **BRIEF)
+    assert set(seen) == {0.125}
