@@ -1,13 +1,15 @@
 """Compress the networks of the table, judge what comes out, and draw the table.
 
     python benchmarks/tables/layer-optimization/networks.py compress vgg16 FOLDER
+    python benchmarks/tables/layer-optimization/networks.py again vgg16 FOLDER
     python benchmarks/tables/layer-optimization/networks.py judge vgg16 FOLDER
     python benchmarks/tables/layer-optimization/networks.py render
 
 FOLDER holds the baseline: what `baselines.py` has trained, or the given weights as `resnet56.safetensors`. A
 compression that was stopped goes on where it is started again; all its choices are made on a tenth of the training
-images, which our own baselines have not seen. `judge` exports both networks, runs the files over the whole test part,
-and measures the latency of both in one run: do it on a quiet machine. What it writes lies beside this script.
+images, which our own baselines have not seen. `again` keeps to the cuts of the table's plan, and trains as the row says
+now, longer or by other teachers. `judge` exports both networks, runs the files over the whole test part, and measures
+the latency of both in one run: do it on a quiet machine. What it writes lies beside this script.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from edgecnn.files import write_whole
 from edgecnn.nets.network import Network, build
 from edgecnn.pipeline import Budget, CompressResult, ExportResult, Search, compress_model, export_model
 from edgecnn.pipeline.plan import read_plan
+from edgecnn.pipeline.teachers import described
 from edgecnn.recipe import Recipe
 
 HERE = Path(__file__).resolve().parent
@@ -103,50 +107,84 @@ STUDIES = {
 def compress(name: str, folder: Path) -> None:
     """Search for the cuts within the budget of *name*, and train what is left."""
     study = STUDIES[name]
-    network, out = baseline(name, folder), folder / f"{name}-small.safetensors"
+    network = baseline(name, folder)
+    out = folder / f"{name}-{'found' if study.all_images else 'small'}.safetensors"
     size_bytes = None
     if study.times_smaller is not None:
         plain = to_tflite(network.module, folder / f"{name}.fp32.tflite", open_dataset(DATA).shape)
         size_bytes = int(plain.size_bytes / study.times_smaller)
-    common: dict[str, Any] = {
-        "data": DATA,
-        "teachers": [baseline(teacher, folder) for teacher in study.teachers],
-        "progress": _told,
-    }
-    found = folder / f"{name}-found.safetensors" if study.all_images else out
-    document = folder / f"{found.stem}.json"
-    if not document.exists():
+    if _was_stopped(out) or not out.exists():
         result = compress_model(
             network,
-            found,
+            out,
+            data=DATA,
             budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
             search=Search(share=study.share, epochs_between=study.epochs_between),
             epochs=0 if study.all_images else study.epochs,
+            teachers=_teachers(study, folder),
             batch_size=128,
-            resume=_was_stopped(found),
-            **common,
+            resume=_was_stopped(out),
+            progress=_told,
             **study.training,
         )
-        write_whole(document, json.dumps(_without_test(result), indent=1) + "\n")
+        _write(result, folder / f"{out.stem}.json")
     if study.all_images:
-        plan = read_plan(found.with_suffix(".plan.toml"))
-        wanted = folder / f"{name}-all.plan.toml"
-        replace(plan, method=replace(plan.method, held_out=0.0), epochs=study.epochs).write(wanted)
-        result = compress_model(network, out, plan=wanted, resume=_was_stopped(out), **common)
-        # The rounds are told as the search judged them: the second time, there was nothing to judge by.
-        searched = json.loads(document.read_text())
-        told = _without_test(result) | {key: searched[key] for key in ("rounds", "stopped", "unmet")}
-        write_whole(folder / f"{name}-small.json", json.dumps(told, indent=1) + "\n")
+        again(name, folder, out.with_suffix(".plan.toml"))
+
+
+def again(name: str, folder: Path, plan: Path | None = None) -> None:
+    """Make the cuts of *plan* once more, the table's if there is no other, and train what is left as the row says now.
+
+    What comes out takes the place of the network before it if it does better on the validation part, or none is left.
+    """
+    study, out = STUDIES[name], folder / f"{name}-again.safetensors"
+    written = read_plan(plan or HERE / f"network-{name}.plan.toml")
+    teachers = _teachers(study, folder)
+    held_out = 0.0 if study.all_images else written.method.held_out
+    wanted = replace(
+        written,
+        method=replace(written.method, held_out=held_out),
+        epochs=study.epochs,
+        teachers=described(teachers),
+    )
+    wanted.write(folder / f"{name}-wanted.plan.toml")
+    result = compress_model(
+        baseline(name, folder),
+        out,
+        data=DATA,
+        plan=folder / f"{name}-wanted.plan.toml",
+        teachers=teachers,
+        resume=_was_stopped(out),
+        progress=_told,
+    )
+    instead: dict[str, Any] = {"path": f"{name}-small.safetensors", "plan": f"{name}-small.plan.toml"}
+    if study.all_images:  # the rounds are told as the search judged them: now there is nothing to judge by
+        document = json.loads((folder / f"{name}-found.json").read_text())
+        instead |= {key: document[key] for key in ("rounds", "stopped", "unmet")}
+    _write(result, folder / f"{out.stem}.json", instead)
+    small = folder / f"{name}-small.json"
+    if small.exists() and result.after.accuracy is not None:
+        earlier = json.loads(small.read_text())["validation_accuracy"]["after"]["top1"]
+        print(f"validation part: {result.after.accuracy.top1:.2%}, before {earlier:.2%}")
+        if earlier >= result.after.accuracy.top1:
+            return
+    for suffix in (".safetensors", ".json", ".plan.toml"):
+        out.with_suffix(suffix).replace(folder / f"{name}-small{suffix}")
+
+
+def _teachers(study: Study, folder: Path) -> list[Network]:
+    return [baseline(teacher, folder) for teacher in study.teachers]
 
 
 def _was_stopped(path: Path) -> bool:
     return path.with_name(f"{path.name}.run").exists()
 
 
-def _without_test(result: CompressResult) -> dict[str, Any]:
-    """Return *result*'s document; the figures on the test part are for `judge`: nothing is to be chosen by them."""
-    plan = None if result.plan is None else result.plan.name
-    return result.to_json() | {"accuracy": None, "path": result.path.name, "plan": plan}
+def _write(result: CompressResult, path: Path, instead: Mapping[str, Any] | None = None) -> None:
+    """Write *result*'s document; the figures on the test part are for `judge`: nothing is to be chosen by them."""
+    names = {"path": result.path.name, "plan": None if result.plan is None else result.plan.name}
+    document = result.to_json() | names | {"accuracy": None} | dict(instead or {})
+    write_whole(path, json.dumps(document, indent=1) + "\n")
 
 
 def judge(name: str, folder: Path) -> None:
@@ -296,4 +334,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["render"]:
         render()
     else:
-        {"compress": compress, "judge": judge}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
+        {"compress": compress, "again": again, "judge": judge}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
