@@ -31,7 +31,8 @@ from edgecnn.files import write_whole
 from edgecnn.nets.network import Network, build
 from edgecnn.pipeline import Budget, CompressResult, ExportResult, Search, compress_model, export_model
 from edgecnn.pipeline.plan import read_plan
-from edgecnn.pipeline.teachers import described
+from edgecnn.pipeline.subject import load_subject
+from edgecnn.pipeline.teachers import described, load_teachers
 from edgecnn.recipe import Recipe
 
 HERE = Path(__file__).resolve().parent
@@ -137,7 +138,7 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
 
     What comes out takes the place of the network before it if it does better on the validation part, or none is left.
     """
-    study, out = STUDIES[name], folder / f"{name}-again.safetensors"
+    study, network, out = STUDIES[name], baseline(name, folder), folder / f"{name}-again.safetensors"
     written = read_plan(plan or HERE / f"network-{name}.plan.toml")
     teachers = _teachers(study, folder)
     held_out = 0.0 if study.all_images else written.method.held_out
@@ -145,11 +146,11 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
         written,
         method=replace(written.method, held_out=held_out),
         epochs=study.epochs,
-        teachers=described(teachers),
+        teachers=described(load_teachers(teachers, load_subject(network, data=DATA))),
     )
     wanted.write(folder / f"{name}-wanted.plan.toml")
     result = compress_model(
-        baseline(name, folder),
+        network,
         out,
         data=DATA,
         plan=folder / f"{name}-wanted.plan.toml",
