@@ -2,9 +2,10 @@
 
     python benchmarks/sensitivity_speed.py MODEL [--weights FILE] [--ratio 0.5,1.0] [--threads N]
 
-The loop: cut a layer, run the whole network on all samples, next layer. Both sides cut by the same function and judge
-by the same samples, the tenth of CIFAR-10's training images that is held out; the loop runs whole passes in batches
-of 256. The result goes to benchmarks/tables/layer-optimization/sensitivity_speed.json.
+The loop: cut a layer, run the whole network on all samples, next layer. Both sides cut by the same function, have batch
+norm's statistics follow, and judge by the same samples, the tenth of CIFAR-10's training images that is held out; the
+loop runs whole passes in batches of 256. The result goes to
+benchmarks/tables/layer-optimization/sensitivity_speed.json.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import torch
 from edgecnn.compress.prune import cut
 from edgecnn.compress.ranking import prices, spearman
 from edgecnn.compress.sensitivity import Row, Sensitivity, SensitivityConfig, costs_of, sensitivity
+from edgecnn.compress.statistics import moving_statistics, noting_statistics
+from edgecnn.compress.trial import score_scale
 from edgecnn.compress.units import LAYER, find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.nets.network import Network, build
@@ -34,31 +37,44 @@ BATCH = 256
 RESULT = Path(__file__).parent / "tables" / "layer-optimization" / "sensitivity_speed.json"
 
 
-def whole_pass(module: torch.nn.Module, samples: Samples, normalization: Normalization | None) -> tuple[float, float]:
-    """Return the accuracy and the mean probability of the right class."""
+def whole_pass(
+    module: torch.nn.Module, samples: Samples, normalization: Normalization | None, scale: float = 1.0
+) -> tuple[float, float]:
+    """Return the accuracy and the mean probability of the right class, scores times *scale*."""
     correct, confidence = 0, 0.0
     with torch.no_grad():
         for batch in samples.batched(BATCH):
             scores = module(torch.from_numpy(np.ascontiguousarray(ready(batch.x, normalization))))
             labels = torch.from_numpy(batch.y)
             correct += int((scores.argmax(1) == labels).sum())
-            confidence += float(scores.double().softmax(1).gather(1, labels[:, None]).sum())
+            confidence += float((scale * scores.double()).softmax(1).gather(1, labels[:, None]).sum())
     return correct / len(samples), confidence / len(samples)
 
 
 def loop(
-    network: Network, shape: tuple[int, ...], samples: Samples, normalization: Normalization | None, ratios: list[float]
+    network: Network,
+    shape: tuple[int, ...],
+    samples: Samples,
+    calibration: Samples,
+    normalization: Normalization | None,
+    ratios: list[float],
 ) -> tuple[tuple[float, float], list[dict[str, object]]]:
     """Judge every cut by whole passes over all samples."""
     original, costs = whole_pass(network.module, samples, normalization), costs_of(network.module, shape)
     rows: list[dict[str, object]] = []
+    chosen = calibration.take(BATCH, seed=3)  # as `Trial.settle` does
+    x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], normalization)))
+    with torch.no_grad(), noting_statistics(network.module) as before:
+        scores = network.module(x)
     found = find_units(network.module, shape)
     for unit in found.units:
         for ratio in sorted(ratios):
             if (ratio == 1) == (unit.kind == LAYER):
-                smaller = cut(network.module, shape, {unit.name: ratio}, units=found).module
-                saved = costs - costs_of(smaller, shape)
-                accuracy, confidence = whole_pass(smaller, samples, normalization)
+                made = cut(network.module, shape, {unit.name: ratio}, units=found)
+                smaller, saved = made.module, costs - costs_of(made.module, shape)
+                with torch.no_grad(), moving_statistics(smaller, before, made.gone, list(before)):
+                    scale = score_scale(scores, smaller(x))
+                accuracy, confidence = whole_pass(smaller, samples, normalization, scale)
                 rows.append(
                     {
                         "unit": unit.name,
@@ -105,15 +121,16 @@ def main() -> None:
     data = open_dataset("cifar10")
     network = build(given.model, weights=given.weights)
     normalization = network.normalization or data.normalization
-    samples = data.training.split(VALIDATION_SHARE)[1].take(given.samples)
+    calibration, samples = data.training.split(VALIDATION_SHARE)
+    samples = samples.take(given.samples)
     config = SensitivityConfig(tuple(ratios))
     whole_pass(network.module, samples.take(BATCH), normalization)  # what runs first pays for what both need
 
     begin = time.perf_counter()
-    fast = sensitivity(network.module, data.shape, samples, config, normalization)
+    fast = sensitivity(network.module, data.shape, samples, config, normalization, calibration=calibration)
     fast_s = time.perf_counter() - begin
     begin = time.perf_counter()
-    original, rows = loop(network, data.shape, samples, normalization, ratios)
+    original, rows = loop(network, data.shape, samples, calibration, normalization, ratios)
     loop_s = time.perf_counter() - begin
 
     alike = ranks_alike(fast, rows, original[0], len(samples))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from edgecnn.compress.channels import without, zeroed
+from edgecnn.compress.channels import Removed, without, zeroed
 from edgecnn.compress.criteria import Criterion as Criterion
 from edgecnn.compress.criteria import scores_of
 from edgecnn.compress.layers import find_links, take_out, taken_out
@@ -42,10 +42,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Cut:
-    """A smaller copy of a network, and the names of the layers that went whole, for its checkpoint."""
+    """A smaller copy of a network, and what went: layers whole, by name, and filters of those that stay."""
 
     module: nn.Module
     removed: tuple[str, ...] = ()
+    gone: Removed = field(default_factory=dict)
 
 
 def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) -> nn.Module:
@@ -95,8 +96,8 @@ def cut(
     if removed and chosen:
         # What the filters meet further on is another layer now; the filters themselves are the same.
         units = Units(filter_units(shorter, input_shape), ())
-    parts = [removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items()]
-    return Cut(without(shorter, merged(parts)).eval(), removed)
+    gone = merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())
+    return Cut(without(shorter, gone).eval(), removed, gone)
 
 
 def _without_layers(

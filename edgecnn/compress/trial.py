@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edgecnn.compress.channels import Removed
 from edgecnn.compress.replay import Calls, Recording, live_bytes, read_calls, record, replay, share
+from edgecnn.compress.statistics import moving_statistics, noting_statistics
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
@@ -62,6 +65,7 @@ class Trial:
         for variant in variants:  # one after the other, as an iterator may make them
             self.variants.append(share(original, variant.eval()))
             self.starts.append(self._start_of(self.variants[-1], probe))
+        self.scales = [1.0] * len(self.variants)  # of the scores, before they tell how sure a variant is
         trace = record(original, probe, self.calls, set(self.starts))
         if not torch.isfinite(trace.output).all():
             raise EdgecnnError("the network gives outputs that are NaN or infinite; check its weights")
@@ -69,6 +73,27 @@ class Trial:
         self.batch_size = max(1, min(_LARGEST_BATCH, int(_KEPT_BYTES / max(kept_bytes, 1))))
         self._of_original: list[Floats] = []
         self._of_variants: list[list[Floats]] = [[] for _ in self.variants]
+
+    def settle(self, samples: Samples, gone: Sequence[Removed]) -> None:
+        """Have what any training would mend at once follow each cut, on as many of *samples* as a batch holds.
+
+        That is the statistics of batch norm, and the spread of class scores: a classifier that gives smaller scores is
+        less sure of the same answers, which is no harm.
+
+        Args:
+            samples: others than those that variants are judged on; labels are not looked at.
+            gone: the filters that each of the variants lacks.
+        """
+        chosen = samples.take(self.batch_size, seed=3)
+        x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], self.normalization)))
+        with noting_statistics(self.original) as before:
+            recording = record(self.original, x, self.calls, set(self.starts))
+        for done, (variant, start, cut) in enumerate(zip(self.variants, self.starts, gone, strict=True)):
+            self.progress("settling cuts", done, len(self.variants))
+            behind = [name for name in before if self.calls.first.get(name, 0) >= start]
+            with moving_statistics(variant, before, cut, behind):
+                output = replay(variant, recording, start)
+            self.scales[done] = score_scale(recording.output, output)
 
     def advance(self, which: Collection[int], stage: int) -> None:
         """Judge the variants numbered in *which* on all samples up to *stage*."""
@@ -102,7 +127,7 @@ class Trial:
             of_original.append(_outcomes(recording.output, x, y, self.samples.labels is not None))
             for count, index in enumerate(waiting):
                 output = replay(self.variants[index], recording, self.starts[index])
-                found[index].append(_outcomes(output, x, y, self.samples.labels is not None))
+                found[index].append(_outcomes(output, x, y, self.samples.labels is not None, self.scales[index]))
                 step = f"judging {len(waiting)} cuts on up to {self.stages[part]} samples"
                 self.progress(step, done * len(waiting) + count + 1, len(batches) * len(waiting))
         if part == len(self._of_original):
@@ -147,10 +172,19 @@ def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, 1e-3, tolerance, equal_nan=True)
 
 
-def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, labelled: bool) -> Floats:
+def score_scale(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Return what makes the spread of the scores *after* [n, classes] that of those *before*."""
+    if before.ndim != 2 or after.shape != before.shape or before.shape[1] < 2:
+        return 1.0
+    ratio = float(before.float().std(1).mean() / after.float().std(1).mean())
+    return ratio if 0 < ratio < math.inf else 1.0
+
+
+def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, labelled: bool, scale: float = 1.0) -> Floats:
     """Return what each sample gave: [3, n], rows `LOSS`, `HARM`, `CORRECT`.
 
-    Of a classifier: the cross entropy, 1 less the probability given to the right class, and whether that is the answer.
+    Of a classifier: the cross entropy, 1 less the probability given to the right class by the scores times *scale*, and
+    whether that class is the answer.
     Of a network that gives back its input: the mean squared error, the same as a share of the input's own mean square,
     and NaN.
 
@@ -172,5 +206,8 @@ def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, labelled: 
             f"the network gives {output.shape[1]} class scores, the data has classes up to {int(y.max())}; "
             "use the data set it is for"
         )
-    loss = functional.cross_entropy(output, y, reduction="none").nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)
-    return torch.stack([loss, 1 - loss.neg().exp(), (output.argmax(1) == y).float()]).double().numpy()
+    loss, scaled = (
+        functional.cross_entropy(scores, y, reduction="none").nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)
+        for scores in (output, scale * output)
+    )
+    return torch.stack([loss, 1 - scaled.neg().exp(), (output.argmax(1) == y).float()]).double().numpy()

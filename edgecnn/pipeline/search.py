@@ -165,7 +165,9 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
         ratios, method.criterion, method.round_to, per, config.agreement, config.samples, method.seed
     )
     normalization, progress = steps.subject.normalization, telling(steps.progress, _name(number, 1))
-    found = sensitivity(network.module, shape, steps.validation, judged, normalization, progress)
+    found = sensitivity(
+        network.module, shape, steps.validation, judged, normalization, progress, calibration=steps.training
+    )
     return units, ordered(found, config.order, seed=method.seed + number)
 
 

@@ -74,5 +74,5 @@ def measure_sensitivity(
     module = subject.network.module
     if criterion == "taylor":
         module = with_gradients(module, others.take(GRADIENT_SAMPLES, seed=2), subject.normalization)
-    found = sensitivity(module, subject.shape, judges, config, subject.normalization, progress)
+    found = sensitivity(module, subject.shape, judges, config, subject.normalization, progress, calibration=others)
     return replace(found, notes=(*subject.warnings, *found.notes))

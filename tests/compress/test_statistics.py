@@ -1,0 +1,139 @@
+"""Batch norm's statistics follow a cut."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgecnn.compress.channels import OUT
+from edgecnn.compress.prune import cut
+from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
+from edgecnn.compress.train import TrainConfig, train
+from edgecnn.compress.trial import CORRECT, HARM, Trial
+from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.nets.network import build
+from edgecnn.normalization import ready
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """The digits."""
+    return open_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def digits(data: Dataset) -> nn.Module:
+    """A small network that reads digits, trained on moved images: its statistics are not those of plain ones."""
+    config = TrainConfig(epochs=6, learning_rate=6e-3)
+    return train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization)
+
+
+def moments_of(module: nn.Module, x: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Return the mean and the variance [C] of what each batch norm of *module* gives."""
+    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_layer: nn.Module, _inputs: object, y: torch.Tensor) -> None:
+            found[name] = y.mean((0, 2, 3)), y.var((0, 2, 3), correction=0)
+
+        return hook
+
+    norms = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    hooks = [layer.register_forward_hook(note(name)) for name, layer in norms]
+    with torch.no_grad():
+        module(x)
+    for one in hooks:
+        one.remove()
+    return found
+
+
+@pytest.mark.parametrize("whole_passes", [False, True])
+def test_what_is_left_gives_what_it_gave(
+    digits: nn.Module, data: Dataset, whole_passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the same images, each channel that is left has the mean and the spread it had in the original."""
+    before = copy.deepcopy(digits.state_dict())
+    made = [cut(digits, SHAPE, cuts) for cuts in ({"features.0": 0.5}, {"features.4": 0.25}, {"features.8": 0.5})]
+    same = copy.deepcopy(digits)
+    trial = Trial(digits, [*(one.module for one in made), same], data.training, data.normalization)
+    if whole_passes:
+        monkeypatch.setattr(trial, "starts", [0] * len(trial.starts))
+    trial.settle(data.evaluation, [*(one.gone for one in made), {}])
+
+    chosen = data.evaluation.take(trial.batch_size, seed=3)
+    x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], data.normalization)))
+    original = moments_of(digits, x)
+    moved = 0
+    for one in made:
+        for name, found in moments_of(one.module, x).items():
+            lost = set(one.gone.get((name, OUT), ()))
+            kept = [index for index in range(len(original[name][0])) if index not in lost]
+            for mine, theirs in zip(found, original[name], strict=True):
+                torch.testing.assert_close(mine, theirs[kept], atol=1e-3, rtol=1e-3)
+            moved += not torch.equal(one.module.state_dict()[f"{name}.running_mean"], before[f"{name}.running_mean"])
+    assert moved >= 3
+    # What was not cut stays as it was, and so does the original, with which the variants share tensors.
+    torch.testing.assert_close(same.state_dict(), before, atol=1e-5, rtol=1e-5)
+    for name, tensor in digits.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_cut_loses_less_where_the_statistics_follow(digits: nn.Module, data: Dataset) -> None:
+    """Every convolution cut by half; and a layer that goes whole, where what is behind it has other channels."""
+    config = SensitivityConfig((0.5,), agreement=1)
+    plain, settled = (
+        sensitivity(digits, SHAPE, data.training, config, data.normalization, calibration=calibration)
+        for calibration in (None, data.evaluation)
+    )
+    assert settled.accuracy == plain.accuracy
+    convolutions = [pair for pair in zip(settled.rows, plain.rows, strict=True) if pair[0].unit.startswith("features")]
+    assert len(convolutions) == 3
+    assert sum(row.harm.mean for row, _ in convolutions) < 0.8 * sum(row.harm.mean for _, row in convolutions)
+
+
+def test_a_layer_that_goes_whole_is_followed_too(data: Dataset) -> None:
+    """Its channels are not those of the layer that takes its place; batch norm then takes those it sees."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10)),
+    )
+    trained = train(net, data.training, TrainConfig(epochs=6, learning_rate=2e-2), data.normalization)
+    made = cut(trained, SHAPE, {"3": 1})
+    assert "3" in made.removed
+    correct = []
+    for calibration in (None, data.evaluation):
+        trial = Trial(trained, [copy.deepcopy(made.module)], data.training, data.normalization)
+        if calibration is not None:
+            trial.settle(calibration, [made.gone])
+        trial.advance([0], 0)
+        correct.append(trial.outcomes(0)[CORRECT].mean())
+    assert correct[1] > correct[0]
+
+
+def test_a_classifier_that_is_less_sure_of_the_same_is_not_harmed(digits: nn.Module, data: Dataset) -> None:
+    """Scores of a third: the same answers; the harm is none where their spread follows."""
+    calm = copy.deepcopy(digits)
+    last = [layer for layer in calm.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter /= 3
+    harms = []
+    for settled in (False, True):
+        trial = Trial(digits, [copy.deepcopy(calm)], data.training, data.normalization)
+        if settled:
+            trial.settle(data.evaluation, [{}])
+        trial.advance([0], 0)
+        assert np.array_equal(trial.outcomes(0)[CORRECT], trial.of_original()[CORRECT])
+        harms.append(float((trial.outcomes(0)[HARM] - trial.of_original()[HARM]).mean()))
+    assert harms[0] > 0.05
+    assert abs(harms[1]) < 1e-4
