@@ -13,28 +13,13 @@ from torch import nn
 
 from edgecnn.compress.ranking import spearman
 from edgecnn.compress.sensitivity import Candidate, Sensitivity, SensitivityConfig, judge
-from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
-from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
-from edgecnn.nets.network import build
 from edgecnn.samples import Samples
 
 SHAPE = (1, 8, 8)
 LAYERS = ("features.0", "features.4", "features.8")
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    """The digits."""
-    return open_dataset("digits")
-
-
-@pytest.fixture(scope="module")
-def digits(data: Dataset) -> nn.Module:
-    """A small network that reads digits."""
-    config = TrainConfig(epochs=6, learning_rate=6e-3)
-    return train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization)
 
 
 def without_filters(module: nn.Module, layer: str, count: int) -> nn.Module:

@@ -15,24 +15,10 @@ from edgecnn.compress.prune import cut
 from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.trial import CORRECT, HARM, Trial
-from edgecnn.datasets import Dataset, open_dataset
-from edgecnn.nets.network import build
+from edgecnn.datasets import Dataset
 from edgecnn.normalization import ready
 
 SHAPE = (1, 8, 8)
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    """The digits."""
-    return open_dataset("digits")
-
-
-@pytest.fixture(scope="module")
-def digits(data: Dataset) -> nn.Module:
-    """A small network that reads digits, trained on moved images: its statistics are not those of plain ones."""
-    config = TrainConfig(epochs=6, learning_rate=6e-3)
-    return train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization)
 
 
 def moments_of(module: nn.Module, x: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
