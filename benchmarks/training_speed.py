@@ -1,10 +1,9 @@
-"""What columns, folds, freed memory kept (compress/columns.py, folded.py, freed.py) and the fused optimizer are worth.
+"""What convolutions by columns, freed memory kept (compress/columns.py, freed.py) and the fused optimizer are worth.
 
-    python benchmarks/training_speed.py [NETWORK[:RATIO] ...] [--rounds 5]
+    python benchmarks/training_speed.py [NETWORK ...] [--rounds 5]
 
-Training steps of 128 images in bfloat16 on the CPU, with and without, by turns in one process on a quiet machine; with
-a RATIO of each layer's filters cut, as compression leaves a network. The medians and their ratio go to
-benchmarks/tables/training_speed.json.
+Training steps of 128 images in bfloat16 on the CPU, with and without, by turns in one process on a quiet machine; the
+medians and their ratio go to benchmarks/tables/training_speed.json.
 """
 
 from __future__ import annotations
@@ -21,16 +20,11 @@ import torch
 from torch.nn import functional
 
 from edgecnn.compress.columns import Columns
-from edgecnn.compress.folded import Folded
 from edgecnn.compress.freed import freed_memory_kept
-from edgecnn.compress.prune import cut
-from edgecnn.compress.units import FILTERS, find_units
 from edgecnn.nets.network import build
 
 RESULT = Path(__file__).parent / "tables" / "training_speed.json"
-NETWORKS = ("vgg16", "vgg16-compact", "alexnet", "resnet56", "vgg16-compact:0.6", "resnet56:0.4")
 BATCH = 128
-SHAPE = (3, 32, 32)
 STEPS = 4
 
 
@@ -38,15 +32,11 @@ class Side:
     """One way to train a network."""
 
     def __init__(self, network: str, *, ours: bool) -> None:
-        name, _, ratio = network.partition(":")
-        module = build(f"edgecnn:{name}", classes=10, channels=3).module
-        if ratio:
-            units = find_units(module, SHAPE)
-            module = cut(module, SHAPE, dict.fromkeys(units.of_kind(FILTERS), float(ratio)), units=units).module
+        module = build(f"edgecnn:{network}", classes=10, channels=3).module
         self.module = module.to(memory_format=torch.channels_last).train()
         settings = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "fused": ours}
         self.optimizer = torch.optim.SGD(self.module.parameters(), **settings)
-        self.ways = (Columns, Folded) if ours else ()
+        self.way = Columns if ours else contextlib.nullcontext
         self.memory = freed_memory_kept if ours else contextlib.nullcontext
 
     def seconds(self, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -59,9 +49,7 @@ class Side:
             return (time.perf_counter() - started) / STEPS
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        with torch.autocast("cpu", torch.bfloat16), contextlib.ExitStack() as stack:
-            for way in self.ways:
-                stack.enter_context(way())
+        with torch.autocast("cpu", torch.bfloat16), self.way():
             scores = self.module(x)
         self.optimizer.zero_grad()
         torch.autograd.backward(functional.cross_entropy(scores.float(), y))
@@ -71,7 +59,7 @@ class Side:
 def compare(network: str, rounds: int) -> dict[str, object]:
     """Return the medians of both sides, one after the other in each round, the first left out."""
     torch.manual_seed(0)
-    x = torch.randn(BATCH, *SHAPE).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (BATCH,))
     sides = {name: Side(network, ours=ours) for name, ours in (("library", False), ("edgecnn", True))}
     turns = [{name: side.seconds(x, y) for name, side in sides.items()} for _ in range(rounds + 1)][1:]
@@ -83,7 +71,7 @@ def compare(network: str, rounds: int) -> dict[str, object]:
 def main() -> None:
     """Compare each network and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("networks", nargs="*", default=["vgg16", "vgg16-compact", "alexnet", "resnet56"])
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     rows = [compare(network, given.rounds) for network in given.networks]

@@ -65,7 +65,8 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
-        return _images(functional.linear(_columns(x, weight), _matrix(weight), bias), x)
+        # A view that a function of our own gives could not be written over, as an activation in place does.
+        return _images(functional.linear(_columns(x, weight), _matrix(weight), bias), x).data
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:

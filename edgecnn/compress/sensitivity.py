@@ -4,8 +4,8 @@ Rows are ranked by *harm* for each byte or MAC gained. The harm of a classifier 
 gives to the right class is lost on average. It falls with the accuracy, but every sample tells something of it, not
 only those whose answer flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the ranking by accuracy
 on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95). What any
-training would mend at once is no harm: batch norm's statistics follow each cut (`statistics`), and so does the spread
-of the scores.
+training would mend at once is no harm: where there are samples to settle cuts on, batch norm's statistics follow each
+(`statistics`), and the probability is that of scores as widely spread as the original's.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Row:
     accuracy: Accuracy | None  # None for a network that does not classify
     accuracy_lost: Change | None
     loss: float  # mean cross entropy, or mean squared error
-    harm: Change  # right class: mean fall of its probability; reconstruction: share of the input's energy lost
+    harm: Change  # of the right class's mean probability, see above; or the share of the input's energy lost
     saved: Costs
 
 

@@ -1,10 +1,9 @@
 """Batch norm's statistics after a cut: they move as far as what batch norm is given has moved.
 
 A cut changes what the layers behind it are given, and batch norm goes on with the mean and the variance of before. Most
-of what a cut seems to cost before any training is that (Li et al. 2020, arXiv:2007.02491). Of 21 cuts of VGG16, the
-accuracy lost goes with what a short training leaves of it by a correlation (Pearson) of 0.77; of 0.98 where the
-statistics follow. They are not taken anew, as plain images have others than those that were moved and mirrored for
-training: they move so that for the same images each channel has the mean and the spread that it had before the cut.
+of what a cut seems to cost before any training is that (Li et al. 2020, arXiv:2007.02491). They are not taken anew, as
+plain images have others than those that were moved and mirrored for training: they move so that for the same images
+each channel has the mean and the spread that it had before the cut.
 """
 
 from __future__ import annotations
@@ -52,14 +51,12 @@ def moving_statistics(
         mean, var = moments
         lost = set(gone.get((name, OUT), ()))
         kept = [index for index in range(len(before[name][0])) if index not in lost]
-        if len(kept) != len(mean):  # a layer that went whole left it other channels
-            layer.running_mean, layer.running_var = mean, var
-            return
         was_mean, was_var = (of_channels[kept] for of_channels in before[name])
         # What it gives has the mean and the spread that it had: both were off those of these images, and stay so.
         wider = (var + layer.eps) / (was_var + layer.eps)
-        layer.running_mean = mean + (layer.running_mean - was_mean) * wider.sqrt()
-        layer.running_var = ((layer.running_var + layer.eps) * wider - layer.eps).clamp_min(0)
+        moved = mean + (layer.running_mean - was_mean) * wider.sqrt()
+        widened = ((layer.running_var + layer.eps) * wider - layer.eps).clamp_min(0)
+        layer.running_mean, layer.running_var = moved.to(layer.running_mean), widened.to(layer.running_var)
 
     with _given(module, [name for name, _ in _followers(module) if name in names and name in before], move):
         yield

@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
 from edgecnn.compress.columns import Columns
-from edgecnn.compress.folded import Folded
 from edgecnn.compress.freed import freed_memory_kept
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.training_state import TrainingState
@@ -174,7 +173,7 @@ def _loss(
     """Return the module's own loss or the cross entropy, mixed with the divergence from the teacher if there is one."""
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
-    with _in_bfloat16(x.device), Columns(), Folded():
+    with _in_bfloat16(x.device), Columns():
         logits = module(x)
     logits = logits.float()
     if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:

@@ -66,11 +66,10 @@ class Trial:
             self.variants.append(share(original, variant.eval()))
             self.starts.append(self._start_of(self.variants[-1], probe))
         self.scales = [1.0] * len(self.variants)  # of the scores, before they tell how sure a variant is
-        trace = record(original, probe, self.calls, set(self.starts))
-        if not torch.isfinite(trace.output).all():
+        self._trace = record(original, probe, self.calls, set(self.starts))
+        if not torch.isfinite(self._trace.output).all():
             raise EdgecnnError("the network gives outputs that are NaN or infinite; check its weights")
-        kept_bytes = live_bytes(self.calls, trace, set(self.starts)) / len(probe)
-        self.batch_size = max(1, min(_LARGEST_BATCH, int(_KEPT_BYTES / max(kept_bytes, 1))))
+        self.batch_size = self._batch_size(set(self.starts))
         self._of_original: list[Floats] = []
         self._of_variants: list[list[Floats]] = [[] for _ in self.variants]
 
@@ -84,16 +83,21 @@ class Trial:
             samples: others than those that variants are judged on; labels are not looked at.
             gone: the filters that each of the variants lacks.
         """
-        chosen = samples.take(self.batch_size, seed=3)
+        # A few samples tell little of a statistic: the batch is as large as any single start allows, in several passes.
+        n = min(map(self._batch_size, ({start} for start in self.starts)), default=0)
+        chosen = samples.take(n, seed=3)
         x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], self.normalization)))
-        with noting_statistics(self.original) as before:
-            recording = record(self.original, x, self.calls, set(self.starts))
-        for done, (variant, start, cut) in enumerate(zip(self.variants, self.starts, gone, strict=True)):
-            self.progress("settling cuts", done, len(self.variants))
-            behind = [name for name in before if self.calls.first.get(name, 0) >= start]
-            with moving_statistics(variant, before, cut, behind):
-                output = replay(variant, recording, start)
-            self.scales[done] = score_scale(recording.output, output)
+        done = 0
+        for starts in self._passes(n):
+            with noting_statistics(self.original) as before:
+                recording = record(self.original, x, self.calls, starts)
+            for index in (index for index, start in enumerate(self.starts) if start in starts):
+                self.progress("settling cuts", done, len(self.variants))
+                behind = [name for name in before if self.calls.first.get(name, 0) >= self.starts[index]]
+                with moving_statistics(self.variants[index], before, gone[index], behind):
+                    output = replay(self.variants[index], recording, self.starts[index])
+                self.scales[index] = score_scale(recording.output, output)
+                done += 1
 
     def advance(self, which: Collection[int], stage: int) -> None:
         """Judge the variants numbered in *which* on all samples up to *stage*."""
@@ -113,6 +117,21 @@ class Trial:
     def of_original(self, n: int | None = None) -> Floats:
         """Return what the original gave for the first *n* samples, likewise; None: for all that it has been run on."""
         return np.concatenate(self._of_original, axis=1)[:, :n]
+
+    def _batch_size(self, starts: Collection[int]) -> int:
+        """Return of how many samples the memory holds what passes that begin at *starts* need."""
+        kept_bytes = live_bytes(self.calls, self._trace, starts) / _PROBE
+        return max(1, min(_LARGEST_BATCH, int(_KEPT_BYTES / max(kept_bytes, 1))))
+
+    def _passes(self, n: int) -> list[set[int]]:
+        """Return the starts, as few parts of them as passes of the original on *n* samples can serve."""
+        passes: list[set[int]] = []
+        for start in sorted(set(self.starts)):
+            if passes and self._batch_size({*passes[-1], start}) >= n:
+                passes[-1].add(start)
+            else:
+                passes.append({start})
+        return passes
 
     def _judge(self, waiting: Sequence[int], part: int) -> None:
         begin = self.stages[part - 1] if part else 0

@@ -9,9 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from edgecnn.cli.sensitivity import command
+from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
+from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.pipeline import measure_sensitivity
+from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
 
 ARGUMENTS = ["edgecnn:digits-cnn", "--data", "digits", "--ratio", "0.25,0.5"]
 
@@ -43,6 +46,22 @@ def test_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not list(tmp_path.iterdir())
     assert "for the MACs saved" in run.stdout
     assert "features.4" in run.stdout
+
+
+def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
+    """Judged on a tenth of the training part, settled on the rest."""
+    network, data = build("edgecnn:digits-cnn"), open_dataset("digits")
+    found = measure_sensitivity(network, data="digits", ratios=[0.5])
+    others, judges = data.training.split(VALIDATION_SHARE)
+    rows = {
+        name: sensitivity(
+            network.module, data.shape, judges, SensitivityConfig((0.5,)), data.normalization, calibration=calibration
+        ).rows
+        for name, calibration in (("settled", others), ("not", None), ("on the judges", judges))
+    }
+    assert found.rows == rows["settled"]
+    assert found.rows != rows["not"]
+    assert found.rows != rows["on the judges"]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from edgecnn.compress.columns import Columns, _Convolution, _pays
 
@@ -50,6 +53,38 @@ def test_a_network_trains_the_same_through_it() -> None:
     for mine, theirs in zip(*gradients, strict=True):
         assert mine.dtype == torch.float32
         torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.01 * float(theirs.abs().max()) + 1e-6)
+
+
+class InPlace(nn.Module):
+    """A block that writes its sum and its activation over what the convolution has given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(64, 64, 3, padding=1)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [n, 64, h, w] for *x* of the same shape."""
+        y = self.conv(x)
+        y += x.to(y.dtype)
+        return self.act(y)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_what_it_gives_can_be_written_over_and_forgotten(checkpointed: bool) -> None:
+    """An activation in place, and a block that is run again for its gradients, then without columns."""
+    torch.manual_seed(0)
+    block, x = InPlace(), torch.randn(8, 64, 4, 4)
+    gradients = []
+    for by_columns in (True, False):
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16), Columns() if by_columns else contextlib.nullcontext():
+            y = checkpoint(block, x, use_reentrant=False) if checkpointed else block(x)
+        functional.mse_loss(y.float(), torch.ones_like(y).float()).backward()
+        gradients.append([parameter.grad.clone() for parameter in block.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) == 2
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.01 * float(theirs.abs().max()))
 
 
 @pytest.mark.parametrize(

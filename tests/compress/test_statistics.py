@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from torch import nn
 
 from edgecnn.compress.channels import OUT
 from edgecnn.compress.prune import cut
+from edgecnn.compress.replay import live_bytes
 from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
+from edgecnn.compress.statistics import moving_statistics, noting_statistics
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.trial import CORRECT, HARM, Trial
 from edgecnn.datasets import Dataset
@@ -53,7 +56,7 @@ def test_what_is_left_gives_what_it_gave(
         monkeypatch.setattr(trial, "starts", [0] * len(trial.starts))
     trial.settle(data.evaluation, [*(one.gone for one in made), {}])
 
-    chosen = data.evaluation.take(trial.batch_size, seed=3)
+    chosen = data.evaluation.take(256, seed=3)
     x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], data.normalization)))
     original = moments_of(digits, x)
     moved = 0
@@ -72,20 +75,21 @@ def test_what_is_left_gives_what_it_gave(
 
 
 def test_a_cut_loses_less_where_the_statistics_follow(digits: nn.Module, data: Dataset) -> None:
-    """Every convolution cut by half; and a layer that goes whole, where what is behind it has other channels."""
+    """Every convolution cut by half; by images that are none of the network's, they lose more again."""
     config = SensitivityConfig((0.5,), agreement=1)
-    plain, settled = (
-        sensitivity(digits, SHAPE, data.training, config, data.normalization, calibration=calibration)
-        for calibration in (None, data.evaluation)
-    )
-    assert settled.accuracy == plain.accuracy
-    convolutions = [pair for pair in zip(settled.rows, plain.rows, strict=True) if pair[0].unit.startswith("features")]
-    assert len(convolutions) == 3
-    assert sum(row.harm.mean for row, _ in convolutions) < 0.8 * sum(row.harm.mean for _, row in convolutions)
+    noise = replace(data.evaluation, images=np.random.default_rng(0).permuted(data.evaluation.images, axis=0))
+    harms = {}
+    for name, calibration in (("none", None), ("images", data.evaluation), ("noise", noise)):
+        found = sensitivity(digits, SHAPE, data.training, config, data.normalization, calibration=calibration)
+        convolutions = [row for row in found.rows if row.unit.startswith("features")]
+        assert len(convolutions) == 3
+        harms[name] = sum(row.harm.mean for row in convolutions)
+    assert harms["images"] < 0.8 * harms["none"]
+    assert harms["images"] < 0.9 * harms["noise"]
 
 
 def test_a_layer_that_goes_whole_is_followed_too(data: Dataset) -> None:
-    """Its channels are not those of the layer that takes its place; batch norm then takes those it sees."""
+    """The batch norm behind it is given what another layer gives, and follows."""
     torch.manual_seed(0)
     net = nn.Sequential(
         *(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
@@ -104,6 +108,36 @@ def test_a_layer_that_goes_whole_is_followed_too(data: Dataset) -> None:
         trial.advance([0], 0)
         correct.append(trial.outcomes(0)[CORRECT].mean())
     assert correct[1] > correct[0]
+
+
+def test_cuts_settle_on_as_many_samples_as_any_start_allows(
+    digits: nn.Module, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the memory does not hold what all starts need, several passes give the same."""
+    cuts = [{"features.0": 0.5}, {"features.4": 0.25}, {"features.8": 0.5}]
+    states = []
+    for memory_is_short in (False, True):
+        made = [cut(digits, SHAPE, one) for one in cuts]
+        trial = Trial(digits, [one.module for one in made], data.training, data.normalization)
+        assert (trial.batch_size == 256) == (not memory_is_short)
+        trial.settle(data.evaluation, [one.gone for one in made])
+        states.append([trial.scales, [variant.state_dict() for variant in trial.variants]])
+        most = max(live_bytes(trial.calls, trial._trace, {start}) / len(trial._trace.x) for start in trial.starts)
+        monkeypatch.setattr("edgecnn.compress.trial._KEPT_BYTES", 256 * most)
+    torch.testing.assert_close(states[0], states[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_statistics_keep_their_type(dtype: torch.dtype) -> None:
+    """A network that computes in something else within still runs."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).to(dtype).eval()
+    x = torch.rand(8, 3, 4, 4, dtype=dtype)
+    with torch.no_grad(), noting_statistics(net) as before:
+        net(x)
+    with torch.no_grad(), moving_statistics(net, before, {}, ["1"]):
+        assert net(2 * x).dtype == dtype
+    assert net[1].running_var.dtype == dtype
+    assert (net[1].running_var > 1).all()
 
 
 def test_a_classifier_that_is_less_sure_of_the_same_is_not_harmed(digits: nn.Module, data: Dataset) -> None:
