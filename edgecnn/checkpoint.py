@@ -140,7 +140,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
             ),
         ]
         raise EdgecnnError(f"weights in {where} do not match the network: {'; '.join(parts)}")
-    module.load_state_dict(dict(weights), strict=False)
+    own.update(weights)  # it says as well of which version each layer's tensors are, which files of tensors do not
+    module.load_state_dict(own)
 
 
 def resize_to(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1", "mobilenet_v3_small", "mnasnet0_5"])
 def test_a_pruned_network_is_rebuilt_to_the_last_bit(tmp_path: Path, name: str) -> None:
     """Residual, depthwise, concatenated and squeeze-excite layers take the size of their stored weights."""
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from edgecnn.checkpoint import resize_to
+from edgecnn.checkpoint import load_weights, resize_to
 from edgecnn.errors import EdgecnnError, require
 
 OUT, IN = "out", "in"
@@ -159,7 +159,7 @@ def without(module: nn.Module, removed: Removed) -> nn.Module:
         state[name] = state[name].index_select(dim, torch.tensor(kept, dtype=torch.long, device=tensor.device))
     small = copy.deepcopy(module)
     resize_to(small, state)
-    small.load_state_dict(state)
+    load_weights(small, state, "the smaller network")
     return small
 
 

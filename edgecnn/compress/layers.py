@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edgecnn.checkpoint import resize_to
+from edgecnn.checkpoint import load_weights, resize_to
 from edgecnn.compress.channels import (
     IN,
     NORMS,
@@ -174,7 +174,7 @@ def taken_out(module: nn.Module, link: Link) -> nn.Module:
     gone = tuple(f"{part}." for part in link.gone)
     kept = {key: tensor for key, tensor in state.items() if not key.startswith(gone)}
     resize_to(small, kept)
-    small.load_state_dict(kept)
+    load_weights(small, kept, "the shorter network")
     return small
 
 

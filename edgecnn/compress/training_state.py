@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgecnn.checkpoint import load_weights
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 
@@ -75,8 +76,7 @@ class TrainingState:
             ) from None
         if document["identity"] != self.identity:
             raise EdgecnnError(f"{self.path} keeps another training; delete it to start anew")
-        prefix = "module."
-        module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        load_weights(module, _of_module(tensors), str(self.path))
         state: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
@@ -94,9 +94,13 @@ def module_of(path: Path, module: nn.Module) -> nn.Module:
     """Return a copy of *module* with the weights that it had when its training was last kept in *path*."""
     tensors = require("safetensors.torch", "torch").load_file(str(path))
     trained = copy.deepcopy(module)
-    prefix = "module."
-    trained.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    load_weights(trained, _of_module(tensors), str(path))
     return trained.eval()
+
+
+def _of_module(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    prefix = "module."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _laid_out(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:

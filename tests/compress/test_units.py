@@ -20,6 +20,7 @@ NETS = [
     ("torchvision:resnet18", 32),
     ("torchvision:mobilenet_v2", 32),
     ("torchvision:mobilenet_v3_small", 32),
+    ("torchvision:mnasnet0_5", 64),
     ("torchvision:efficientnet_b0", 32),
     ("torchvision:densenet121", 32),
     ("torchvision:googlenet", 32),
