@@ -82,7 +82,8 @@ def command(
     """Cut each layer of a network alone: what is lost, what is saved.
 
     Judged on a tenth of the training data that is kept for it; the evaluation data stay unseen. Every cut is judged on
-    a sample, and on more where the ranking is not clear yet.
+    a sample, and on more where the ranking is not clear yet. Batch norm's statistics follow each cut, by other images,
+    so that only what training has to mend counts.
 
     \b
     Example:

@@ -85,6 +85,7 @@ class Sensitivity:
     agreement: float  # Spearman correlation expected between this ranking and that of samples drawn anew
     fixed: tuple[Fixed, ...] = ()  # what cannot be cut, and why
     notes: tuple[str, ...] = ()
+    settled: bool = False  # whether batch norm's statistics and the scores' spread followed each cut
 
     def price(self, row: Row, beyond: Row | None = None) -> float:
         """Return what *row* loses for each byte or MAC it saves, *beyond* another one; infinity where it saves none.
@@ -115,6 +116,7 @@ class Sensitivity:
             "n": self.n,
             "per": self.per,
             "agreement": self.agreement,
+            "settled": self.settled,
             "rows": [
                 {
                     "rank": ranks[id(row)],
@@ -260,6 +262,7 @@ def judge(
         agreement,
         fixed,
         _notes(trial, names),
+        settled=calibration is not None,
     )
 
 

@@ -32,8 +32,10 @@ def test_writes_the_table_the_plot_and_the_json(tmp_path: Path) -> None:
     assert all(row["bytes_saved"] >= 4 * row["params_saved"] for row in rows)
     assert all(row["accuracy"]["low"] <= row["accuracy"]["top1"] <= row["accuracy"]["high"] for row in rows)
     assert document["n"] == 126
+    assert document["settled"]
     table = (tmp_path / "out" / "sensitivity.md").read_text()
     assert table.count("| features.") == len(rows)
+    assert table.startswith("Each cut alone, batch norm's statistics following it, in a network of accuracy ")
     assert "- classifier stays: " in table
     assert (tmp_path / "out" / "sensitivity.svg").read_text().lstrip().startswith("<?xml")
 
