@@ -89,7 +89,8 @@ STUDIES = {
         macs=0.2,
         params=0.03,
         faster=12,
-        epochs=24,
+        epochs=48,
+        teachers=("vgg16-compact", "resnet56"),
     ),
     "resnet56": Study(
         "DepGraph: 2.57x fewer MACs, +0.11",
