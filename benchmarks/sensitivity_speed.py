@@ -62,7 +62,7 @@ def loop(
     """Judge every cut by whole passes over all samples."""
     original, costs = whole_pass(network.module, samples, normalization), costs_of(network.module, shape)
     rows: list[dict[str, object]] = []
-    chosen = calibration.take(BATCH, seed=3)  # as `Trial.settle` does
+    chosen = calibration.take(BATCH, seed=3)  # as `Trial.settle` does of this network
     x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], normalization)))
     with torch.no_grad(), noting_statistics(network.module) as before:
         scores = network.module(x)

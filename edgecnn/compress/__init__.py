@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgecnn.tables import Table
 
-#: Name → a function `(weight: Tensor[out, in, kh, kw]) -> Tensor[out]`; filters of the least score go first.
+#: Name → a function `(weight: Tensor[out, ...]) -> Tensor[out]`; filters of the least score go first.
 CRITERIA = Table(
     "criterion",
     {name: f"edgecnn.compress.criteria:{name}" for name in ("bn_scale", "geometric_median", "l1", "l2", "taylor")},

@@ -107,5 +107,5 @@ def autoencoder_mnist(classes: int = 10, channels: int = 1) -> DigitAutoencoders
 
 
 def autoencoder_fraud(classes: int = 2, channels: int = 29) -> FraudAutoencoder:
-    """Return the autoencoder of normal transactions with fresh weights: 2.5 k parameters, 2.4 k MACs."""
+    """Return the autoencoder of normal transactions with fresh weights: 2.5 k parameters, 2.6 k MACs."""
     return FraudAutoencoder(classes, channels)

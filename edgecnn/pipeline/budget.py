@@ -128,7 +128,7 @@ class Search:
     """How to look for cuts."""
 
     order: str = "accuracy"
-    share: float = 0.2  # of what a round is to save, that it saves
+    share: float = 0.2  # of the parameters or MACs left, that a round takes
     epochs_between: int = 1
     layers: bool = True  # whether layers and blocks may go whole
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75)  # of a layer's filters, tried alone

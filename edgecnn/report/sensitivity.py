@@ -47,7 +47,7 @@ def table_of(sensitivity: Sensitivity) -> list[tuple[str, ...]]:
 def title_of(sensitivity: Sensitivity) -> str:
     """Return the sentence that stands above the table."""
     of = f" of accuracy {format_share(sensitivity.accuracy.top1)}" if sensitivity.accuracy else ""
-    following = ", batch norm's statistics following it" if sensitivity.settled else ""
+    following = ", batch norm's statistics and the spread of scores following it" if sensitivity.settled else ""
     return (
         f"Each cut alone{following}, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
         f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)}; measured on up to "

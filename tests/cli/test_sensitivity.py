@@ -35,7 +35,9 @@ def test_writes_the_table_the_plot_and_the_json(tmp_path: Path) -> None:
     assert document["settled"]
     table = (tmp_path / "out" / "sensitivity.md").read_text()
     assert table.count("| features.") == len(rows)
-    assert table.startswith("Each cut alone, batch norm's statistics following it, in a network of accuracy ")
+    assert table.startswith(
+        "Each cut alone, batch norm's statistics and the spread of scores following it, in a network of accuracy "
+    )
     assert "- classifier stays: " in table
     assert (tmp_path / "out" / "sensitivity.svg").read_text().lstrip().startswith("<?xml")
 

@@ -38,7 +38,8 @@ class Baseline:
     start: str | None = None  # the baseline that it takes the weights of the same names and shapes from
 
 
-#: VGG16's convolutions go through two cycles, the second behind the compact head, whose steps are shorter.
+#: VGG16's convolutions go through two cycles, the second behind the compact head, whose steps are shorter, and once
+#: more through a short one under the classic head.
 BASELINES = {
     "vgg16-start": Baseline("vgg16", TrainConfig(24, 128, "sgd", 0.08, 5e-4, 0.1, PHOTOGRAPHS)),
     "vgg16-compact": Baseline(

@@ -1,4 +1,4 @@
-"""What the order of cuts does to the accuracy: the same goal, the same training, four orders.
+"""What the order of cuts does to the accuracy: the same goal, the same training after each round, four orders.
 
     python benchmarks/tables/layer-optimization/orders.py resnet20 FOLDER
     python benchmarks/tables/layer-optimization/orders.py render
@@ -56,9 +56,9 @@ def main(name: str, folder: Path) -> None:
 def render() -> None:
     """Write the table of all results that lie beside this script."""
     lines = [
-        "| network | order | MACs left | parameters left | before the last training, validation | after it, validation "
-        "| test part | drop |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | order | rounds | MACs left | parameters left | before the last training, validation | "
+        "after it, validation | test part | drop |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in sorted(HERE.glob("orders-*.json")):
         document = json.loads(path.read_text())
@@ -72,7 +72,7 @@ def _row(name: str, order: str, run: dict[str, Any]) -> str:
     last = rounds[-1] if rounds else run["validation_accuracy"]["before"]
     before, after = (run["accuracy"][when]["top1"] for when in ("before", "after"))
     return (
-        f"| {name} | {order} | {macs:.1%} | {params:.1%} | {last['top1']:.2%} | "
+        f"| {name} | {order} | {len(rounds)} | {macs:.1%} | {params:.1%} | {last['top1']:.2%} | "
         f"{run['validation_accuracy']['after']['top1']:.2%} | {after:.2%} | {100 * (before - after):.2f} points |"
     )
 
