@@ -169,8 +169,10 @@ def _adopt_sizes(layer: Any, shape: tuple[int, ...]) -> None:
         if layer.transposed:
             layer.in_channels, layer.out_channels = shape[0], shape[1] * layer.groups
             return
-        if layer.groups == layer.in_channels > 1:  # depthwise stays depthwise
-            layer.groups = shape[0] // (layer.out_channels // layer.in_channels)
+        is_depthwise = layer.groups == layer.in_channels == layer.out_channels
+        # Groups that were cut to a filter each are depthwise from then on, and go one by one.
+        if is_depthwise or shape[0] < layer.groups:
+            layer.groups = shape[0]
         layer.out_channels, layer.in_channels = shape[0], shape[1] * layer.groups
 
 

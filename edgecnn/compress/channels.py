@@ -174,6 +174,7 @@ def zeroed(module: nn.Module, removed: Removed) -> nn.Module:
 
 def _tensors(module: nn.Module, removed: Removed) -> Iterable[tuple[str, torch.Tensor, int, Collection[int]]]:
     """Yield each tensor that loses something: its name, itself, the dimension and the indices."""
+    known = module.state_dict().keys()
     for (name, side), indices in removed.items():
         layer = module.get_submodule(name)
         out_dim = int(getattr(layer, "transposed", False))
@@ -184,8 +185,16 @@ def _tensors(module: nn.Module, removed: Removed) -> Iterable[tuple[str, torch.T
             yield f"{name}.weight", weight, 1 - out_dim, places
             continue
         for own, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
-            if tensor.ndim:
-                yield f"{name}.{own}", tensor, out_dim if own == "weight" else 0, indices
+            dim = out_dim if own == "weight" else 0
+            # A layer may have tensors of its own beside, a learned scale say, which lose nothing.
+            if f"{name}.{own}" in known and tensor.ndim and tensor.shape[dim] == _width_of(layer):
+                yield f"{name}.{own}", tensor, dim, indices
+
+
+def _width_of(layer: nn.Module) -> int:
+    """Return of how many channels a layer with weights gives results."""
+    names = ("out_channels", "out_features", "num_features", "num_parameters")
+    return int(next(getattr(layer, name) for name in names if hasattr(layer, name)))
 
 
 def _trace(module: nn.Module, example: torch.Tensor) -> Any:

@@ -88,7 +88,7 @@ def replay(module: nn.Module, recording: Recording, start: int) -> torch.Tensor:
     """Return the output of *module* for the recorded batch; its calls before *start* are not made again."""
     if start == 0:
         with torch.no_grad():
-            return module(recording.x)  # type: ignore[no-any-return]
+            return module(recording.x.clone())  # type: ignore[no-any-return] # it may write over its input
     with _quiet(module), _Player(recording, start):
         return module(recording.x)  # type: ignore[no-any-return]
 

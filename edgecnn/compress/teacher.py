@@ -40,7 +40,9 @@ class Ensemble(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs [N, ...] to scores [N, classes]."""
-        return torch.stack([member(x).float() for member in self.members]).mean(0)
+        return torch.stack([member(x.clone()).float() for member in self.members]).mean(
+            0
+        )  # one may write over its input
 
 
 def together(modules: Sequence[nn.Module]) -> nn.Module:

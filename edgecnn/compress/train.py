@@ -86,8 +86,8 @@ def train(
             one goes on and ends with the same network.
 
     Raises:
-        EdgecnnError: samples without labels, labels the network has no class for, a loss that is no number, or a state
-            of another training.
+        EdgecnnError: samples without labels, labels the network has no class for, several outputs, a loss or weights
+            that are no numbers, or a state of another training.
     """
     if training.labels is None:
         raise EdgecnnError("training needs labelled samples")
@@ -117,10 +117,19 @@ def train(
                 apply_masks(trained, masks)
                 schedule.step()
                 progress("training", epoch * steps + done + 1, config.epochs * steps)
+            _check_weights(trained, epoch)
             if stored is not None:
                 stored.keep(epoch + 1, trained, optimizer, schedule)
     # Weights leave in the usual order of memory.
     return trained.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _check_weights(module: nn.Module, epoch: int) -> None:
+    """See that what *epoch* left is a network: a finite loss can have gradients that are not."""
+    broken = [name for name, parameter in module.named_parameters() if not parameter.isfinite().all()]
+    broken += [name for name, buffer in module.named_buffers() if buffer.isnan().any()]
+    if broken:
+        raise EdgecnnError(f"{broken[0]} became NaN or infinite in epoch {epoch + 1}; lower the learning rate")
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:
@@ -173,8 +182,17 @@ def _loss(
     """Return the module's own loss or the cross entropy, mixed with the divergence from the teacher if there is one."""
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
+    told = None
+    if teacher is not None:
+        with torch.no_grad(), _in_bfloat16(x.device), Columns():
+            told = teacher(x.clone()).float()  # a network may write over its input
     with _in_bfloat16(x.device), Columns():
         logits = module(x)
+    if not isinstance(logits, torch.Tensor):
+        raise EdgecnnError(
+            f"while it is trained, the network gives a {type(logits).__name__}, not one tensor of scores; "
+            "build it without auxiliary outputs"
+        )
     logits = logits.float()
     if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
         raise EdgecnnError(
@@ -185,10 +203,8 @@ def _loss(
         loss: torch.Tensor = own_loss(logits, y)
     else:
         loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
-    if teacher is None:
+    if told is None:
         return loss
-    with torch.no_grad(), _in_bfloat16(x.device), Columns():
-        told = teacher(x).float()
     warm = config.temperature
     divergence = functional.kl_div(
         functional.log_softmax(logits / warm, 1),

@@ -209,9 +209,10 @@ def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit])
 
 def _agree(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> bool:
     with torch.no_grad():
-        expected = tree_leaves(zeroed(module, removed)(example))
+        # A network may write over its input.
+        expected = tree_leaves(zeroed(module, removed)(example.clone()))
         try:
-            given = tree_leaves(without(module, removed)(example))
+            given = tree_leaves(without(module, removed)(example.clone()))
         except Exception:
             # Layers that do not fit each other fail in whatever way the network's own code does.
             return False

@@ -45,7 +45,7 @@ class Network:
         """
         try:
             with torch.no_grad():
-                result = self.module(torch.from_numpy(x))
+                result = self.module(torch.from_numpy(x.copy()))  # it may write over its input
         except Exception as error:
             # The user's own code ran: whatever it raises is told, not passed on as ours.
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -140,16 +140,18 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
         arguments["num_classes"] = classes
     enum = models.get_model_weights(name).DEFAULT
     preset = enum.transforms()
+    if name in ("googlenet", "inception_v3"):
+        arguments["init_weights"] = False  # they warn unless told how to begin; the weights come from elsewhere
     if weights == "DEFAULT":
         try:
             module = models.get_model(name, weights=enum).eval()
         except (OSError, RuntimeError) as error:
             raise EdgecnnError(f"torchvision's weights for {name} could not be downloaded: {error}") from None
+        # With weights of its own, torchvision builds some networks otherwise than without.
+        arguments |= {key: getattr(module, key) for key in ("aux_logits", "transform_input") if hasattr(module, key)}
         warnings: tuple[str, ...] = ()
     else:
-        # Some factories (googlenet, inception) warn unless told how to initialise; the weights come from elsewhere.
-        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        module = call_factory(f"torchvision.models:{name}", {"weights": None, **arguments, **extra}).eval()
+        module = call_factory(f"torchvision.models:{name}", {"weights": None, **arguments}).eval()
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",) if not weights else ()
         if weights is not None:
             load_weights(module, read_weight_file(Path(weights)), str(weights))

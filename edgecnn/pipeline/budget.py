@@ -9,6 +9,8 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.units import format_bytes
 
+_ROUNDING = 1e-9  # of shares, which is less than one of a thousand million samples
+
 
 @dataclass(frozen=True)
 class Use:
@@ -111,11 +113,13 @@ class Budget:
     def unmet(self, original: Standing, now: Standing, reference: float | None = None) -> tuple[str, ...]:
         """Return a sentence for each goal that *now* does not meet, those of size and that of accuracy."""
         drop = drop_of(reference, now)
-        over = () if self.max_drop is None or drop is None or drop <= self.max_drop else (drop,)
-        return (
-            *(gap.sentence for gap in self.gaps(original, now)),
-            *(f"the accuracy is {100 * d:.2f} points down, {100 * (self.max_drop or 0):g} may be" for d in over),
-        )
+        over = (f"the accuracy is {100 * (drop or 0):.2f} points down, {100 * (self.max_drop or 0):g} may be",)
+        return (*(gap.sentence for gap in self.gaps(original, now)), *(() if self.allows(drop) else over))
+
+    def allows(self, drop: float | None, times: float = 1.0) -> bool:
+        """Return whether *drop* is so many *times* the one that may be, or less; one that is not known may be."""
+        # A drop is a difference of shares: 0.93 - 0.92 is a bit more than 0.01.
+        return self.max_drop is None or drop is None or drop <= times * self.max_drop + _ROUNDING
 
 
 def drop_of(reference: float | None, now: Standing) -> float | None:

@@ -258,9 +258,6 @@ def _compressed(
     done = replace(plan, rounds=found.rounds, epochs=found.epochs)
     replace(
         checkpoint,
-        input_shape=subject.shape,
-        normalization=subject.normalization,
-        labels=subject.labels,
         accuracy=result.accuracy_after.to_json(),
         data=subject.data.name,
         history=(*checkpoint.history, *_history(done, subject.data.name)),

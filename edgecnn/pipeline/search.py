@@ -105,8 +105,7 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
         final = steps.load(way[number - 1])
         if epochs:
             final = steps.finish(f"final-{number:02}", final, epochs)
-        drop = drop_of(reference, final.standing)
-        if budget.max_drop is None or drop is None or drop <= budget.max_drop:
+        if budget.allows(drop_of(reference, final.standing)):
             return Found(final, tuple(rounds[:number]), tuple(tries), epochs, stopped)
         stopped = f"the training at the end left too much accuracy lost after round {number}, which was taken back"
     return Found(original, (), tuple(tries), 0, stopped)
@@ -143,9 +142,7 @@ def _round(
         after = steps.cut_and_tune(name, before, choose, config.epochs_between, number)
         if after is None:
             break
-        drop = drop_of(reference, after.standing)
-        limit = steps.budget.max_drop
-        kept = limit is None or drop is None or drop <= _SHORT_TUNING * limit
+        kept = steps.budget.allows(drop_of(reference, after.standing), _SHORT_TUNING)
         tries.append(Try(number, steps.cuts_of(name), after.standing, kept))
         if kept:
             return tries, after

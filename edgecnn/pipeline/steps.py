@@ -88,7 +88,19 @@ class Steps:
                     "judge by; give more data"
                 )
         teacher = together([teacher.module for teacher in teachers or (subject.network,)])
-        return cls(subject, subject.network, method, budget, folder, training, validation, name, progress, teacher)
+        checkpoint = subject.network.checkpoint
+        assert checkpoint is not None
+        # Every network on the way says how it is used; how accurate it is, is said of the last alone.
+        described = replace(
+            checkpoint,
+            input_shape=subject.shape,
+            normalization=subject.normalization,
+            labels=subject.labels,
+            accuracy=None,
+            data=None,
+        )
+        original = replace(subject.network, checkpoint=described)
+        return cls(subject, original, method, budget, folder, training, validation, name, progress, teacher)
 
     def start(self) -> State:
         """Return the original and what is known of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def load_teachers(models: Sequence[str | Network], subject: Subject) -> tuple[Ne
 
 def _built(model: str, subject: Subject, scores: tuple[int, ...]) -> Network:
     """Return the network of a teacher's name: `MODEL`, or `MODEL=WEIGHTS`."""
-    name, _, weights = model.partition("=")
+    name, _, weights = (model, "", "") if Path(model).is_file() else model.partition("=")
     try:
         return build(
             name,

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgecnn.compress.augment import Augmentation, augmented
+from edgecnn.compress.teacher import Ensemble
 from edgecnn.compress.train import TrainConfig, train
+from edgecnn.compress.training_state import module_of
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.autoencoder import Autoencoders, hourglass
@@ -115,3 +118,73 @@ def test_a_network_with_a_loss_of_its_own_is_trained_by_it() -> None:
         scores = trained(torch.from_numpy(data.normalization.apply(batch.x))).numpy()
     assert -scores[np.arange(len(batch.y)), batch.y].mean() < 0.05
     assert (scores.argmax(1) == batch.y).mean() > 0.85
+
+
+def test_gradients_that_are_no_numbers_leave_the_state_before(tmp_path: Path) -> None:
+    """The last step of an epoch has a finite loss and a gradient of NaN: what is kept is the epoch before."""
+    data = open_dataset("digits")
+
+    class Net(nn.Module):
+        """Linear, until its ninth step."""
+
+        steps = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = self.linear(x.flatten(1))
+            Net.steps += 1
+            if Net.steps == 8:
+                scores.register_hook(lambda gradient: gradient * float("nan"))
+            return scores
+
+    start, state = Net(), tmp_path / "state.safetensors"
+    with pytest.raises(
+        EdgecnnError, match=r"linear\.weight became NaN or infinite in epoch 2; lower the learning rate"
+    ):
+        train(start, data.training.take(256), replace(CONFIG, epochs=2), data.normalization, state=state)
+    assert weights(module_of(state, start)).isfinite().all()
+
+
+def test_a_teacher_gets_what_its_pupil_gets() -> None:
+    """Networks that write over their input do not take it from each other."""
+    data = open_dataset("digits")
+    given: list[float] = []
+
+    class Writing(nn.Module):
+        """Scales its input in place."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            given.append(float(x.mean()))
+            x *= 0.5
+            return self.linear(x.flatten(1))  # type: ignore[no-any-return]
+
+    teacher = Ensemble([Writing(), Writing()])
+    train(Writing(), data.training.take(64), TrainConfig(epochs=1), data.normalization, teacher=teacher)
+    assert len(given) == 3
+    assert given == [given[0]] * 3
+
+
+def test_a_network_of_several_outputs_is_told() -> None:
+    """One that gives auxiliary scores while it is trained cannot be, and the line says what to do."""
+    data = open_dataset("digits")
+
+    class Twice(nn.Module):
+        """Gives its scores twice while it is trained."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> object:
+            scores = self.linear(x.flatten(1))
+            return (scores, scores) if self.training else scores
+
+    with pytest.raises(EdgecnnError, match=r"gives a tuple, not one tensor of scores; build it without auxiliary"):
+        train(Twice(), data.training.take(64), TrainConfig(epochs=1), data.normalization)

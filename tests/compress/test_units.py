@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
+from edgecnn.checkpoint import load_weights, resize_to
 from edgecnn.compress.criteria import scores_of
 from edgecnn.compress.prune import cut, masked, size_of
 from edgecnn.compress.units import FILTERS, LAYER, find_units
@@ -107,6 +109,56 @@ def test_grouped_convolutions_lose_the_same_filters_in_every_group() -> None:
     zeros = masked(net, (3, 6, 6), "2", 0.4, units=units)
     assert small.get_submodule("2").groups == 4
     _agree(small, zeros, (3, 6, 6))
+
+
+def test_groups_of_one_filter_go_one_by_one() -> None:
+    """A grouped convolution that was cut to a filter a group is depthwise from then on, and rebuilt by its shapes."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=4), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    small = cut(net, (3, 6, 6), {"0": 0.5, "2": 0.5}).module
+    again = cut(small, (3, 6, 6), {"0": 0.5}).module
+    assert [small.get_submodule("2").groups, again.get_submodule("2").groups] == [4, 2]
+    _agree(again, masked(small, (3, 6, 6), "0", 0.5), (3, 6, 6))
+    rebuilt = copy.deepcopy(net)
+    weights = again.state_dict()
+    resize_to(rebuilt, weights)
+    load_weights(rebuilt, weights, "the cut network")
+    _agree(rebuilt, again, (3, 6, 6))
+
+
+def test_a_depthwise_convolution_of_several_filters_a_channel_loses_the_same_of_each() -> None:
+    """Two filters a channel become one; the channels stay."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 8, 3, groups=4), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    small = cut(net, (3, 6, 6), {"2": 0.5}).module
+    assert (small.get_submodule("2").groups, small.get_submodule("2").out_channels) == (4, 4)
+    _agree(small, masked(net, (3, 6, 6), "2", 0.5), (3, 6, 6))
+
+
+def test_a_network_may_write_over_its_input() -> None:
+    """What one pass did to the example is not what the next one sees."""
+
+    class Scaled(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x /= 255
+            return super().forward(x)  # type: ignore[no-any-return]
+
+    net = Scaled(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    assert set(find_units(net.eval(), (3, 6, 6)).of_kind(FILTERS)) == {"0"}
+
+
+def test_a_layer_may_have_tensors_of_its_own() -> None:
+    """A learned scale, and a buffer that no file keeps, are no filters: they stay as they are."""
+
+    class Scaled(nn.Conv2d):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            self.scale = nn.Parameter(torch.full((1,), 0.5))
+            self.register_buffer("noise", torch.zeros(sizes[1]), persistent=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * self.scale
+
+    net = nn.Sequential(Scaled(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    _agree(cut(net, (3, 6, 6), {"0": 0.5}).module, masked(net, (3, 6, 6), "0", 0.5), (3, 6, 6))
 
 
 def test_a_decoder_from_a_vector_to_maps_is_followed() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import GoogLeNet_Weights, googlenet
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
@@ -134,3 +135,19 @@ def test_a_shape_the_network_does_not_take_is_told() -> None:
     """Inputs of another channel count end in one line with the shape."""
     with pytest.raises(EdgecnnError, match=r"does not take inputs of shape \[2, 3, 8, 8\]"):
         build("edgecnn:digits-cnn").outputs(one_batch((3, 8, 8)))
+
+
+def test_torchvisions_own_weights_are_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With weights of its own, torchvision builds googlenet otherwise than without: the checkpoint says how."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = GoogLeNet_Weights.DEFAULT.url.rpartition("/")[2]
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(googlenet(init_weights=False).state_dict(), folder / file)
+    network = build("torchvision:googlenet", weights="DEFAULT")
+    assert network.checkpoint is not None
+    network.checkpoint.save(tmp_path / "kept.safetensors", network.module)
+    x = one_batch((3, 64, 64))
+    kept = build(str(tmp_path / "kept.safetensors"))
+    assert np.array_equal(network.outputs(x)[0], kept.outputs(x)[0])

@@ -17,6 +17,7 @@ import torch
 
 from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.compress.prune import size_of
+from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
@@ -387,6 +388,9 @@ def test_a_training_that_diverges_late_keeps_its_last_whole_epoch(
     with pytest.raises(EdgecnnError, match=r"the loss became nan in epoch 2.*kept as .*final-00\.good\.safetensors"):
         compress_model("lately:net", out, weights=digits_checkpoint, **settings)
     kept = tmp_path / "trained.safetensors.run" / "final-00.good.safetensors"
+    checkpoint = Checkpoint.read(kept)
+    assert checkpoint is not None
+    assert checkpoint.normalization == open_dataset("digits").normalization
     again = compress_model("lately:net", tmp_path / "again.safetensors", weights=kept, **{**settings, "epochs": 0})
     assert again.accuracy_after.top1 > 0.9
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,3 +47,13 @@ def test_each_goal_is_told_and_counted() -> None:
     )
     after = Standing(500, 1000, Accuracy(86, 100), 1024, (Use("ram", 600, 600),))
     assert budget.unmet(before, after, 0.90) == ()
+
+
+def test_a_drop_that_is_just_the_limit_is_allowed() -> None:
+    """Shares are not exact: 0.93 - 0.92 is a bit more than 0.01."""
+    after = Standing(500, 1000, Accuracy(92, 100))
+    assert Budget(max_drop=0.01).unmet(after, after, 0.93) == ()
+    assert Budget(max_drop=0.007).unmet(after, replace(after, accuracy=Accuracy(9230, 10_000)), 0.93) == ()
+    assert Budget(max_drop=0.01).unmet(after, replace(after, accuracy=Accuracy(9199, 10_000)), 0.93) == (
+        "the accuracy is 1.01 points down, 1 may be",
+    )

@@ -55,6 +55,11 @@ def test_another_network_teaches(digits_checkpoint: Path, tmp_path: Path) -> Non
     assert checkpoint.history[-1]["teachers"] == list(plan.teachers)
     assert any("random weights" in text for text in found["two"].warnings)
 
+    named = tmp_path / "rate=0.01.safetensors"
+    named.write_bytes(digits_checkpoint.read_bytes())
+    compress_model(str(digits_checkpoint), tmp_path / "three.safetensors", teachers=[str(named)], **BRIEF)
+    assert same(tmp_path / "three.safetensors", found["one"].path)
+
     again = {"data": "digits", "plan": found["two"].plan}
     for wrong in ([], [other, str(digits_checkpoint)]):
         with pytest.raises(EdgecnnError, match=r"asks for the teacher .*, not .*; name the same with --teacher"):
