@@ -176,6 +176,18 @@ def _batches(
         yield augmented(x, config.augmentation, rng), torch.from_numpy(batch.y)
 
 
+def _scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what *module* gives for inputs [N, ...], in float32."""
+    with _in_bfloat16(x.device), Columns():
+        scores = module(x)
+    if not isinstance(scores, torch.Tensor):
+        raise EdgecnnError(
+            f"in training the network gives a {type(scores).__name__}, not one tensor of scores; "
+            "build it without auxiliary outputs, or wrap it in a module that gives its scores alone"
+        )
+    return scores.float()
+
+
 def _loss(
     module: nn.Module, teacher: nn.Module | None, x: torch.Tensor, y: torch.Tensor, config: TrainConfig
 ) -> torch.Tensor:
@@ -184,16 +196,9 @@ def _loss(
         x = x.contiguous(memory_format=torch.channels_last)
     told = None
     if teacher is not None:
-        with torch.no_grad(), _in_bfloat16(x.device), Columns():
-            told = teacher(x.clone()).float()  # a network may write over its input
-    with _in_bfloat16(x.device), Columns():
-        logits = module(x)
-    if not isinstance(logits, torch.Tensor):
-        raise EdgecnnError(
-            f"while it is trained, the network gives a {type(logits).__name__}, not one tensor of scores; "
-            "build it without auxiliary outputs"
-        )
-    logits = logits.float()
+        with torch.no_grad():
+            told = _scores(teacher, x.clone())  # a network may write over its input
+    logits = _scores(module, x)
     if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
         raise EdgecnnError(
             f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {y.max()}; "

@@ -67,6 +67,11 @@ class Trial:
             self.starts.append(self._start_of(self.variants[-1], probe))
         self.scales = [1.0] * len(self.variants)  # of the scores, before they tell how sure a variant is
         self._trace = record(original, probe, self.calls, set(self.starts))
+        if not isinstance(self._trace.output, torch.Tensor):
+            raise EdgecnnError(
+                f"the network gives a {type(self._trace.output).__name__}, not one tensor to judge it by; "
+                "wrap it in a module that gives its scores alone"
+            )
         if not torch.isfinite(self._trace.output).all():
             raise EdgecnnError("the network gives outputs that are NaN or infinite; check its weights")
         self.batch_size = self._batch_size(set(self.starts))

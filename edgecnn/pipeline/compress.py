@@ -339,6 +339,11 @@ def _checked(subject: Subject, model: str) -> Network:
             f"data set '{subject.data.name}' has no labels; compress trains and judges, so it needs them"
         )
     _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
+    if len(outputs) != 1:
+        raise EdgecnnError(
+            f"{subject.name} gives {len(outputs)} outputs, and compress trains and judges by one; "
+            "wrap it in a module that gives its scores alone"
+        )
     if outputs[0].ndim == 2:
         check_classes(subject, outputs[0].shape[1])
     return network

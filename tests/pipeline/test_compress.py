@@ -504,6 +504,47 @@ def test_data_with_other_classes_are_told(digits_checkpoint: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["three.npz"]
 
 
+TWO_HEADS = """
+from torch import nn
+from edgecnn.nets.digits_cnn import DigitsCNN
+
+class Net(DigitsCNN):
+    def forward(self, x):
+        scores = super().forward(x)
+        return {gives}
+
+net = Net
+"""
+
+
+@pytest.mark.parametrize(
+    ("gives", "told"),
+    [
+        ("(scores, scores)", r"gives 2 outputs, and compress trains and judges by one; wrap it"),
+        ("{'scores': scores}", r"gives a dict, not one tensor.*; wrap it"),
+        (
+            "{'scores': scores} if self.training else scores",
+            r"in training the network gives a dict.*; build it without",
+        ),
+    ],
+)
+def test_a_network_of_several_outputs_is_told(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gives: str, told: str
+) -> None:
+    """Which of them to train and to judge by is nobody's guess: the line says what to do."""
+    module = tmp_path.name  # another for each, as modules stay
+    (tmp_path / f"{module}.py").write_text(TWO_HEADS.replace("{gives}", gives))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EdgecnnError, match=told):
+        compress_model(
+            f"{module}:net",
+            tmp_path / "x.safetensors",
+            data="digits",
+            weights=digits_checkpoint,
+            budget=Budget(macs=0.8),
+        )
+
+
 def test_a_network_that_knows_the_validation_part_by_heart_is_told(
     small: CompressResult, digits_checkpoint: Path, tmp_path: Path
 ) -> None:
