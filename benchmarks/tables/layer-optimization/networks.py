@@ -302,7 +302,9 @@ resnet56 had seen all training images: its cuts are chosen on a tenth of them, a
 each JSON does the compression again: `edgecnn compress BASELINE --data cifar10 --plan network-NAME.plan.toml -o
 small.safetensors`, and `--teacher` for each that it names. The rounds of vgg16, up to its last training, were trained
 before dropout went with the features that are left: by its plan they are trained with less, and its weights come out
-others.
+others. vgg16-compact was trained at its end for 24 epochs by its original alone at first, which came to 91.85 %
+(validation part: 91.74 %, now 92.98 %). The given weights of resnet56, which teaches it now as well, had seen the
+validation part; the pupil is not shown it, but its accuracy there may be a bit too high.
 """
 
 
