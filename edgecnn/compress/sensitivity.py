@@ -3,9 +3,9 @@
 Rows are ranked by *harm* for each byte or MAC gained. The harm of a classifier is how much of the probability that it
 gives to the right class is lost on average. It falls with the accuracy, but every sample tells something of it, not
 only those whose answer flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the ranking by accuracy
-on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95). What any
-training would mend at once is no harm: where there are samples to settle cuts on, batch norm's statistics follow each
-(`statistics`), and the probability is that of scores as widely spread as the original's.
+on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95), statistics being
+as they were. What any training would mend at once is no harm: where there are samples to settle cuts on, batch norm's
+statistics follow each (`statistics`), and the probability is that of scores as widely spread as the original's.
 """
 
 from __future__ import annotations
