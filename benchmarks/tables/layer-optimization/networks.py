@@ -85,6 +85,7 @@ STUDIES = {
         macs=0.4,
         baseline=0.93,
         epochs=48,
+        teachers=("vgg16", "resnet56"),
     ),
     "vgg16-compact": Study(
         "OTOv2: 95.0 % of parameters, 73.4 % of MACs gone, 93.1 %",
