@@ -113,8 +113,12 @@ class Budget:
     def unmet(self, original: Standing, now: Standing, reference: float | None = None) -> tuple[str, ...]:
         """Return a sentence for each goal that *now* does not meet, those of size and that of accuracy."""
         drop = drop_of(reference, now)
-        over = (f"the accuracy is {100 * (drop or 0):.2f} points down, {100 * (self.max_drop or 0):g} may be",)
-        return (*(gap.sentence for gap in self.gaps(original, now)), *(() if self.allows(drop) else over))
+        sentences = [gap.sentence for gap in self.gaps(original, now)]
+        if not self.allows(drop):
+            sentences.append(
+                f"the accuracy is {100 * (drop or 0):.2f} points down, {100 * (self.max_drop or 0):g} may be"
+            )
+        return tuple(sentences)
 
     def allows(self, drop: float | None, times: float = 1.0) -> bool:
         """Return whether *drop* is so many *times* the one that may be, or less; one that is not known may be."""

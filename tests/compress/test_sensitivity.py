@@ -67,6 +67,29 @@ def test_outcomes_are_those_of_whole_passes(digits: nn.Module, data: Dataset) ->
     assert len(set(trial.starts)) == len(LAYERS)
 
 
+def test_a_network_may_write_over_its_input(digits: nn.Module, data: Dataset) -> None:
+    """What one variant did to its samples is not what the next one sees: copies of one network come out alike."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = copy.deepcopy(digits)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch.mul(x, 0.5, out=x)  # unlike `x *= 0.5`, this is not replayed: passes are whole
+            return self.inner(x)  # type: ignore[no-any-return]
+
+    net = Scaled()
+    changed = [copy.deepcopy(net) for _ in range(3)]
+    for variant in changed:
+        variant.inner = without_filters(variant.inner, LAYERS[0], 8)
+    trial = Trial(net, changed, data.training, data.normalization, first=64)
+    trial.advance(range(3), 0)
+    assert set(trial.starts) == {0}
+    for index in (1, 2):
+        np.testing.assert_array_equal(trial.outcomes(index), trial.outcomes(0))
+
+
 def test_samples_of_one_stage_are_the_first_of_the_next(digits: nn.Module, data: Dataset) -> None:
     """A variant that waits and goes on later is judged on the same samples as one that never waited."""
     variants = [candidate.module for candidate in candidates(digits, (8,))]

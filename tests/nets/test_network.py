@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import GoogLeNet_Weights, googlenet
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.nets.network import build
+from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization
 from tests.conftest import shared
 
@@ -151,3 +151,17 @@ def test_torchvisions_own_weights_are_rebuilt(tmp_path: Path, monkeypatch: pytes
     x = one_batch((3, 64, 64))
     kept = build(str(tmp_path / "kept.safetensors"))
     assert np.array_equal(network.outputs(x)[0], kept.outputs(x)[0])
+
+
+def test_inputs_are_left_as_they_are() -> None:
+    """A network that writes over its input does so to a copy."""
+
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x *= 0.5
+            return x
+
+    x = one_batch((3,))
+    before = x.copy()
+    assert np.array_equal(Network("scaled", Scaled()).outputs(x)[0], before * 0.5)
+    assert np.array_equal(x, before)
