@@ -22,7 +22,7 @@ MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
 #: What tells how to search, and what a plan tells.
 _OF_SEARCH = ("order", "layers", "share", "reference", "epochs_between")
-_OF_PLAN = ("criterion", "round_to", "epochs", "learning_rate", "optimizer", "batch_size", "augment")
+_OF_PLAN = ("criterion", "round_to", "epochs", "learning_rate", "optimizer", "batch_size", "augment", "views")
 
 
 def how_much(command: F) -> F:
@@ -123,6 +123,13 @@ def training_options(command: F) -> F:
             help="Move images by up to 4 pixels, mirror half.  [default: where they have 3 channels, 32 px or more]",
         ),
         click.option(
+            "--views",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Epochs after which the teacher's scores return, with their batches: faster; 0: never.",
+        ),
+        click.option(
             "--teacher",
             "teachers",
             multiple=True,
@@ -178,6 +185,7 @@ def command(
     optimizer: str,
     batch_size: int,
     augment: bool | None,
+    views: int,
     teachers: tuple[str, ...],
     resume: bool,
     out: Path | None,
@@ -236,6 +244,7 @@ def command(
             optimizer=optimizer,
             batch_size=batch_size,
             augment=augment,
+            views=views,
             teachers=teachers,
             reference=None if reference is None else reference / 100,
             resume=resume,

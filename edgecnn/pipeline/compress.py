@@ -107,6 +107,7 @@ def compress_model(
     optimizer: str = "adamw",
     batch_size: int = 64,
     augment: bool | None = None,
+    views: int = 0,
     teachers: Sequence[str | Network] = (),
     reference: float | None = None,
     resume: bool = False,
@@ -144,6 +145,8 @@ def compress_model(
         optimizer: `adamw` or `sgd`.
         batch_size: of the trainings.
         augment: whether training images are moved and mirrored; None: those that may be photographs.
+        views: after so many epochs of a training under a teacher, its batches return as they were, so that what the
+            teacher said of them is not computed again; 0: each epoch has batches of its own.
         teachers: networks that teach in the original's place, by the mean of their scores: as they are, checkpoints,
             or `MODEL=WEIGHTS`. With a *pruning_ratio* there is no teacher but by this. Beside a plan, those it names.
         reference: the accuracy that drops are counted from, as a fraction; None: the original's on the part that is
@@ -191,7 +194,7 @@ def compress_model(
         taught = 0.0 if budget is None and sparsity is None and not others else Method.teacher_weight
         if round_to is None:
             round_to = 1 if device is None else device.channels_at_once
-        method = Method(criterion, round_to, held_out, learning_rate, optimizer, batch_size, taught, shift, flip)
+        method = Method(criterion, round_to, held_out, learning_rate, optimizer, batch_size, taught, shift, flip, views)
         rounds: tuple[Round, ...] = ()
         if sparsity is not None:
             rounds = _sparser(sparsity, search.epochs_between)

@@ -32,6 +32,7 @@ class Method:
     teacher_weight: float = 0.7  # share of the loss that follows the teacher; 0: there is none
     shift: int = 0  # pixels that training images are moved by, at most
     flip: bool = False  # whether half of them are mirrored
+    views: int = 0  # after so many epochs under a teacher they return, and its scores with them; 0: they do not
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ class Method:
             learning_rate=self.learning_rate,
             augmentation=Augmentation(self.shift, self.flip),
             teacher_weight=self.teacher_weight,
+            views=self.views,
             seed=self.seed + number,
             keep_zeros=keep_zeros,
         )

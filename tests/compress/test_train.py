@@ -18,6 +18,7 @@ from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.autoencoder import Autoencoders, hourglass
 from edgecnn.nets.network import build
+from edgecnn.progress import Progress, silent
 
 CONFIG = TrainConfig(
     epochs=3, batch_size=64, optimizer="sgd", learning_rate=0.05, augmentation=Augmentation(1, True, 2)
@@ -78,6 +79,56 @@ def test_a_pupil_learns_the_scores_of_its_teacher() -> None:
     x = torch.from_numpy(data.normalization.apply(next(iter(data.evaluation.batched(256))).x))
     with torch.no_grad():
         assert (pupil(x).argmax(1) == teacher(x).argmax(1)).float().mean() > 0.95
+
+
+class Counting(nn.Module):
+    """A teacher that notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = build("edgecnn:digits-cnn").module
+        self.asked: list[torch.Tensor] = []
+
+    def __deepcopy__(self, memo: object) -> Counting:
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map inputs [N, 1, 8, 8] to scores [N, 10]."""
+        self.asked.append(x.clone())
+        return self.net(x)  # type: ignore[no-any-return]
+
+
+def test_views_return_with_what_the_teacher_said_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two views a teacher is asked in two epochs of five; stopped, or without room, it ends the same."""
+    data = open_dataset("digits")
+    samples, start, config = data.training.take(256), build("edgecnn:digits-cnn").module, replace(CONFIG, epochs=5)
+    teacher = Counting()
+
+    def trained(views: int, state: Path | None = None, progress: Progress = silent) -> torch.Tensor:
+        teacher.asked.clear()
+        given = replace(config, views=views)
+        return weights(train(start, samples, given, data.normalization, progress, teacher=teacher, state=state))
+
+    def stop(step: str, done: int = 0, total: int | None = None) -> None:
+        if done == 13:  # of 4 steps an epoch: three are whole
+            raise StoppedError
+
+    apart = trained(0)
+    assert len(teacher.asked) == 5 * 4
+    assert torch.equal(trained(5), apart)
+    whole = trained(2)
+    assert len(teacher.asked) == 2 * 4
+    assert not torch.equal(whole, apart)
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(StoppedError):
+        trained(2, state, stop)
+    assert torch.equal(trained(2, state), whole)
+    monkeypatch.setattr("edgecnn.compress.train._MOST_KEPT", 3 * 64 * 10 * 4)  # of three batches
+    assert torch.equal(trained(2), whole)
+    assert len(teacher.asked) == 5 * 4 - 3 - 3  # of the first view three batches are kept, and it returns twice
+    assert torch.equal(teacher.asked[3], teacher.asked[8])  # the fourth batch of the first view, asked again
+    with pytest.raises(EdgecnnError, match="views are 0 or more, not -1"):
+        replace(config, views=-1)
 
 
 def test_augmentation_moves_mirrors_and_erases() -> None:
