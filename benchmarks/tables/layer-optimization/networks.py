@@ -300,16 +300,17 @@ def render() -> None:
         draw(results)
 
 
-NOTE = """Accuracy: CIFAR-10, the whole test part (10,000 images), in LiteRT but where it says float, which is torch. Each figure
-is sure to about half a point (95 %), AlexNet's to 0.7. Parameters and MACs are counted on the torch networks. Latency:
-LiteRT with XNNPACK, one thread, the fp32 file of the original and the w8a8 file of the compressed network in one run
-on one x86-64 core with AMX; the JSON has that of the other two files as well. The given weights of resnet56 had seen
-all training images: its cuts are chosen on a tenth of them, and it is trained on all. The plan beside each JSON does
-the compression again: `edgecnn compress BASELINE --data cifar10 --plan network-NAME.plan.toml -o small.safetensors`,
-and `--teacher` for each that it names. Both VGG16 were trained at their end by their original alone at first: vgg16
-for as many epochs, and with more dropout in the rounds before, came to 92.07 % (validation part: 92.38 %, now 92.70
-%), vgg16-compact for 24 epochs to 91.85 % (91.74 %, now 92.98 %). The given weights of resnet56, which teaches them
-now as well, had seen the validation part; the pupils are not shown it, but their accuracy there may be a bit too high.
+NOTE = """Accuracy: CIFAR-10, the whole test part (10,000 images), in LiteRT but where it says float, which is torch.
+Each figure is sure to about half a point (95 %), AlexNet's to 0.7. Parameters and MACs are counted on the torch
+networks. Latency: LiteRT with XNNPACK, one thread, the fp32 file of the original and the w8a8 file of the compressed
+network in one run on one x86-64 core with AMX; the JSON has that of the other two files as well. The given weights of
+resnet56 had seen all training images: its cuts are chosen on a tenth of them, and it is trained on all. The plan
+beside each JSON does the compression again: `edgecnn compress BASELINE --data cifar10 --plan network-NAME.plan.toml -o
+small.safetensors`, and `--teacher` for each that it names. Both VGG16 were trained at their end by their original
+alone at first: vgg16 for as many epochs, and with more dropout in the rounds before, came to 92.07 % (validation part:
+92.38 %, now 92.70 %), vgg16-compact for 24 epochs to 91.85 % (91.74 %, now 92.98 %). The given weights of resnet56,
+which teaches them now as well, had seen the validation part; the pupils are not shown it, but their accuracy there may
+be a bit too high.
 """
 
 
