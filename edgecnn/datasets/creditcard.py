@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +23,43 @@ _LABELS = ("normal", "fraud")
 
 
 def open_creditcard(request: DataRequest) -> Dataset:
-    """Return the transactions as float32 [29], standardised; 70 % for training, 30 % of each class for evaluation.
+    """Return the transactions as `parted` gives them, 70 % for training, 30 % of each class for evaluation.
 
-    The features are V1 … V28 and Amount. Time counts from the first row of the collection: it says when a transaction
-    was collected, not what it is like, and is left out. Mean and deviation are those of the training part.
+    Raises:
+        EdgecnnError: the file is not there, cut, or something else.
+    """
+    return parted(*read_whole(request).split(EVALUATION_SHARE))
+
+
+def read_whole(request: DataRequest) -> Samples:
+    """Return all transactions as they stand in the file, [29]: 0 is normal, 1 a fraud.
 
     Raises:
         EdgecnnError: the file is not there, cut, or something else.
     """
     (path,) = find_files(request, "creditcard", [[_FILE]], source=f"nothing fetches it: put {_FILE} there")
     features, labels = read_transactions(path)
-    training, evaluation = Samples.of(features, labels).split(EVALUATION_SHARE)
-    if not all(np.any(labels[part.indices] == label) for part in (training, evaluation) for label in range(2)):
+    if min(np.bincount(labels, minlength=2)) < 2:
         raise EdgecnnError(
             f"{path}: {len(labels)} rows, {labels.sum()} of them frauds: too few to split; fetch it again"
         )
+    return Samples.of(features, labels)
+
+
+def parted(training: Samples, evaluation: Samples) -> Dataset:
+    """Return two parts of the same transactions as float32 [29], standardised by the mean and deviation of *training*.
+
+    The features are V1 … V28 and Amount. Time counts from the first row of the collection: it says when a transaction
+    was collected, not what it is like, and is left out.
+    """
+    features = np.asarray(training.images)
     seen = features[training.indices]
     spread = seen.std(axis=0)
     scaled = (features - seen.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    whole = Samples.of(scaled.clip(-CLIP, CLIP).astype(np.float32), labels)
-    return in_memory("creditcard", *whole.split(EVALUATION_SHARE), None, _LABELS)
+    clipped = scaled.clip(-CLIP, CLIP).astype(np.float32)
+    return in_memory(
+        "creditcard", replace(training, images=clipped), replace(evaluation, images=clipped), None, _LABELS
+    )
 
 
 def read_transactions(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

@@ -63,7 +63,6 @@ class Study:
     share: float = 0.5  # that a round takes
     epochs_between: int = 1
     epochs: int = 40
-    views: int = 0  # epochs after which the teachers' scores return
     teachers: tuple[str, ...] = ()  # baselines that teach in the original's place
     all_images: bool = False  # once the cuts are chosen, all is trained again on the images that chose them as well
     training: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.05, "optimizer": "sgd"})
@@ -78,16 +77,14 @@ STUDIES = {
         epochs=30,
         training={"learning_rate": 0.02, "optimizer": "sgd"},
     ),
-    # The share of MACs is our own choice; on the way to the size it is met anyway. The results of both VGG16 in the
-    # table are of 48 epochs without views yet: `again` is to train them longer.
+    # The share of MACs is our own choice; on the way to the size it is met anyway.
     "vgg16": Study(
         "35.21x, < 1 point",
         "300x, at most 1 point; baseline at least 93.0 %",
         times_smaller=300,
         macs=0.4,
         baseline=0.93,
-        epochs=96,
-        views=24,
+        epochs=48,
         teachers=("vgg16", "resnet56"),
     ),
     "vgg16-compact": Study(
@@ -96,8 +93,7 @@ STUDIES = {
         macs=0.2,
         params=0.03,
         faster=12,
-        epochs=96,
-        views=24,
+        epochs=48,
         teachers=("vgg16-compact", "resnet56"),
     ),
     "resnet56": Study(
@@ -131,7 +127,6 @@ def compress(name: str, folder: Path) -> None:
             budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
             search=Search(share=study.share, epochs_between=study.epochs_between),
             epochs=0 if study.all_images else study.epochs,
-            views=study.views,
             teachers=_teachers(study, folder),
             batch_size=128,
             resume=_was_stopped(out),
@@ -154,7 +149,7 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
     held_out = 0.0 if study.all_images else written.method.held_out
     wanted = replace(
         written,
-        method=replace(written.method, held_out=held_out, views=study.views),
+        method=replace(written.method, held_out=held_out),
         epochs=study.epochs,
         teachers=described(load_teachers(teachers, load_subject(network, data=DATA))),
     )
