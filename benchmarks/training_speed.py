@@ -1,9 +1,10 @@
-"""What convolutions by columns, freed memory kept (compress/columns.py, freed.py) and the fused optimizer are worth.
+"""What bfloat16, convolutions by columns, freed memory kept and the fused optimizer are worth (compress/train.py).
 
     python benchmarks/training_speed.py [NETWORK ...] [--rounds 5]
 
-Training steps of 128 images in bfloat16 on the CPU, with and without, by turns in one process on a quiet machine; the
-medians and their ratio go to benchmarks/tables/training_speed.json.
+Training steps of 128 images on the CPU as edgecnn trains, as torch alone does in bfloat16, and as it does in float32,
+by turns in one process on a quiet machine. The medians, and our time over the two others', go to
+benchmarks/tables/training_speed-FEATURE.json: FEATURE is what the CPU has for bfloat16.
 """
 
 from __future__ import annotations
@@ -21,21 +22,27 @@ from torch.nn import functional
 
 from edgecnn.compress.columns import Columns
 from edgecnn.compress.freed import freed_memory_kept
+from edgecnn.compress.train import BFLOAT16
+from edgecnn.host import read_host
 from edgecnn.nets.network import build
 
-RESULT = Path(__file__).parent / "tables" / "training_speed.json"
+TABLES = Path(__file__).parent / "tables"
 BATCH = 128
 STEPS = 4
+
+#: Name → whether it is our way, and in bfloat16.
+SIDES = {"edgecnn": (True, True), "library": (False, True), "float32": (False, False)}
 
 
 class Side:
     """One way to train a network."""
 
-    def __init__(self, network: str, *, ours: bool) -> None:
+    def __init__(self, network: str, *, ours: bool, bfloat16: bool) -> None:
         module = build(f"edgecnn:{network}", classes=10, channels=3).module
         self.module = module.to(memory_format=torch.channels_last).train()
         settings = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "fused": ours}
         self.optimizer = torch.optim.SGD(self.module.parameters(), **settings)
+        self.bfloat16 = bfloat16
         self.way = Columns if ours else contextlib.nullcontext
         self.memory = freed_memory_kept if ours else contextlib.nullcontext
 
@@ -49,7 +56,7 @@ class Side:
             return (time.perf_counter() - started) / STEPS
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        with torch.autocast("cpu", torch.bfloat16), self.way():
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16), self.way():
             scores = self.module(x)
         self.optimizer.zero_grad()
         torch.autograd.backward(functional.cross_entropy(scores.float(), y))
@@ -57,15 +64,15 @@ class Side:
 
 
 def compare(network: str, rounds: int) -> dict[str, object]:
-    """Return the medians of both sides, one after the other in each round, the first left out."""
+    """Return the medians of all sides, one after the other in each round, the first left out."""
     torch.manual_seed(0)
     x = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (BATCH,))
-    sides = {name: Side(network, ours=ours) for name, ours in (("library", False), ("edgecnn", True))}
+    sides = {name: Side(network, ours=ours, bfloat16=bfloat16) for name, (ours, bfloat16) in SIDES.items()}
     turns = [{name: side.seconds(x, y) for name, side in sides.items()} for _ in range(rounds + 1)][1:]
-    ratios = [turn["edgecnn"] / turn["library"] for turn in turns]
     seconds = {name: median(turn[name] for turn in turns) for name in sides}
-    return {"network": network, "seconds_a_step": seconds, "ratio": median(ratios), "ratios": ratios}
+    ratios = {name: median(turn["edgecnn"] / turn[name] for turn in turns) for name in sides if name != "edgecnn"}
+    return {"network": network, "seconds_a_step": seconds, "ratio_to": ratios, "turns": turns}
 
 
 def main() -> None:
@@ -76,10 +83,11 @@ def main() -> None:
     given = parser.parse_args()
     rows = [compare(network, given.rounds) for network in given.networks]
     for row in rows:
-        print(f"{row['network']}: ratio {row['ratio']:.2f}")
-    host = {"processor": platform.processor(), "machine": platform.machine(), "threads": torch.get_num_threads()}
+        print(f"{row['network']}: {row['ratio_to']}")
+    host = {"machine": platform.machine(), "features": read_host().features, "threads": torch.get_num_threads()}
     document = {"torch": torch.__version__, **host, "batch": BATCH, "method": "measured", "networks": rows}
-    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+    feature = next((name for name in sorted(BFLOAT16) if name in read_host().features), "none")
+    (TABLES / f"training_speed-{feature}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ from edgecnn.samples import Samples
 #: arXiv:1711.05101), SGD's is the one that CIFAR's networks are usually trained with.
 WEIGHT_DECAY = {"adamw": 1e-2, "sgd": 5e-4}
 
+#: A CPU with one of these trains in bfloat16: by the second alone a step takes half to two thirds of float32's time
+#: (benchmarks/training_speed.py). Arm's is not among them: whether it is faster there has not been measured.
+BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})
+
 #: Bytes of a teacher's scores that are kept: 24 views of 50,000 images take 48 MB with 10 classes. What is beyond is
 #: asked again.
 _MOST_KEPT = 2**30
@@ -183,8 +187,10 @@ def _device() -> torch.device:
 
 @cache
 def _has_bfloat16(device: str) -> bool:
-    """Return whether *device* multiplies bfloat16 itself; a CPU without AMX is no faster with it."""
-    return torch.cuda.is_bf16_supported() if device == "cuda" else "amx_bf16" in read_host().features
+    """Return whether *device* multiplies bfloat16 itself; a CPU that does not is no faster with it."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return not BFLOAT16.isdisjoint(read_host().features)
 
 
 def _in_bfloat16(device: torch.device) -> torch.autocast:

@@ -10,15 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+import edgecnn.compress.train as trains
 from edgecnn.compress.augment import Augmentation, augmented
 from edgecnn.compress.teacher import Ensemble
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.training_state import module_of
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.host import read_host
 from edgecnn.nets.autoencoder import Autoencoders, hourglass
 from edgecnn.nets.network import build
 from edgecnn.progress import Progress, silent
+from edgecnn.samples import Samples
 
 CONFIG = TrainConfig(
     epochs=3, batch_size=64, optimizer="sgd", learning_rate=0.05, augmentation=Augmentation(1, True, 2)
@@ -129,6 +132,34 @@ def test_views_return_with_what_the_teacher_said_of_them(tmp_path: Path, monkeyp
     assert torch.equal(teacher.asked[3], teacher.asked[8])  # the fourth batch of the first view, asked again
     with pytest.raises(EdgecnnError, match="views are 0 or more, not -1"):
         replace(config, views=-1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="trains on the GPU")
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        (("avx2", "avx512f"), torch.float32),
+        (("avx512f", "avx512_bf16"), torch.bfloat16),
+        (("avx512f", "amx_int8", "amx_bf16"), torch.bfloat16),
+        (("neon", "bf16"), torch.float32),
+    ],
+)
+def test_a_cpu_that_multiplies_bfloat16_trains_in_it(
+    monkeypatch: pytest.MonkeyPatch, features: tuple[str, ...], expected: torch.dtype
+) -> None:
+    """What the layers give in training is bfloat16 just where the CPU has products of it that were measured."""
+    monkeypatch.setattr(trains, "read_host", lambda: replace(read_host(), features=features))
+    monkeypatch.setattr(trains, "_has_bfloat16", trains._has_bfloat16.__wrapped__)  # its answer is kept otherwise
+    given: list[torch.dtype] = []
+
+    class Witness(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            given.append((y := super().forward(x)).dtype)
+            return y
+
+    samples = Samples.of(np.random.default_rng(0).random((8, 4), np.float32), np.arange(8) % 2)
+    train(Witness(4, 2), samples, TrainConfig(1, 8), None)
+    assert given == [expected]
 
 
 def test_augmentation_moves_mirrors_and_erases() -> None:
