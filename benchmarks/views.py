@@ -29,6 +29,7 @@ from edgecnn.compress.prune import PruneConfig, prune, size_of
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.files import write_whole
+from edgecnn.host import read_host
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network, build
 
@@ -83,7 +84,7 @@ def main(what: str, models: Path, *folder: Path) -> None:
     if what == "accuracy":
         document["accuracy"] = accuracy(pupil, teacher, data, *folder)
     else:
-        host = {"processor": platform.processor(), "machine": platform.machine(), "threads": torch.get_num_threads()}
+        host = {"machine": platform.machine(), "features": read_host().features, "threads": torch.get_num_threads()}
         document |= {"step_ms": speed(pupil, teacher, data), "host": host}
     write_whole(RESULT, json.dumps(document, indent=1) + "\n")
 

@@ -142,7 +142,8 @@ class _Lessons:
     """What a teacher says to the batches of an epoch, kept for the epochs that show the same ones again.
 
     VGG16 as the teacher of its pruned self takes 0.6 of the pupil's own time, with ResNet-56 beside it as much. To keep
-    scores is the way of Shen and Xing (2021, arXiv:2112.01528); what their return costs in accuracy is not measured.
+    scores is the way of Shen and Xing (2021, arXiv:2112.01528); a training of 16 epochs lost 0.2 points on 5000 images
+    by 4 views, which is within chance (benchmarks/views.py).
     """
 
     def __init__(self, teacher: nn.Module, views: int) -> None:
