@@ -209,12 +209,13 @@ def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit])
 
 def _agree(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> bool:
     with torch.no_grad():
-        # A network may write over its input.
-        expected = tree_leaves(zeroed(module, removed)(example.clone()))
         try:
+            # A network may write over its input.
+            expected = tree_leaves(zeroed(module, removed)(example.clone()))
             given = tree_leaves(without(module, removed)(example.clone()))
         except Exception:
-            # Layers that do not fit each other fail in whatever way the network's own code does.
+            # Filters that a layer does not have cannot be set to zero, and layers that do not fit each other fail in
+            # whatever way the network's own code does.
             return False
     return len(given) == len(expected) and all(
         a.shape == b.shape and bool((a - b).abs().max() <= 1e-10 * b.abs().max())

@@ -269,3 +269,32 @@ def test_units_of_a_layer_have_its_kind() -> None:
     assert not {"layer2.0", "layer3.0", "layer2.0.conv1"} & set(whole)
     reasons = {fixed.name: fixed.reason for fixed in units.whole}
     assert reasons["layer2.0.conv1"] == "it changes the resolution"
+
+
+class _SpatialAttention(nn.Module):
+    """Each pixel is weighed by the mean and the highest of its channels (CBAM: Woo et al. 2018, arXiv:1807.06521)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.second = nn.Conv2d(16, 16, 3, padding=1)
+        self.weights = nn.Conv2d(2, 1, 7, padding=3)
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(self.first(x).relu()).relu()
+        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        y: torch.Tensor = self.classifier((x * self.weights(seen).sigmoid()).mean((2, 3)))
+        return y
+
+
+def test_channels_that_are_merged_into_one_are_named() -> None:
+    """Where the tracing takes a mean over channels for channels, the layers before it stay and the rest can be cut."""
+    module = _SpatialAttention()
+    units = find_units(module, (1, 8, 8))
+    assert set(units.of_kind(FILTERS)) == {"first"}
+    reasons = {fixed.name: fixed.reason for fixed in units.fixed}
+    assert "loses track" in reasons["second"]
+    assert "loses track" in reasons["weights"]
+    small = cut(module, (1, 8, 8), {"first": 0.5}, units=units).module
+    _agree(small, masked(module, (1, 8, 8), "first", 0.5, units=units), (1, 8, 8))
