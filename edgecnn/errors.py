@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 #: More known names than these are counted in an error, not listed.
@@ -40,6 +42,28 @@ def _near(name: str, names: list[str]) -> list[str]:
     """Return the names that *name* is the beginning of, else up to three that look like it."""
     longer = [known for known in names if name and known.startswith(name)]
     return longer or difflib.get_close_matches(name, names, n=3)
+
+
+def told(error: BaseException) -> str:
+    """Return in one line what a user's own code raised, and which line of theirs is the nearest to it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__) + place_of(error)
+
+
+def place_of(*errors: BaseException) -> str:
+    """Return the last line of the user's own code on the way to what was raised, as " (at net.py:13)", or ""."""
+    own = [
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for error in errors
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/" in frame.filename
+        and "site-packages" not in Path(frame.filename).parts
+        and not frame.filename.startswith(_NOT_THE_USERS)
+    ]
+    return f" (at {own[-1]})" if own else ""
+
+
+#: Where the code of edgecnn and of Python itself lies.
+_NOT_THE_USERS = tuple(f"{Path(file).parent}/" for file in (__file__, traceback.__file__))
 
 
 #: Package that an import names → the extra of edgecnn that brings it; for what is imported at the top of a module.

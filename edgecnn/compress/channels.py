@@ -18,7 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from edgecnn.checkpoint import load_weights, resize_to
-from edgecnn.errors import EdgecnnError, require
+from edgecnn.errors import EdgecnnError, require, told
 
 OUT, IN = "out", "in"
 
@@ -84,8 +84,7 @@ def runs_of(module: nn.Module, example: torch.Tensor) -> dict[str, Run]:
         raise
     except Exception as error:
         # The user's own code ran: whatever it raises is told, not passed on as ours.
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise EdgecnnError(f"the network does not take inputs of shape {list(example.shape)}: {first}") from error
+        raise EdgecnnError(f"the network does not take inputs of shape {list(example.shape)}: {told(error)}") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -235,9 +234,9 @@ def _map_reshape(node: Any, types: Any) -> None:
         for slot, mapping in enumerate(edge.index_mapping):
             if type(mapping).__name__ == "_FlattenIndexMapping" and node in (edge.source, edge.target):
                 edge.index_mapping[slot] = None
-    one = _Scale(1, 1)
-    _map_inputs(node, *((_Scale(1, after // before), _Scale(after // before, 1)) if after > before else (one, one)))
-    down, up = (_Scale(1, before // after), _Scale(before // after, 1)) if before > after else (one, one)
+    longer = max(before, after)
+    _map_inputs(node, _Scale(1, longer // before, before), _Scale(longer // before, 1, longer))
+    down, up = _Scale(1, longer // after, after), _Scale(longer // after, 1, longer)
     for edge in node.dependencies:
         if edge.target in node.outputs:
             edge.index_mapping[0] = down
@@ -272,10 +271,16 @@ class _Shift:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Makes a channel `times` as many, or every `share` channels one."""
+    """Makes a channel `times` as many, or every `share` channels one, and drops those that land outside.
+
+    Where torch-pruning takes positions for channels, behind a transposition, they would grow at each turn of a loop.
+    Channels that become one can only go together: one of their roots stands for all, or ways back and forth would make
+    each root reach each channel.
+    """
 
     times: int
     share: int
+    width: int
 
     def __call__(self, entries: list[Any]) -> list[Any]:
         scaled = (
@@ -283,7 +288,11 @@ class _Scale:
             for entry in entries
             for part in range(self.times)
         )
-        return list(dict.fromkeys(scaled))
+        kept: dict[Any, Any] = {}
+        for entry in scaled:
+            if entry.idx < self.width:
+                kept.setdefault(entry.idx if self.share > 1 else entry, entry)
+        return list(kept.values())
 
 
 def _reshape_of(node: Any) -> tuple[int, int] | None:
@@ -353,8 +362,8 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
             # Code that pads for what is missing splits it evenly: it can lose channels at both ends together only.
             atoms.join(padding.ends(pairs), padding.end, 2)
         sizes = _reshape_of(node)
-        if sizes is not None and sizes[0] > sizes[1]:
-            share = sizes[0] // sizes[1]
+        if sizes is not None:
+            share = max(sizes) // min(sizes)
             atoms.join(pairs, share.__rfloordiv__, share)
     found.sort(key=lambda entry: rank[entry[0]])
     return Group(root, atoms.slices(found), reasons[0] if reasons else None)

@@ -22,7 +22,7 @@ from edgecnn.compress.channels import (
     zeroed,
 )
 from edgecnn.compress.layers import Link, find_blocks, links_of, taken_out
-from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.errors import EdgecnnError, told, unknown_name
 
 FILTERS, LAYER = "filters", "layer"
 
@@ -144,10 +144,11 @@ def _filter_units(
         members = tuple(dict.fromkeys(part.layer for part in group.slices))
         units.append(Unit(group.root, FILTERS, _width(_slice_of(group.root, group.slices)), members, group.slices))
     lost = _lost_track(module, example, units)
-    for unit in lost:
-        names = [part.layer for part in unit.slices if part.side == OUT and _has_filters(layers[part.layer])]
-        reasons |= dict.fromkeys(names, "torch-pruning loses track of its filters further on")
-    kept = tuple(unit for unit in units if unit not in lost)
+    for name, reason in lost.items():
+        slices = next(unit.slices for unit in units if unit.name == name)
+        names = [part.layer for part in slices if part.side == OUT and _has_filters(layers[part.layer])]
+        reasons |= dict.fromkeys(names, reason)
+    kept = tuple(unit for unit in units if unit.name not in lost)
     prunable = {part.layer for unit in kept for part in unit.slices if part.side == OUT}
     fixed = tuple(Fixed(name, reason) for name, reason in reasons.items() if name not in prunable)
     return kept, fixed
@@ -194,33 +195,41 @@ def merged(parts: Iterable[Removed]) -> dict[tuple[str, str], set[int]]:
     return together
 
 
-def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit]) -> list[Unit]:
-    """Return the units that, cut by half, do not give what they give set to zero by half; found by halving."""
+def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit]) -> dict[str, str]:
+    """Return the units that, cut by half, do not give what they give set to zero by half, and why; found by halving."""
     if not units:
-        return []
+        return {}
     removed = merged(removed_by(unit, range(0, unit.atoms - 1, 2)) for unit in units)
-    if _agree(module, example, removed):
-        return []
+    reason = _disagreement(module, example, removed)
+    if reason is None:
+        return {}
     if len(units) == 1:
-        return list(units)
+        return {units[0].name: reason}
     middle = len(units) // 2
-    return _lost_track(module, example, units[:middle]) + _lost_track(module, example, units[middle:])
+    return _lost_track(module, example, units[:middle]) | _lost_track(module, example, units[middle:])
 
 
-def _agree(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> bool:
+def _disagreement(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> str | None:
+    """Return why the network without what is *removed* does not give what it gives with that at zero; None: it does."""
+    lost = "torch-pruning loses track of its filters further on"
     with torch.no_grad():
         try:
             # A network may write over its input.
             expected = tree_leaves(zeroed(module, removed)(example.clone()))
-            given = tree_leaves(without(module, removed)(example.clone()))
+            smaller = without(module, removed)
         except Exception:
-            # Filters that a layer does not have cannot be set to zero, and layers that do not fit each other fail in
-            # whatever way the network's own code does.
-            return False
-    return len(given) == len(expected) and all(
+            # Filters that a layer does not have cannot be set to zero.
+            return lost
+        try:
+            given = tree_leaves(smaller(example.clone()))
+        except Exception as error:
+            # Layers that do not fit each other fail in whatever way the network's own code does.
+            return f"the network does not run without half of them: {told(error)}"
+    agree = len(given) == len(expected) and all(
         a.shape == b.shape and bool((a - b).abs().max() <= 1e-10 * b.abs().max())
         for a, b in zip(given, expected, strict=True)
     )
+    return None if agree else lost
 
 
 def _has_filters(layer: nn.Module) -> bool:

@@ -7,15 +7,12 @@ import logging
 import os
 import re
 import sys
-import sysconfig
 import tempfile
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from edgecnn.errors import EdgecnnError, missing_package
+from edgecnn.errors import EdgecnnError, missing_package, place_of
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -63,13 +60,4 @@ def _reason(error: BaseException) -> str:
         chain.append(cause)
     root = chain[-1]
     lines = [line.strip() for line in _COLOURS.sub("", str(root)).splitlines() if line.strip()]
-    own = [
-        f"{Path(frame.filename).name}:{frame.lineno}"
-        for step in chain
-        for frame in traceback.extract_tb(step.__traceback__)
-        if not {"site-packages", "edgecnn"} & set(Path(frame.filename).parts)
-        and "/" in frame.filename
-        and sysconfig.get_path("stdlib") not in frame.filename
-    ]
-    place = f" (at {own[-1]})" if own else ""
-    return f"{type(root).__name__}: {' '.join(lines[:2])[:300]}{place}"
+    return f"{type(root).__name__}: {' '.join(lines[:2])[:300]}{place_of(*chain)}"

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from edgecnn.checkpoint import Checkpoint, call_factory, load_weights, read_weights
-from edgecnn.errors import EdgecnnError, require, unknown_name
+from edgecnn.errors import EdgecnnError, require, told, unknown_name
 from edgecnn.nets import NETS
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import read_weight_file
@@ -48,8 +48,9 @@ class Network:
                 result = self.module(torch.from_numpy(x.copy()))  # it may write over its input
         except Exception as error:
             # The user's own code ran: whatever it raises is told, not passed on as ours.
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise EdgecnnError(f"network {self.name} does not take inputs of shape {list(x.shape)}: {first}") from error
+            raise EdgecnnError(
+                f"network {self.name} does not take inputs of shape {list(x.shape)}: {told(error)}"
+            ) from error
         return [tensor.float().numpy() for tensor in _tensors(result, self.name)]
 
     def weights_sha256(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -298,3 +299,78 @@ def test_channels_that_are_merged_into_one_are_named() -> None:
     assert "loses track" in reasons["weights"]
     small = cut(module, (1, 8, 8), {"first": 0.5}, units=units).module
     _agree(small, masked(module, (1, 8, 8), "first", 0.5, units=units), (1, 8, 8))
+
+
+class _Attending(nn.Module):
+    """A convolution's pixels attend to each other, as in vision transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 32, 2, 2)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.classifier = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        y: torch.Tensor = self.classifier((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))
+        return y
+
+
+def test_layers_before_attention_are_named() -> None:
+    """The reshapes within are taken for those of channels, in a loop: what they map must not grow at each turn."""
+    units = find_units(_Attending(), (1, 8, 8))
+    assert not units.of_kind(FILTERS)
+    reasons = {fixed.name: fixed.reason for fixed in units.fixed}
+    assert "MultiheadAttention, which mixes them" in reasons["patches"]
+
+
+class _BackThroughFlattening(nn.Module):
+    """What a linear layer gives meets the channels of a convolution, before they are flattened or behind it."""
+
+    def __init__(self, behind: bool) -> None:
+        super().__init__()
+        self.behind = behind
+        self.linear = nn.Linear(64, 256)
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.classifier = nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat, channels = self.linear(x.flatten(1)), self.conv(x)
+        meeting = flat + channels.flatten(1) if self.behind else (flat.reshape(len(x), -1, 8, 8) + channels).flatten(1)
+        y: torch.Tensor = self.classifier(meeting)
+        return y
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_filters_that_share_a_channel_go_together(behind: bool) -> None:
+    """64 filters of the linear layer meet each channel of the convolution: they go with it, or not at all."""
+    module = _BackThroughFlattening(behind)
+    units = find_units(module, (1, 8, 8))
+    assert units.find("linear", FILTERS).atoms == 4
+    small = cut(module, (1, 8, 8), {"linear": 0.5}, units=units).module
+    assert small.get_submodule("conv").weight.shape[0] == 2
+    _agree(small, masked(module, (1, 8, 8), "linear", 0.5, units=units), (1, 8, 8))
+
+
+class _WrittenOut(nn.Module):
+    """The channels stand in the code as a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.classifier = nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.classifier(self.conv(x).view(-1, 256))
+        return y
+
+
+def test_the_line_that_keeps_filters_is_told() -> None:
+    """A shape that is written out fits no fewer filters; whose code it is can only find it by its line."""
+    units = find_units(_WrittenOut(), (1, 8, 8))
+    line = inspect.getsourcelines(_WrittenOut.forward)[1] + 1
+    reasons = {fixed.name: fixed.reason for fixed in units.fixed}
+    assert reasons["conv"] == (
+        "the network does not run without half of them: shape '[-1, 256]' is invalid for input of size 128 "
+        f"(at test_units.py:{line})"
+    )
