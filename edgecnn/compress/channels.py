@@ -22,6 +22,8 @@ from edgecnn.errors import EdgecnnError, require, told
 
 OUT, IN = "out", "in"
 
+LOST_TRACK = "torch-pruning loses track of its filters further on"
+
 Convolution = nn.modules.conv._ConvNd
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -115,7 +117,12 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
         if layer not in graph.module2node:
             groups.append(Group(name, (Slice(name, OUT, (tuple(free),)),), "its output is not used"))
             continue
-        items = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, free).items
+        try:
+            items = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, free).items
+        except Exception:
+            # As in tracing: where an operation is not known to torch-pruning, its own code fails in some way.
+            groups.append(Group(name, (Slice(name, OUT, (tuple(free),)),), LOST_TRACK))
+            continue
         group = _read_group(name, items, names, rank)
         shared = next((part.layer for part in group.slices if part.layer in sharing), None)
         if group.reason is None and shared is not None:

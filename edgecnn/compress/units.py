@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from edgecnn.compress.channels import (
+    LOST_TRACK,
     OUT,
     Convolution,
     Group,
@@ -87,7 +89,7 @@ class Units:
 def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
     """Return what can be taken out of *module*, in the order in which it runs.
 
-    Every group of filters is tried: half of it cut out must give what half of it set to zero gives.
+    Every group of filters is tried: without some of them it must give what it gives with those set to zero.
 
     Args:
         module: a network with one input.
@@ -196,10 +198,10 @@ def merged(parts: Iterable[Removed]) -> dict[tuple[str, str], set[int]]:
 
 
 def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit]) -> dict[str, str]:
-    """Return the units that, cut by half, do not give what they give set to zero by half, and why; found by halving."""
+    """Return the units that without some parts do not give what they give with those at zero, and why."""
     if not units:
         return {}
-    removed = merged(removed_by(unit, range(0, unit.atoms - 1, 2)) for unit in units)
+    removed = merged(removed_by(unit, _some(unit.atoms)) for unit in units)
     reason = _disagreement(module, example, removed)
     if reason is None:
         return {}
@@ -209,9 +211,18 @@ def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit])
     return _lost_track(module, example, units[:middle]) | _lost_track(module, example, units[middle:])
 
 
+def _some(atoms: int) -> range:
+    """Return about half of the parts of a unit, every other one, that are never all of some pairs, triples, and so on.
+
+    Where two filters are in truth one part, taking out neither or both of each would not show it: as many go as have no
+    divisor in common with all.
+    """
+    count = next(count for count in range(atoms // 2, 0, -1) if math.gcd(count, atoms) == 1)
+    return range(0, 2 * count, 2)
+
+
 def _disagreement(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> str | None:
     """Return why the network without what is *removed* does not give what it gives with that at zero; None: it does."""
-    lost = "torch-pruning loses track of its filters further on"
     with torch.no_grad():
         try:
             # A network may write over its input.
@@ -219,17 +230,17 @@ def _disagreement(module: nn.Module, example: torch.Tensor, removed: Mapping[tup
             smaller = without(module, removed)
         except Exception:
             # Filters that a layer does not have cannot be set to zero.
-            return lost
+            return LOST_TRACK
         try:
             given = tree_leaves(smaller(example.clone()))
         except Exception as error:
             # Layers that do not fit each other fail in whatever way the network's own code does.
-            return f"the network does not run without half of them: {told(error)}"
+            return f"the network does not run without some of them: {told(error)}"
     agree = len(given) == len(expected) and all(
         a.shape == b.shape and bool((a - b).abs().max() <= 1e-10 * b.abs().max())
         for a, b in zip(given, expected, strict=True)
     )
-    return None if agree else lost
+    return None if agree else LOST_TRACK
 
 
 def _has_filters(layer: nn.Module) -> bool:

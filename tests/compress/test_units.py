@@ -371,6 +371,56 @@ def test_the_line_that_keeps_filters_is_told() -> None:
     line = inspect.getsourcelines(_WrittenOut.forward)[1] + 1
     reasons = {fixed.name: fixed.reason for fixed in units.fixed}
     assert reasons["conv"] == (
-        "the network does not run without half of them: shape '[-1, 256]' is invalid for input of size 128 "
+        "the network does not run without some of them: shape '[-1, 256]' is invalid for input of size 192 "
         f"(at test_units.py:{line})"
     )
+
+
+class _Halves(nn.Module):
+    """Of the channels, each of the first half meets one of the second: both can only go together."""
+
+    def __init__(self, meeting: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.meeting = meeting
+        self.first = nn.Conv2d(1, 32, 3, padding=1)
+        self.second = nn.Conv2d(16, 16, 3, padding=1)
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.classifier(self.second(self.meeting(self.first(x))).mean((2, 3)))
+        return y
+
+
+@pytest.mark.parametrize(
+    "meeting", [lambda x: nn.functional.glu(x, 1), lambda x: torch.max(*x.chunk(2, 1))], ids=["gated", "maxout"]
+)
+def test_filters_that_meet_within_a_layer_are_not_cut_one_by_one(
+    meeting: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """Every other filter is as many of each half: that alone would not show that they are pairs."""
+    module = _Halves(meeting)
+    units = find_units(module, (1, 8, 8))
+    assert set(units.of_kind(FILTERS)) == {"second"}
+    reasons = {fixed.name: fixed.reason for fixed in units.fixed}
+    assert "does not run without some of them" in reasons["first"]
+
+
+class _RowsInOrder(nn.Module):
+    """The columns of an image, one after the other, through an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 16, 3, padding=1)
+        self.lstm = nn.LSTM(16 * 8, 24, batch_first=True)
+        self.classifier = nn.Linear(24, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        columns = self.conv(x).relu().permute(0, 3, 1, 2).flatten(2)
+        y: torch.Tensor = self.classifier(self.lstm(columns)[0][:, -1])
+        return y
+
+
+def test_what_torch_pruning_fails_on_is_named() -> None:
+    """One layer that it cannot follow is no reason to give up the others, or to end in its own error."""
+    units = find_units(_RowsInOrder(), (1, 8, 8))
+    assert "loses track" in {fixed.name: fixed.reason for fixed in units.fixed}["conv"]
