@@ -102,13 +102,24 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
         # The peak of the RAM, say, is in one layer: what is cut elsewhere does not move it.
         stalled = stalled + 1 if gap is not None and was.share - gap.share < share / 4 else 0
     for number in range(len(rounds), 0, -1):
-        final = steps.load(way[number - 1])
+        final, trained = steps.load(way[number - 1]), epochs
         if epochs:
-            final = steps.finish(f"final-{number:02}", final, epochs)
+            tuned = steps.finish(f"final-{number:02}", final, epochs)
+            if _is_worse(tuned.standing, final.standing):
+                stopped, trained = f"{stopped}; the training at the end made it worse, and was taken back", 0
+            else:
+                final = tuned
         if budget.allows(drop_of(reference, final.standing)):
-            return Found(final, tuple(rounds[:number]), tuple(tries), epochs, stopped)
+            return Found(final, tuple(rounds[:number]), tuple(tries), trained, stopped)
         stopped = f"the training at the end left too much accuracy lost after round {number}, which was taken back"
     return Found(original, (), tuple(tries), 0, stopped)
+
+
+def _is_worse(after: Standing, before: Standing) -> bool:
+    """Return whether fewer samples are right; where none are kept to judge by, training counts as a gain."""
+    if after.accuracy is None or before.accuracy is None:
+        return False
+    return after.accuracy.top1 < before.accuracy.top1
 
 
 def _widest(budget: Budget, original: Standing, now: Standing) -> Gap | None:

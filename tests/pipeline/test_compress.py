@@ -191,6 +191,19 @@ def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, 
     assert found.stopped.endswith("which was taken back")
 
 
+def test_a_training_at_the_end_that_harms_is_taken_back(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """The best found is kept, be it the network before that training; the plan does not train either then."""
+    out = tmp_path / "untrained.safetensors"
+    goal = Budget(max_drop=0.01, macs=0.9)
+    search = Search(epochs_between=0)
+    found = compress(digits_checkpoint, out, budget=goal, search=search, epochs=1, learning_rate=0.1)
+    assert found.unmet == ()
+    assert found.after == found.tries[-1].standing
+    assert found.stopped == "the goals are met; the training at the end made it worse, and was taken back"
+    assert found.plan is not None
+    assert read_plan(found.plan).epochs == 0
+
+
 def test_a_drop_alone_makes_it_as_small_as_it_goes(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Without another goal cuts go on until too much would be lost; that is no goal missed."""
     found = compress(
