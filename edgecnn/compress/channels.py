@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,15 @@ def runs_of(module: nn.Module, example: torch.Tensor) -> dict[str, Run]:
     return runs
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it, torch-pruning's warnings of what it gives up to guess are not passed on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch_pruning\.")
+        yield
+
+
+@_quiet()
 def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
     """Return every filter of *module* in the group that it hangs together with, in the order in which they run.
 
@@ -205,63 +216,143 @@ def _width_of(layer: nn.Module) -> int:
 
 def _trace(module: nn.Module, example: torch.Tensor) -> Any:
     pruning = require("torch_pruning", "torch")
+    graph = pruning.DependencyGraph()
     try:
         with torch.enable_grad():
-            graph = pruning.DependencyGraph().build_dependency(module, [example], verbose=False)
+            graph.build_dependency(module, [example], verbose=False)
     except Exception as error:
-        # torch-pruning meets a network it cannot follow with whatever its own code happens to raise.
-        raise EdgecnnError(
-            "torch-pruning cannot follow the channels of this network (those that shuffle channels are beyond it): "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        # torch-pruning meets a network it cannot follow with whatever its own code happens to raise. Its last step is
+        # to map channels by the widths that it guesses, some of which it does not find; they are mapped below.
+        if not hasattr(graph, "module2node") or not isinstance(error, (ZeroDivisionError, TypeError)):
+            raise EdgecnnError(
+                f"torch-pruning cannot follow the channels of this network ({type(error).__name__}: {error})"
+            ) from error
+    # torch-pruning guesses widths from the layers around, and whatever comes between misleads it: what moves channels
+    # is mapped by the shapes there are instead. Where they do not tell, channels are taken to stay: it is tried later.
     for node in graph.module2node.values():
-        _map_padding(node)
-        _map_reshape(node, pruning.ops.OPTYPE)
+        kind = type(node.grad_fn).__name__
+        for beginning, mapping in _MAPPINGS.items():
+            if kind.startswith(beginning):
+                _forget_guesses(node)
+                node.type = pruning.ops.OPTYPE.ELEMENTWISE  # torch-pruning no longer maps it
+                mapping(node)
     return graph
 
 
+#: Operations that make channels of neighbouring ones or positions, as autograd names them.
+_RESHAPES = ("View", "UnsafeView", "Reshape", "PixelShuffle", "PixelUnshuffle")
+
+
+# Channels that go along an edge leave the node before it, and enter the one behind it: its mappings are applied in this
+# order, on the way forth and, those turned round, on the way back.
+_LEAVING, _ENTERING = 0, 1
+_ENTERING_BACK, _LEAVING_BACK = 0, 1
+
+
 def _map_padding(node: Any) -> None:
-    """Have channels move by those put before them: torch-pruning takes padding for an element-wise operation."""
+    """Have channels move by those put before them."""
     padding = _padding_of(node)
     if padding is not None:
         _map_inputs(node, _Shift(-padding.before, padding.channels), _Shift(padding.before, padding.width))
 
 
-def _map_reshape(node: Any, types: Any) -> None:
-    """Map channels by the shapes there are: torch-pruning guesses them from the layers around, and padding misleads it.
+def _map_reshape(node: Any) -> None:
+    """Map channels before a reshape to those behind it.
 
     A node stands for the longer of its two shapes, so that no two filters become one.
     """
     sizes = _reshape_of(node)
-    if node.type != types.RESHAPE or sizes is None:
+    if sizes is None:
         return
     before, after = sizes
-    node.type = types.ELEMENTWISE  # torch-pruning no longer maps it
-    for edge in (*node.dependencies, *(edge for near in (*node.inputs, *node.outputs) for edge in near.dependencies)):
-        for slot, mapping in enumerate(edge.index_mapping):
-            if type(mapping).__name__ == "_FlattenIndexMapping" and node in (edge.source, edge.target):
-                edge.index_mapping[slot] = None
     longer = max(before, after)
     _map_inputs(node, _Scale(1, longer // before, before), _Scale(longer // before, 1, longer))
     down, up = _Scale(1, longer // after, after), _Scale(longer // after, 1, longer)
-    for edge in node.dependencies:
-        if edge.target in node.outputs:
-            edge.index_mapping[0] = down
     for target in node.outputs:
-        for edge in target.dependencies:
-            if edge.target is node:
-                edge.index_mapping[1] = up
+        for edge in _edges(node, target):
+            edge.index_mapping[_LEAVING] = down
+        for edge in _edges(target, node):
+            edge.index_mapping[_LEAVING_BACK] = up
+
+
+def _map_concat(node: Any) -> None:
+    """Have the channels of each input move by those of the inputs before it."""
+    functions = node.grad_fn.next_functions
+    total = _channels_of(node.grad_fn, 0)
+    known = sum(_channels_of(source, number) for source, number in functions if source is not None)
+    unseen = len(functions) - len(node.inputs)  # what no weights have a part in, the network's input say
+    if unseen > 1 or known > total or (known < total and not unseen):
+        return
+    sources = iter(node.inputs)
+    taken: dict[Any, int] = {}
+    offset = 0
+    for function, number in functions:
+        width = total - known
+        if function is not None:
+            width = _channels_of(function, number)
+            source = next(sources)
+            nth = taken[source] = taken.get(source, -1) + 1
+            _edges(source, node)[nth].index_mapping[_ENTERING] = _Shift(offset, total)
+            _edges(node, source)[nth].index_mapping[_ENTERING_BACK] = _Shift(-offset, width)
+        offset += width
+
+
+def _map_split(node: Any) -> None:
+    """Have the channels of each part move back by those of the parts before it."""
+    widths = _parts_of(node)
+    numbers = {
+        target: [number for source, number in target.grad_fn.next_functions if source is node.grad_fn]
+        for target in node.outputs
+    }
+    if not widths or any(len(_edges(node, target)) != len(taken) for target, taken in numbers.items()):
+        return
+    for target, taken in numbers.items():
+        for nth, number in enumerate(taken):
+            offset = sum(widths[:number])
+            _edges(node, target)[nth].index_mapping[_LEAVING] = _Shift(-offset, widths[number])
+            _edges(target, node)[nth].index_mapping[_LEAVING_BACK] = _Shift(offset, sum(widths))
+
+
+#: How channels move in operations, by the names that autograd has for them.
+_MAPPINGS: Mapping[str | tuple[str, ...], Callable[[Any], None]] = {
+    "ConstantPad": _map_padding,
+    _RESHAPES: _map_reshape,
+    "Cat": _map_concat,
+    "Split": _map_split,
+}
+
+
+def _forget_guesses(node: Any) -> None:
+    """Take torch-pruning's mappings off the edges of *node*; those of the nodes around it are made anew when needed."""
+    around = (*node.dependencies, *(edge for near in (*node.inputs, *node.outputs) for edge in _edges(near, node)))
+    for edge in around:
+        for slot, mapping in enumerate(edge.index_mapping):
+            if type(mapping).__module__ != __name__:
+                edge.index_mapping[slot] = None
 
 
 def _map_inputs(node: Any, back: Any, forth: Any) -> None:
     """Set how channels of *node* become those of its inputs, and those become its own."""
-    for edge in node.dependencies:
-        if edge.target in node.inputs:
-            edge.index_mapping[0] = back
     for source in node.inputs:
-        for edge in source.dependencies:
-            if edge.target is node:
-                edge.index_mapping[1] = forth  # a split has its own rule at 0
+        for edge in _edges(node, source):
+            edge.index_mapping[_ENTERING_BACK] = back
+        for edge in _edges(source, node):
+            edge.index_mapping[_ENTERING] = forth
+
+
+def _edges(source: Any, target: Any) -> list[Any]:
+    """Return the edges from one node to another, one for each time that what one gives is taken by the other."""
+    return [edge for edge in source.dependencies if edge.target is target]
+
+
+def _channels_of(function: Any, number: int) -> int:
+    shape = _shape_of(function, number)
+    return shape[1] if len(shape) > 1 else 1
+
+
+def _shape_of(function: Any, number: int) -> tuple[int, ...]:
+    """Return the shape of the result with that number of an operation that autograd has noted."""
+    return tuple(int(size) for size in function._input_metadata[number].shape)
 
 
 @dataclass(frozen=True)
@@ -303,13 +394,22 @@ class _Scale:
 
 
 def _reshape_of(node: Any) -> tuple[int, int] | None:
-    """Return the channels before and after a reshape that keeps the samples; None where it is another operation."""
-    sizes = getattr(node.grad_fn, "_saved_self_sym_sizes", None)
-    if sizes is None:
+    """Return the channels before and after a reshape that puts some together or takes them apart; None: no such one."""
+    if not type(node.grad_fn).__name__.startswith(_RESHAPES) or node.grad_fn.next_functions[0][0] is None:
         return None
-    before, after = list(sizes), list(node.grad_fn._input_metadata[0].shape)
-    flat = (len(before) == 2 or len(after) == 2) and before[:1] == after[:1]
-    return (int(before[1]), int(after[1])) if flat else None
+    before, after = _shape_of(*node.grad_fn.next_functions[0]), _shape_of(node.grad_fn, 0)
+    if min(len(before), len(after)) < 2 or before[0] != after[0]:
+        return None
+    shorter, longer = sorted((before[1], after[1]))
+    return (before[1], after[1]) if longer % shorter == 0 else None
+
+
+def _parts_of(node: Any) -> tuple[int, ...]:
+    """Return how many channels each part of a split has; none where it is no split of channels."""
+    if not type(node.grad_fn).__name__.startswith("Split"):
+        return ()
+    widths = tuple(int(part.shape[1]) for part in node.grad_fn._input_metadata)
+    return widths if sum(widths) == _shape_of(*node.grad_fn.next_functions[0])[1] else ()
 
 
 @dataclass(frozen=True)
@@ -368,6 +468,10 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
         if padding is not None:
             # Code that pads for what is missing splits it evenly: it can lose channels at both ends together only.
             atoms.join(padding.ends(pairs), padding.end, 2)
+        parts = set(_parts_of(node))
+        # Parts of one width are what code gets that asks for so many of them: each has to lose as much as the others.
+        if len(parts) == 1 and not atoms.join(pairs, min(parts).__rmod__, len(_parts_of(node))):
+            reasons.append("they are a part of what is split into equal parts")
         sizes = _reshape_of(node)
         if sizes is not None:
             share = max(sizes) // min(sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ NETS = [
     ("torchvision:efficientnet_b0", 32),
     ("torchvision:densenet121", 32),
     ("torchvision:googlenet", 32),
+    ("torchvision:shufflenet_v2_x0_5", 32),
 ]
 
 
@@ -237,10 +239,26 @@ def test_a_choice_by_values_is_told_with_its_line(choose: Callable[[torch.Tensor
     assert "\n" not in str(error.value)
 
 
-def test_shuffled_channels_are_told_in_one_line() -> None:
+@dataclass
+class _Answer:
+    scores: torch.Tensor
+
+
+class _Answering(nn.Module):
+    """Gives an object of a class of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> _Answer:
+        return _Answer(self.conv(x))
+
+
+def test_what_cannot_be_followed_is_told_in_one_line() -> None:
     """What torch-pruning cannot follow ends in one line that says so."""
     with pytest.raises(EdgecnnError, match="torch-pruning cannot follow") as error:
-        find_units(build("torchvision:shufflenet_v2_x0_5").module, (3, 32, 32))
+        find_units(_Answering(), (3, 32, 32))
     assert "\n" not in str(error.value)
 
 
@@ -391,18 +409,75 @@ class _Halves(nn.Module):
         return y
 
 
-@pytest.mark.parametrize(
-    "meeting", [lambda x: nn.functional.glu(x, 1), lambda x: torch.max(*x.chunk(2, 1))], ids=["gated", "maxout"]
-)
-def test_filters_that_meet_within_a_layer_are_not_cut_one_by_one(
-    meeting: Callable[[torch.Tensor], torch.Tensor],
-) -> None:
+def test_filters_that_meet_within_a_layer_are_not_cut_one_by_one() -> None:
     """Every other filter is as many of each half: that alone would not show that they are pairs."""
-    module = _Halves(meeting)
-    units = find_units(module, (1, 8, 8))
+    units = find_units(_Halves(lambda x: nn.functional.glu(x, 1)), (1, 8, 8))
     assert set(units.of_kind(FILTERS)) == {"second"}
     reasons = {fixed.name: fixed.reason for fixed in units.fixed}
     assert "does not run without some of them" in reasons["first"]
+
+
+def _maxout() -> nn.Module:
+    return _Halves(lambda x: torch.max(*x.chunk(2, 1)))
+
+
+class _CrossStage(nn.Module):
+    """Half of the channels goes on as it is, the rest through residual blocks, all of which are put together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 32, 3, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
+        self.second = nn.Conv2d(64, 24, 1)
+        self.classifier = nn.Linear(24, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = list(self.first(x).chunk(2, 1))
+        for block in self.blocks:
+            parts.append(parts[-1] + block(parts[-1]))
+        y: torch.Tensor = self.classifier(self.second(torch.cat(parts, 1)).mean((2, 3)))
+        return y
+
+
+class _ConcatFlattened(nn.Module):
+    """Branches of 8 and 12 channels, the first of them once more, flattened with their positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.second = nn.Conv2d(1, 12, 3, padding=1)
+        self.classifier = nn.Linear(28 * 16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = self.first(x), self.second(x)
+        y: torch.Tensor = self.classifier(nn.functional.max_pool2d(torch.cat([first, second, first], 1), 2).flatten(1))
+        return y
+
+
+def _positions() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, 2, 1), nn.PixelShuffle(2), nn.Conv2d(8, 12, 3, padding=1), nn.Flatten(), nn.Linear(768, 10)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "atoms"),
+    [
+        (_maxout, {"first": 16, "second": 16}),
+        (_CrossStage, {"first": 16, "second": 24}),
+        (_ConcatFlattened, {"first": 8, "second": 12}),
+        (_positions, {"0": 8, "2": 12}),
+    ],
+)
+def test_channels_are_followed_by_the_shapes_there_are(make: Callable[[], nn.Module], atoms: dict[str, int]) -> None:
+    """Through concats, splits and reshapes, whatever comes between; what code splits evenly goes from all parts."""
+    module = make()
+    units = find_units(module, (1, 8, 8))
+    assert {name: unit.atoms for name, unit in units.of_kind(FILTERS).items()} == atoms
+    for name in atoms:
+        small = cut(module, (1, 8, 8), {name: 0.5}, units=units).module
+        assert size_of(small, (1, 8, 8)).params < size_of(module, (1, 8, 8)).params
+        _agree(small, masked(module, (1, 8, 8), name, 0.5, units=units), (1, 8, 8))
 
 
 class _RowsInOrder(nn.Module):
