@@ -1,11 +1,13 @@
 """How much faster `edgecnn sensitivity` is than the loop anybody would write, and whether it ranks the same.
 
     python benchmarks/sensitivity_speed.py MODEL [--weights FILE] [--ratio 0.5,1.0] [--threads N]
+    python benchmarks/sensitivity_speed.py render
 
 The loop: cut a layer, run the whole network on all samples, next layer. Both sides cut by the same function, have batch
 norm's statistics follow, and judge by the same samples, the tenth of CIFAR-10's training images that is held out; the
 loop runs whole passes in batches of 256. The result goes to
-benchmarks/tables/layer-optimization/sensitivity_speed.json.
+benchmarks/tables/layer-optimization/sensitivity_speed.json, with a table and a plot of it beside; `render` makes these
+two of the result that is there.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,7 +157,62 @@ def main() -> None:
     }
     if given.samples is None:
         RESULT.write_text(json.dumps(document, indent=2) + "\n")
+        render()
+
+
+def render() -> None:
+    """Write the table and the plot of the result that is there."""
+    document = json.loads(RESULT.read_text())
+    seconds, alike, samples = document["seconds"], document["spearman"], document["samples"]
+    rows = {
+        "time": (f"{seconds['sensitivity']:.1f} s", f"{seconds['loop']:.1f} s"),
+        "faster": (f"{document['ratio']:.1f} times", "1"),
+        "samples judged, of each cut's": (f"{document['share_of_samples']:.1%}", "100%"),
+        "Spearman correlation of the rankings, by harm": (f"{alike['ranking']:.4f}", "1"),
+        "with the loop's ranking by accuracy": (f"{alike['ranking_by_accuracy']:.4f}", "1"),
+        "of the accuracy lost alone, without what is saved": (f"{alike['accuracy_lost']:.4f}", "1"),
+    }
+    lines = [
+        f"| {document['network']}, {document['cuts']} cuts, {samples} samples | `edgecnn sensitivity` | the loop |",
+        "| --- | --- | --- |",
+        *(f"| {what} | {fast} | {slow} |" for what, (fast, slow) in rows.items()),
+    ]
+    note = (
+        f"CIFAR-10, {document['threads']} threads on {document['machine']}. The loop runs the whole network on all "
+        "samples for each cut.\nBoth rank by harm (the probability of the right class that is lost) for each byte "
+        "saved, least first.\n"
+    )
+    RESULT.with_suffix(".md").write_text("\n".join(lines) + "\n\n" + note)
+    draw(document)
+
+
+def draw(document: dict[str, Any]) -> None:
+    """Draw each cut's place in both rankings, and the time both took."""
+    import matplotlib.pyplot as plt
+
+    loop, fast = document["loop"], document["sensitivity"]["rows"]
+    assert [(row["unit"], row["ratio"]) for row in fast] == [(row["unit"], row["ratio"]) for row in loop]
+    harm, gains = (np.array([row[key] for row in loop], dtype=np.float64) for key in ("harm", "bytes_saved"))
+    places = prices(harm, gains, document["samples"]).argsort(kind="stable").argsort() + 1
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), width_ratios=(2, 1))
+    for of_layers, label, mark in ((False, "filters of a layer", "o"), (True, "a layer whole", "s")):
+        chosen = [i for i, row in enumerate(fast) if (row["kind"] == LAYER) == of_layers]
+        left.plot(places[chosen], [fast[i]["rank"] for i in chosen], mark, markersize=5, label=label)
+    left.axline((1, 1), slope=1, color="gray", linewidth=0.8, zorder=0)
+    left.set(xlabel="rank by all samples (the loop)", ylabel="rank by edgecnn sensitivity", aspect="equal")
+    left.set_title(f"{document['cuts']} cuts of {document['network']}: Spearman {document['spearman']['ranking']:.3f}")
+    left.legend()
+    seconds = document["seconds"]
+    bars = right.bar(["sensitivity", "loop"], [seconds["sensitivity"], seconds["loop"]], color=["C2", "gray"])
+    right.bar_label(bars, fmt="%.0f s")
+    right.margins(y=0.1)  # room for what stands above
+    right.set(ylabel="seconds", title=f"{document['ratio']:.1f} times faster")
+    figure.tight_layout()
+    figure.savefig(RESULT.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["render"]:
+        render()
+    else:
+        main()

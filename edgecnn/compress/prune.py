@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from edgecnn.compress.channels import Removed, without, zeroed
+from edgecnn.compress.counting import params_and_macs
 from edgecnn.compress.criteria import Criterion as Criterion
 from edgecnn.compress.criteria import scores_of
 from edgecnn.compress.layers import find_links, take_out, taken_out
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, filter_units, find_units, merged, removed_by
-from edgecnn.errors import EdgecnnError, require
+from edgecnn.errors import EdgecnnError
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,5 @@ def count_to_go(unit: Unit, ratio: float, round_to: int = 1) -> int:
 
 
 def size_of(module: nn.Module, input_shape: tuple[int, ...]) -> Size:
-    """Return parameters and MACs, counted on the physical network."""
-    macs, params = require("torch_pruning", "torch").utils.count_ops_and_params(module, torch.zeros(1, *input_shape))
-    return Size(int(params), int(macs))
+    """Return parameters and MACs, counted on the physical network; see `edgecnn.compress.counting`."""
+    return Size(*params_and_macs(module, torch.zeros(1, *input_shape)))

@@ -54,16 +54,18 @@ def main(name: str, folder: Path) -> None:
 
 
 def render() -> None:
-    """Write the table of all results that lie beside this script."""
+    """Write the table and the plot of all results that lie beside this script."""
     lines = [
         "| network | order | rounds | MACs left | parameters left | before the last training, validation | "
         "after it, validation | test part | drop |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for path in sorted(HERE.glob("orders-*.json")):
-        document = json.loads(path.read_text())
+    documents = [json.loads(path.read_text()) for path in sorted(HERE.glob("orders-*.json"))]
+    for document in documents:
         lines += [_row(document["name"], order, run) for order, run in document["orders"].items()]
     (HERE / "orders.md").write_text("\n".join(lines) + "\n\n" + NOTE)
+    if documents:
+        draw(documents)
 
 
 def _row(name: str, order: str, run: dict[str, Any]) -> str:
@@ -82,6 +84,44 @@ epoch between rounds and {EPOCHS} at the end, the original as teacher. `accuracy
 what it saves, ranked anew each round; `forward` and `backward` go by where a layer stands; `random` by a drawn number.
 The given weights of resnet20 have been trained on the validation part as well: its figures there are too high, alike.
 """
+
+
+def draw(documents: list[dict[str, Any]]) -> None:
+    """Draw the accuracy on the validation part over the MACs left, round by round, up to the last training."""
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = plt.subplots(1, len(documents), figsize=(7 * len(documents), 4), squeeze=False)
+    for axis, document in zip(axes[0], documents, strict=True):
+        for order, run in document["orders"].items():
+            total, judged = run["macs"]["before"], run["validation_accuracy"]
+            rounds = [(one["macs"], one["validation_accuracy"]) for one in run["rounds"] if one["kept"]]
+            points = [(total, judged["before"]), *rounds]
+            (line,) = axis.plot(*_curve(points, total), "-", label=order)
+            last = (run["macs"]["after"], judged["after"])
+            axis.plot(*_curve([points[-1], last], total), ":", color=line.get_color())
+            for part, mark in ((points, "o"), ([last], "*")):
+                errors = zip(*((one["top1"] - one["low"], one["high"] - one["top1"]) for _, one in part), strict=True)
+                axis.errorbar(
+                    *_curve(part, total),
+                    yerr=list(errors),
+                    fmt=mark,
+                    markersize=3 if mark == "o" else 11,
+                    capsize=2,
+                    color=line.get_color(),
+                )
+        axis.set(xlabel="MACs left", ylabel="accuracy, validation part (95 %)")
+        axis.set_title(f"{document['name']}: after each round, and (star) after the last training")
+        axis.xaxis.set_major_formatter(PercentFormatter(1, 0))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, 0))
+        axis.invert_xaxis()
+        axis.legend(title="order of cuts")
+    figure.tight_layout()
+    figure.savefig(HERE / "orders.png", dpi=120)
+
+
+def _curve(points: list[tuple[float, dict[str, float]]], total: float) -> tuple[list[float], list[float]]:
+    return [macs / total for macs, _ in points], [accuracy["top1"] for _, accuracy in points]
 
 
 def _told(step: str, done: int = 0, total: int | None = None) -> None:
