@@ -462,8 +462,11 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
                     reasons.append(f"they are a part of what the grouped convolution {names[layer]} takes")
                 if layer.transposed:
                     reasons.append(f"{names[layer]} is transposed and grouped")
-        elif layer in names or isinstance(layer, nn.Parameter):
-            reasons.append(f"they meet {names.get(layer, 'a parameter')}, a {type(layer).__name__}, which mixes them")
+        elif isinstance(layer, nn.Parameter):
+            shape = ", ".join(map(str, layer.shape))
+            reasons.append(f"they meet a parameter of the network's own code, of shape [{shape}], which is not cut")
+        elif layer in names:
+            reasons.append(f"they meet {names[layer]}, a {type(layer).__name__}, which mixes them")
         padding = _padding_of(node)
         if padding is not None:
             # Code that pads for what is missing splits it evenly: it can lose channels at both ends together only.
