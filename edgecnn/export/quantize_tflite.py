@@ -15,6 +15,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite import save_tflite
+from edgecnn.export.tflite_ranges import workable
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
 
@@ -42,7 +43,7 @@ def quantize_tflite(
         content, rules = artifact.path.read_bytes(), _recipe(precision, recipe)
         ranges = None
         if calibration is not None:
-            ranges = _ranges(content, rules, calibration, artifact.layout, progress)
+            ranges = workable(artifact.graph, content, _ranges(content, rules, calibration, artifact.layout, progress))
         quantizer = quantizers.Quantizer(content, rules)
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     metadata = quantized_metadata(artifact, precision, recipe, calibration, ("ai-edge-quantizer",))
