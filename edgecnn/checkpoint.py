@@ -86,6 +86,7 @@ class Checkpoint:
             except AttributeError as error:
                 raise EdgecnnError(f"{path}: {self.factory} has no layer '{name}' to remove: {error}") from None
         weights = read_weights(path)
+        settle_lazy(module, weights)
         resize_to(module, weights)
         load_weights(module, weights, str(path))
         return module.eval()
@@ -124,6 +125,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     Raises:
         EdgecnnError: names or shapes differ; the message gives the first three.
     """
+    settle_lazy(module, weights)
     own = module.state_dict()
     # Batch norm's counter of training steps: newer than many weight files, and without meaning once trained.
     missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
@@ -142,6 +144,29 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
         raise EdgecnnError(f"weights in {where} do not match the network: {'; '.join(parts)}")
     own.update(weights)  # it says as well of which version each layer's tensors are, which files of tensors do not
     module.load_state_dict(own)
+
+
+def settle_lazy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give layers of *module* that wait for an input to know their size that of *weights*; its values are undefined.
+
+    Raises:
+        EdgecnnError: such a layer has no tensor in *weights*.
+    """
+    lazy, is_lazy = require("torch.nn.modules.lazy", "torch"), require("torch.nn.parameter", "torch").is_lazy
+    for prefix, layer in module.named_modules():
+        if not isinstance(layer, lazy.LazyModuleMixin):
+            continue
+        for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+            if not is_lazy(tensor):
+                continue
+            key = f"{prefix}.{name}" if prefix else name
+            if key not in weights:
+                raise EdgecnnError(f"{key}: its layer waits for an input to know its size, and the weights have none")
+            tensor.materialize(weights[key].shape)
+            if name == "weight":
+                _adopt_sizes(layer, weights[key].shape)
+        # What its first input would do: from here on it is a layer like any other. As sizes are known, none is needed.
+        layer._infer_parameters(layer, (None,))
 
 
 def resize_to(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -139,3 +139,34 @@ def test_a_damaged_description_is_told(tmp_path: Path, document: str, told: str)
     with pytest.raises(EdgecnnError, match=told) as caught:
         Checkpoint.read(path)
     assert "damaged.safetensors" in str(caught.value)
+
+
+LAZY = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(4))
+"""
+
+
+def test_lazy_layers_take_their_size_from_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebuilt from a checkpoint or from bare weights before any input, they are plain layers of the size stored."""
+    (tmp_path / "own_lazy_layers.py").write_text(LAZY)
+    monkeypatch.chdir(tmp_path)
+    x = torch.rand(2, 1, 8, 8)
+    network = build("own_lazy_layers:net")
+    assert network.is_lazy
+    network.outputs(x.numpy())
+    assert network.checkpoint is not None
+    small = prune(network.module, (1, 8, 8), PruneConfig(0.5))
+    network.checkpoint.save(tmp_path / "small.safetensors", small)
+    torch.save(network.module.state_dict(), "bare.pt")
+    for weights, expected in (("small.safetensors", small), ("bare.pt", network.module)):
+        again = build("own_lazy_layers:net", weights=weights)
+        assert [type(layer) for layer in again.module.modules()] == [type(layer) for layer in network.module.modules()]
+        assert "Lazy" not in str(again.module)
+        with torch.no_grad():
+            assert torch.equal(again.module(x), expected(x))
+    save_file({"0.weight": torch.zeros(8, 1, 3, 3)}, "half.safetensors")
+    with pytest.raises(EdgecnnError, match=r"0\.bias: its layer waits for an input to know its size"):
+        build("own_lazy_layers:net", weights="half.safetensors")

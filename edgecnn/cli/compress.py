@@ -286,15 +286,9 @@ def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> No
             raise EdgecnnError(f"{option.opts[0]} {why}, or leave it out")
 
 
-def _by_reason(result: CompressResult) -> dict[str, list[str]]:
-    """Return the layers that cannot be cut, those with one reason together."""
-    found: dict[str, list[str]] = {}
-    for one in result.fixed:
-        found.setdefault(one.reason, []).append(one.name)
-    return found
-
-
 def _print_result(result: CompressResult) -> None:
+    from edgecnn.compress.sensitivity import by_reason
+
     for one in result.tries:
         if not one.cuts:
             continue  # weights became 0: that changes nothing a round is told by
@@ -327,7 +321,7 @@ def _print_result(result: CompressResult) -> None:
     if result.after.size_bytes is not None:
         columns.append("w8a8 TFLite")
     print_table(title, columns, rows, right=range(1, len(columns)), spare=(4,))
-    for reason, layers in _by_reason(result).items():
+    for reason, layers in by_reason(result.fixed).items():
         say(f"cannot be cut: {', '.join(layers)}: {reason}")
     for use in result.after.memory:
         say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")

@@ -90,7 +90,7 @@ def command(
       edgecnn sensitivity edgecnn:resnet20 --weights resnet20.safetensors --data cifar10 --ratio 0.5,1.0 -o sensitivity/
     """
     from edgecnn.pipeline import measure_sensitivity
-    from edgecnn.report.sensitivity import COLUMNS, table_of, title_of, write_sensitivity
+    from edgecnn.report.sensitivity import COLUMNS, staying, table_of, title_of, write_sensitivity
 
     if data is None:
         raise EdgecnnError("sensitivity judges by labelled data: give --data digits, say")
@@ -119,7 +119,7 @@ def command(
         print_json(result.to_json())
         return
     print_table(f"{title_of(result)}:", COLUMNS, table_of(result), right=(0, *range(3, 11)), spare=(7, 4, 8, 5))
-    for layer in result.fixed:
-        say(f"{layer.name} stays: {layer.reason}")
+    for line in staying(result):
+        say(line)
     for path in written:
         say(f"wrote {path}")

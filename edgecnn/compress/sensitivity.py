@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from edgecnn.compress.criteria import Criterion
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, decide, prices
 from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
-from edgecnn.compress.units import LAYER, Fixed, find_units
+from edgecnn.compress.units import LAYER, Fixed, Units, find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
@@ -32,6 +32,8 @@ from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 
 GAINS = ("bytes", "macs")
+
+_NAMED = 4  # layers with one reason, and reasons, that one line names
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,9 +85,10 @@ class Sensitivity:
     loss: float
     per: str  # what harm is weighed against: `bytes` or `macs`
     agreement: float  # Spearman correlation expected between this ranking and that of samples drawn anew
-    fixed: tuple[Fixed, ...] = ()  # what cannot be cut, and why
+    fixed: tuple[Fixed, ...] = ()  # the layers whose filters must stay, and why
     notes: tuple[str, ...] = ()
     settled: bool = False  # whether batch norm's statistics and the scores' spread followed each cut
+    fixed_whole: tuple[Fixed, ...] = ()  # those that cannot go whole; none are named where that was not asked for
 
     def price(self, row: Row, beyond: Row | None = None) -> float:
         """Return what *row* loses for each byte or MAC it saves, *beyond* another one; infinity where it saves none.
@@ -103,7 +106,10 @@ class Sensitivity:
         return tuple(sorted(self.rows, key=self.price))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of `edgecnn sensitivity --json`; fractions, nats or squares, bytes of float tensors."""
+        """Return the document of `edgecnn sensitivity --json`; fractions, nats or squares.
+
+        `size_bytes` and `bytes_saved` are of the weights as they are, floats, and not of any file.
+        """
         ranks = {id(row): rank for rank, row in enumerate(self.ranked, start=1)}
         original = {
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
@@ -134,7 +140,8 @@ class Sensitivity:
                 }
                 for row in self.rows
             ],
-            "fixed": [{"name": layer.name, "reason": layer.reason} for layer in self.fixed],
+            "fixed": [asdict(layer) for layer in self.fixed],
+            "fixed_whole": [asdict(layer) for layer in self.fixed_whole],
             "notes": list(self.notes),
         }
 
@@ -202,9 +209,7 @@ def sensitivity(
         (unit, ratio) for unit in found.units for ratio in sorted(config.ratios) if (ratio == 1) == (unit.kind == LAYER)
     ]
     if not cuts:
-        raise EdgecnnError(
-            f"nothing of this network can be cut by {', '.join(f'{ratio:g}' for ratio in config.ratios)}"
-        )
+        raise EdgecnnError(_nothing(found, config.ratios))
 
     def candidates() -> Iterator[Candidate]:
         for done, (unit, ratio) in enumerate(cuts):
@@ -219,7 +224,44 @@ def sensitivity(
             )
             yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.gone)
 
-    return judge(module, input_shape, candidates(), samples, config, normalization, progress, found.fixed, calibration)
+    judged = judge(
+        module, input_shape, candidates(), samples, config, normalization, progress, found.fixed, calibration
+    )
+    return replace(judged, fixed_whole=found.whole if 1 in config.ratios else ())
+
+
+def by_reason(fixed: Iterable[Fixed]) -> dict[str, list[str]]:
+    """Return the names of layers that must stay, those with one reason together."""
+    found: dict[str, list[str]] = {}
+    for one in fixed:
+        found.setdefault(one.reason, []).append(one.name)
+    return found
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first of *names* in one text, and how many there are besides."""
+    more = len(names) - _NAMED
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_NAMED])} and {more} more"
+
+
+def _nothing(found: Units, ratios: Sequence[float]) -> str:
+    """Return why there is nothing of *found* to cut by any of *ratios*, and by which there is."""
+    parts = [
+        (how, reason, names)
+        for how, asked, fixed in (
+            ("filters of {}", any(ratio != 1 for ratio in ratios), found.fixed),
+            ("{} whole", 1 in ratios, found.whole),
+        )
+        if asked
+        for reason, names in by_reason(fixed).items()
+    ]
+    told = [f"{how.format(shortened(names))}: {reason}" for how, reason, names in parts[:_NAMED]]
+    if len(parts) > _NAMED:
+        told.append(f"{sum(len(names) for *_, names in parts[_NAMED:])} more for other reasons")
+    if found.units:
+        told.append("what can be cut goes by " + ("--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"))
+    said = f"nothing of this network can be cut by {', '.join(f'{ratio:g}' for ratio in ratios)}"
+    return f"{said}: {'; '.join(told) or 'it has no convolution and no linear layer'}"
 
 
 def judge(

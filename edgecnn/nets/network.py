@@ -44,7 +44,9 @@ class Network:
             EdgecnnError: the network does not take this shape, or gives something other than tensors.
         """
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=self.is_lazy):
+                if self.is_lazy:
+                    torch.manual_seed(0)  # its weights are drawn here: the same each time, as `call_factory` says
                 result = self.module(torch.from_numpy(x.copy()))  # it may write over its input
         except Exception as error:
             # The user's own code ran: whatever it raises is told, not passed on as ours.
@@ -52,6 +54,25 @@ class Network:
                 f"network {self.name} does not take inputs of shape {list(x.shape)}: {told(error)}"
             ) from error
         return [tensor.float().numpy() for tensor in _tensors(result, self.name)]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether a layer waits for its first input to know its size."""
+        return any(torch.nn.parameter.is_lazy(parameter) for parameter in self.module.parameters())
+
+    def check_code(self) -> None:
+        """See that no part of the module is TorchScript, whose code is fixed and whose layers are no layers of torch.
+
+        Raises:
+            EdgecnnError: a part is; it is named.
+        """
+        for name, part in self.module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                what = f"its {name}" if name else "it"
+                raise EdgecnnError(
+                    f"network {self.name} cannot be cut: {what} was scripted or traced by torch.jit; "
+                    "give the module that it was made from"
+                )
 
     def weights_sha256(self) -> str:
         """Return a sha256 over the names, shapes and bytes of all weights, in the order of their names."""

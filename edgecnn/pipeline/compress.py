@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.compress import CRITERIA, ORDERS
+from edgecnn.datasets import open_dataset
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_writable
@@ -176,6 +177,11 @@ def compress_model(
             raise EdgecnnError("compress trains and judges: name the data set")
         data = written.data
     check_writable(path)
+    if written is not None and isinstance(model, str) and not model.endswith(".onnx"):
+        # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
+        model = _built(model, weights, data, data_dir, download=download)
+        weights = None
+        _check_plan(written, model, str(plan))
     subject = load_subject(
         model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
     )
@@ -184,7 +190,7 @@ def compress_model(
 
     others = load_teachers(teachers, subject)
     if written is not None:
-        written.check_network(network, str(plan))
+        _check_plan(written, network, str(plan))
         written.check_teachers(described(others), str(plan))
         chosen = written
     else:
@@ -332,11 +338,35 @@ def _check_own_criterion(criterion: str, plan: Plan, where: str) -> None:
         raise EdgecnnError(f"--criterion {criterion} does not go with {where}, which says {asked}")
 
 
+def _built(
+    model: str, weights: str | Path | None, data: str, data_dir: Path | str | None, *, download: bool
+) -> Network:
+    """Return the network *model* as `load_subject` builds it for its data."""
+    from edgecnn.nets.network import build
+
+    dataset = open_dataset(data, data_dir, download=download)
+    return build(
+        model, weights=weights, classes=len(dataset.labels) if dataset.labels else None, channels=dataset.shape[0]
+    )
+
+
+def _check_plan(plan: Plan, network: Network, where: str) -> None:
+    """See that *plan* is for *network*, where its weights can be compared by now.
+
+    Raises:
+        EdgecnnError: it is for another one.
+    """
+    # What else an exported program is no good for is told later; lazy layers have sizes once they met the data.
+    if network.checkpoint is not None and not network.is_lazy:
+        plan.check_network(network, where)
+
+
 def _checked(subject: Subject, model: str) -> Network:
     """Return the network, seen to be one that can be cut and judged by its data."""
     network = subject.network
     if network is None or network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be pruned; name the network that it was made from")
+    network.check_code()
     if subject.data.training.labels is None:
         raise EdgecnnError(
             f"data set '{subject.data.name}' has no labels; compress trains and judges, so it needs them"
@@ -364,7 +394,7 @@ def _uniform(network: Network, shape: tuple[int, ...], ratio: float) -> tuple[Ro
     from edgecnn.compress.units import FILTERS, find_units
 
     units = find_units(network.module, shape).of_kind(FILTERS)
-    return (Round(dict.fromkeys(units, ratio)),) if ratio else ()
+    return (Round(dict.fromkeys(units, ratio)),) if ratio and units else ()
 
 
 def _sparser(sparsity: float, epochs: int) -> tuple[Round, ...]:
@@ -411,12 +441,20 @@ def _recorded(subject: Subject) -> Accuracy | None:
 
 @contextmanager
 def _kept(folder: RunFolder) -> Iterator[RunFolder]:
-    """Yield *folder*; where the work in it fails before there is anything to keep, it goes."""
+    """Yield *folder*; where the work in it fails before there is anything to keep, it goes.
+
+    Raises:
+        EdgecnnError: that of the work; where the folder stays, with what it is in the way of.
+    """
     try:
         yield folder
-    except BaseException:
+    except BaseException as error:
         if not any(folder.path.glob("*.safetensors")):
             folder.remove()
+        elif isinstance(error, EdgecnnError):
+            raise EdgecnnError(
+                f"{error}; to run with other settings, delete '{folder.path}' or write to another file"
+            ) from error
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
-from edgecnn.shipped import read_toml
+from edgecnn.shipped import from_table
 
 if TYPE_CHECKING:
     from edgecnn.compress.train import TrainConfig
     from edgecnn.nets.network import Network
 
 SCHEMA_VERSION = 1
+
+#: A key before all tables: how many cuts each round has. A file that lost its end is TOML still, and would do less.
+_COUNTS = "cuts_of_rounds"
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,8 @@ class Plan:
 
     def write(self, path: Path) -> None:
         """Write the plan to a TOML file, whole."""
-        write_whole(path, "\n".join(_toml(asdict(self))) + "\n")
+        counts = {_COUNTS: [len(one.cuts) for one in self.rounds]}
+        write_whole(path, "\n".join(_toml(counts | asdict(self))) + "\n")
 
 
 def _check_epochs(epochs: int) -> None:
@@ -146,19 +151,47 @@ def read_plan(path: Path) -> Plan:
     """Return the plan in a TOML file.
 
     Raises:
-        EdgecnnError: no such file, a key or a value that is wrong, or a newer edgecnn wrote it.
+        EdgecnnError: no such file, one that lost its end, a key or a value that is wrong, or a newer edgecnn wrote it.
     """
     if not path.is_file():
         raise EdgecnnError(f"no plan at '{path}'; every run of edgecnn compress writes one beside its result")
     try:
-        plan = read_toml(path, Plan)
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgecnnError(f"{path}: not a TOML file: {error}") from None
+    counts = table.pop(_COUNTS, None)  # plans written by hand, and the first ones, have none
+    try:
+        plan = from_table(Plan, table, str(path))
     except EdgecnnError as error:
         raise error if str(path) in str(error) else EdgecnnError(f"{path}: {error}") from None
     if plan.schema_version != SCHEMA_VERSION:
         raise EdgecnnError(
             f"{path}: written with schema {plan.schema_version}, this edgecnn reads {SCHEMA_VERSION}; update it"
         )
+    if counts is not None:
+        _check_whole(plan, counts, text, path)
+    for number, one in enumerate(plan.rounds, start=1):
+        if not one.cuts and not one.sparsity:
+            raise EdgecnnError(
+                f"{path}: round {number} cuts nothing and sets no weight to 0: give the whole file, or leave it out"
+            )
     return plan
+
+
+def _check_whole(plan: Plan, counts: Any, text: str, path: Path) -> None:
+    """See that the *text* of a plan has all that was written, as the *counts* at its beginning say.
+
+    Raises:
+        EdgecnnError: it has not.
+    """
+    found = [len(one.cuts) for one in plan.rounds]
+    # A number that lost its last digits is a number, but the line's end went with them.
+    if found != counts or not text.endswith("\n"):
+        what = "its last line has no end" if found == counts else f"its rounds have {found} cuts, not {counts}"
+        raise EdgecnnError(
+            f"{path} is not whole: {what}; give the file as it was written, or where you changed it, take out {_COUNTS}"
+        )
 
 
 def layers_of(network: Network) -> dict[str, tuple[int, ...]]:

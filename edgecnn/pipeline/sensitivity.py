@@ -68,6 +68,7 @@ def measure_sensitivity(
     )
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be cut; name the network that it was made from")
+    subject.network.check_code()
     others, judges = subject.data.training.split(VALIDATION_SHARE)
     _, outputs = next(original_outputs(subject, judges.take(1), threads=1))
     if outputs[0].ndim == 2:

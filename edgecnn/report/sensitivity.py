@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from edgecnn.units import format_bytes, format_count, format_share
 if TYPE_CHECKING:
     from edgecnn.compress.sensitivity import Row, Sensitivity
 
-COLUMNS = ("rank", "unit", "cut", "accuracy", "95 %", "n", "points lost", "loss", "parameters", "MACs", "size")
+COLUMNS = ("rank", "unit", "cut", "accuracy", "95 %", "n", "points lost", "loss", "parameters", "MACs", "weights")
 
 _ROW = 22.0  # height of a row of the plot, in points
 _WIDTH = 640.0
@@ -50,9 +50,20 @@ def title_of(sensitivity: Sensitivity) -> str:
     following = ", batch norm's statistics and the spread of scores following it" if sensitivity.settled else ""
     return (
         f"Each cut alone{following}, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
-        f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)}; measured on up to "
-        f"{sensitivity.n} samples, ranked by what is lost for the {_per(sensitivity)} saved"
+        f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)} of weights as "
+        f"floats; measured on up to {sensitivity.n} samples, ranked by what is lost for the {_per(sensitivity)} saved"
     )
+
+
+def staying(sensitivity: Sensitivity) -> Iterator[str]:
+    """Yield a line for each reason that keeps filters, and for each that keeps layers from going whole."""
+    from edgecnn.compress.sensitivity import by_reason, shortened
+
+    for reason, names in by_reason(sensitivity.fixed).items():
+        yield f"{', '.join(names)} stay{'s' if len(names) == 1 else ''}: {reason}"
+    # Most layers of most networks cannot: the JSON names each.
+    for reason, names in by_reason(sensitivity.fixed_whole).items():
+        yield f"{shortened(names)} cannot go whole: {reason}"
 
 
 def draw_sensitivity(sensitivity: Sensitivity) -> str:
@@ -81,7 +92,7 @@ def draw_sensitivity(sensitivity: Sensitivity) -> str:
     saved.set_yticks([])
     what = "accuracy lost, points" if sensitivity.accuracy else "share of the input lost, percent"
     lost.set_xlabel(f"{what}, with the 95 % interval", fontsize=SMALL, color=COLOURS["muted"])
-    saved.set_xlabel("% saved: bytes (orange), MACs (grey)", fontsize=SMALL, color=COLOURS["muted"])
+    saved.set_xlabel("% saved: bytes of weights (orange), MACs (grey)", fontsize=SMALL, color=COLOURS["muted"])
     stream = io.StringIO()
     settings = {"svg.hashsalt": "edgecnn", "font.family": "DejaVu Sans", "font.size": TEXT}
     with require("matplotlib", "report").rc_context(settings):
@@ -131,8 +142,7 @@ def _cells(rank: int, row: Row) -> tuple[str, ...]:
 def _markdown(sensitivity: Sensitivity) -> str:
     """Return the table as Markdown, with what could not be cut below it."""
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(cells) for cells in table_of(sensitivity))]
-    told = [f"- {layer.name} stays: {layer.reason}" for layer in sensitivity.fixed]
-    told += [f"- {note}" for note in sensitivity.notes]
+    told = [f"- {line}" for line in (*staying(sensitivity), *sensitivity.notes)]
     return "\n".join([f"{title_of(sensitivity)}.", "", *lines, "", *told]).rstrip() + "\n"
 
 

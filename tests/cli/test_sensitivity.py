@@ -39,6 +39,9 @@ def test_writes_the_table_the_plot_and_the_json(tmp_path: Path) -> None:
         "Each cut alone, batch norm's statistics and the spread of scores following it, in a network of accuracy "
     )
     assert "- classifier stays: " in table
+    assert "| MACs | weights |" in table
+    assert "of weights as floats; measured" in table
+    assert document["fixed_whole"] == []
     assert (tmp_path / "out" / "sensitivity.svg").read_text().lstrip().startswith("<?xml")
 
 
@@ -128,3 +131,49 @@ def test_data_are_needed() -> None:
     """Without data there is nothing to judge by."""
     with pytest.raises(EdgecnnError, match="give --data"):
         CliRunner().invoke(command, ARGUMENTS[:1], catch_exceptions=False)
+
+
+def test_what_keeps_layers_from_going_whole_is_told() -> None:
+    """A line for each reason, where layers were to go whole: the JSON names them all."""
+    arguments = ["edgecnn:resnet20", "--data", "digits", "--normalize", "unit", "--ratio", "1.0"]
+    run = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert run.exit_code == 0
+    lines = [line for line in run.stdout.splitlines() if "cannot go whole: " in line]
+    assert "layer2.0.conv1, layer3.0.conv1 cannot go whole: it changes the resolution" in lines
+    assert any(" and 5 more cannot go whole: its filters go with those of conv1" in line for line in lines)
+    run = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
+    named = {one["name"] for one in json.loads(run.stdout)["fixed_whole"]}
+    assert {"conv1", "layer1.2.conv2", "layer3.2.conv2", "linear"} <= named
+
+
+TIED = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+        self.c.weight = self.b.weight
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(self.c(self.b(self.a(x).relu()).relu()).relu().flatten(1))
+
+def net():
+    return Net()
+
+def plain():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+"""
+
+
+def test_where_nothing_can_be_cut_the_reasons_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layers and what keeps them, or by which ratio there is something to cut, in one line."""
+    (tmp_path / "tied_layers.py").write_text(TIED)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EdgecnnError, match=r"cut by 0\.5: filters of a, b: b and c share their weights; ") as caught:
+        CliRunner().invoke(command, ["tied_layers:net", "--data", "digits", "--ratio", "0.5"], catch_exceptions=False)
+    assert "filters of head: its filters are outputs of the network" in str(caught.value)
+    assert "whole" not in str(caught.value)
+    with pytest.raises(EdgecnnError, match=r"cut by 1: 0 whole: .*; what can be cut goes by ratios below 1"):
+        CliRunner().invoke(command, ["tied_layers:plain", "--data", "digits", "--ratio", "1"], catch_exceptions=False)

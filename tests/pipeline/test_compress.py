@@ -22,7 +22,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model
+from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model, measure_sensitivity
 from edgecnn.pipeline.budget import Gap
 from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
 from edgecnn.recipe import load_recipe
@@ -101,6 +101,15 @@ def test_a_plan_for_another_network_is_refused(small: CompressResult, tmp_path: 
     # Which layer is the first that was cut depends on the order of sums, and so on the number of threads.
     with pytest.raises(EdgecnnError, match=r"another network .*its features\.\d\.weight has \[.*\], this one's \["):
         compress(small.path, tmp_path / "x.safetensors", plan=small.plan)
+
+
+def test_a_plan_is_known_to_be_for_another_network_before_the_data_are_met(
+    small: CompressResult, tmp_path: Path
+) -> None:
+    """A network that does not take the plan's data is told for what it is: not the one that the plan is for."""
+    assert small.plan is not None
+    with pytest.raises(EdgecnnError, match=r"written for another network .*features\.0\.weight has \[32, 1, 3, 3\]"):
+        compress_model("edgecnn:resnet20", tmp_path / "x.safetensors", plan=small.plan)
 
 
 @pytest.mark.parametrize(
@@ -387,6 +396,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_network(
         compress_model("mynet:net", out, data="digits", weights=digits_checkpoint, budget=Budget(macs=0.4))
     assert "\n" not in str(caught.value)
     kept = tmp_path / "small.safetensors.run" / "round-01.safetensors"
+    assert str(caught.value).endswith(f"; to run with other settings, delete '{kept.parent}' or write to another file")
     assert np.isfinite(build("mynet:net", weights=kept).outputs(np.zeros((1, 1, 8, 8), np.float32))[0]).all()
 
 
@@ -574,3 +584,59 @@ def test_a_network_that_knows_the_validation_part_by_heart_is_told(
     assert any("count from --reference 90.0" in text for text in found.warnings)
     found = compress(path, tmp_path / "b.safetensors", budget=budget, epochs=0, search=search, reference=0.9)
     assert found.warnings == ()
+
+
+SPECIAL = """
+import torch
+from torch import nn
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.LazyConv2d(16, 3), nn.LazyBatchNorm2d(), nn.LazyLinear(10)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)).relu().flatten(1))
+
+def lazy():
+    return Lazy()
+
+class Half(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.jit.script(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU()))
+        self.head = nn.Linear(288, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x).flatten(1))
+
+def half():
+    return Half()
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(288, 10)))
+"""
+
+
+def test_layers_that_learn_their_size_from_an_input_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of lazy layers is searched like any other, and begins the same each time: its plan does it again."""
+    (tmp_path / "own_lazy_net.py").write_text(SPECIAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings: dict[str, Any] = {"budget": Budget(macs=0.6), "epochs": 1, "search": Search(epochs_between=0)}
+    found = compress_model("own_lazy_net:lazy", tmp_path / "small.safetensors", data="digits", **settings)
+    assert found.unmet == ()
+    again = compress_model("own_lazy_net:lazy", tmp_path / "again.safetensors", plan=found.plan)
+    assert same(again.path, found.path)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+@pytest.mark.parametrize(("name", "part"), [("scripted", "it"), ("half", "its body")])
+def test_a_script_cannot_be_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, part: str) -> None:
+    """TorchScript, whole or in part, is told in one line, by both that cut."""
+    (tmp_path / "own_script_net.py").write_text(SPECIAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    told = f"own_script_net-{name} cannot be cut: {part} was scripted or traced by torch.jit; give the module"
+    with pytest.raises(EdgecnnError, match=told):
+        compress_model(f"own_script_net:{name}", tmp_path / "x.safetensors", data="digits")
+    with pytest.raises(EdgecnnError, match=told):
+        measure_sensitivity(f"own_script_net:{name}", data="digits")
