@@ -188,6 +188,9 @@ def _adopt_sizes(layer: Any, shape: tuple[int, ...]) -> None:
     """Set the attributes that a layer keeps beside its weight, which say the same once more."""
     if hasattr(layer, "num_features"):
         layer.num_features = shape[0]
+    elif hasattr(layer, "num_groups"):  # each keeps its channels
+        layer.num_groups = shape[0] * layer.num_groups // layer.num_channels
+        layer.num_channels = shape[0]
     elif hasattr(layer, "in_features"):
         layer.out_features, layer.in_features = shape
     elif hasattr(layer, "in_channels"):

@@ -210,7 +210,7 @@ def _tensors(module: nn.Module, removed: Removed) -> Iterable[tuple[str, torch.T
 
 def _width_of(layer: nn.Module) -> int:
     """Return of how many channels a layer with weights gives results."""
-    names = ("out_channels", "out_features", "num_features", "num_parameters")
+    names = ("out_channels", "out_features", "num_features", "num_parameters", "num_channels")
     return int(next(getattr(layer, name) for name in names if hasattr(layer, name)))
 
 
@@ -452,7 +452,7 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
         pairs = list(zip(item.idxs, item.root_idxs, strict=True))
         if (side == OUT or layer not in names) and not node.outputs:
             reasons.append("its filters are outputs of the network")
-        if layer in names and isinstance(layer, (Convolution, nn.Linear, nn.PReLU, *NORMS)):
+        if layer in names and isinstance(layer, (Convolution, nn.Linear, nn.PReLU, nn.GroupNorm, *NORMS)):
             if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
                 continue
             found.append((names[layer], side, pairs))
@@ -462,6 +462,10 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
                     reasons.append(f"they are a part of what the grouped convolution {names[layer]} takes")
                 if layer.transposed:
                     reasons.append(f"{names[layer]} is transposed and grouped")
+            if isinstance(layer, nn.GroupNorm):
+                width = layer.num_channels // layer.num_groups
+                if not layer.affine or not atoms.join(pairs, width.__rfloordiv__, width):
+                    reasons.append(f"they are a part of what {names[layer]}, a GroupNorm, norms together")
         elif isinstance(layer, nn.Parameter):
             shape = ", ".join(map(str, layer.shape))
             reasons.append(f"they meet a parameter of the network's own code, of shape [{shape}], which is not cut")

@@ -181,9 +181,14 @@ def test_a_decoder_from_a_vector_to_maps_is_followed() -> None:
 
 def test_channels_that_are_normalised_together_stay() -> None:
     """A norm over several channels is no longer the same without one: told with the layer's name."""
-    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8), nn.Conv2d(8, 2, 1))
-    fixed = {entry.name: entry.reason for entry in find_units(net, (3, 4, 4)).fixed}
-    assert fixed["0"] == "they meet 1, a GroupNorm, which mixes them"
+    for norm in (nn.LayerNorm([8, 4, 4]), nn.GroupNorm(1, 8), nn.GroupNorm(2, 8, affine=False)):
+        net = nn.Sequential(nn.Conv2d(3, 8, 1), norm, nn.Conv2d(8, 2, 1))
+        fixed = {entry.name: entry.reason for entry in find_units(net, (3, 4, 4)).fixed}
+        assert fixed["0"] in {
+            "they meet 1, a LayerNorm, which mixes them",
+            "they cannot go one by one",
+            "they are a part of what 1, a GroupNorm, norms together",
+        }
 
 
 def test_layers_that_share_their_weights_stay() -> None:
@@ -460,9 +465,15 @@ def _positions() -> nn.Module:
     )
 
 
+def _group_normed() -> nn.Module:
+    layers = (nn.Conv2d(1, 24, 3), nn.GroupNorm(6, 24), nn.Conv2d(24, 8, 3), nn.GroupNorm(8, 8), nn.Flatten())
+    return nn.Sequential(*layers, nn.Linear(128, 10))
+
+
 @pytest.mark.parametrize(
     ("make", "atoms"),
     [
+        (_group_normed, {"0": 6, "2": 8}),
         (_maxout, {"first": 16, "second": 16}),
         (_CrossStage, {"first": 16, "second": 24}),
         (_ConcatFlattened, {"first": 8, "second": 12}),
@@ -472,6 +483,8 @@ def _positions() -> nn.Module:
 def test_channels_are_followed_by_the_shapes_there_are(make: Callable[[], nn.Module], atoms: dict[str, int]) -> None:
     """Through concats, splits and reshapes, whatever comes between; what code splits evenly goes from all parts."""
     module = make()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)  # norms' weights too, which are all 1 before any training
     units = find_units(module, (1, 8, 8))
     assert {name: unit.atoms for name, unit in units.of_kind(FILTERS).items()} == atoms
     for name in atoms:
