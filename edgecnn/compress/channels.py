@@ -230,7 +230,7 @@ def _trace(module: nn.Module, example: torch.Tensor) -> Any:
     # torch-pruning guesses widths from the layers around, and whatever comes between misleads it: what moves channels
     # is mapped by the shapes there are instead. Where they do not tell, channels are taken to stay: it is tried later.
     for node in graph.module2node.values():
-        kind = type(node.grad_fn).__name__
+        kind = _operation_of(node)
         for beginning, mapping in _MAPPINGS.items():
             if kind.startswith(beginning):
                 _forget_guesses(node)
@@ -345,6 +345,12 @@ def _edges(source: Any, target: Any) -> list[Any]:
     return [edge for edge in source.dependencies if edge.target is target]
 
 
+def _operation_of(node: Any) -> str:
+    """Return the operation that a node stands for, as autograd names it; "" where it stands for a layer."""
+    # The last operation of a linear layer with positions is a reshape, which is its own.
+    return type(node.grad_fn).__name__ if type(node.module).__module__.startswith("torch_pruning.") else ""
+
+
 def _channels_of(function: Any, number: int) -> int:
     shape = _shape_of(function, number)
     return shape[1] if len(shape) > 1 else 1
@@ -395,7 +401,7 @@ class _Scale:
 
 def _reshape_of(node: Any) -> tuple[int, int] | None:
     """Return the channels before and after a reshape that puts some together or takes them apart; None: no such one."""
-    if not type(node.grad_fn).__name__.startswith(_RESHAPES) or node.grad_fn.next_functions[0][0] is None:
+    if not _operation_of(node).startswith(_RESHAPES) or node.grad_fn.next_functions[0][0] is None:
         return None
     before, after = _shape_of(*node.grad_fn.next_functions[0]), _shape_of(node.grad_fn, 0)
     if min(len(before), len(after)) < 2 or before[0] != after[0]:
@@ -406,7 +412,7 @@ def _reshape_of(node: Any) -> tuple[int, int] | None:
 
 def _parts_of(node: Any) -> tuple[int, ...]:
     """Return how many channels each part of a split has; none where it is no split of channels."""
-    if not type(node.grad_fn).__name__.startswith("Split"):
+    if not _operation_of(node).startswith("Split"):
         return ()
     widths = tuple(int(part.shape[1]) for part in node.grad_fn._input_metadata)
     return widths if sum(widths) == _shape_of(*node.grad_fn.next_functions[0])[1] else ()
@@ -435,7 +441,7 @@ class _Padding:
 
 
 def _padding_of(node: Any) -> _Padding | None:
-    if "ConstantPad" not in type(node.grad_fn).__name__ or len(node.grad_fn._saved_pad) < 6:
+    if not _operation_of(node).startswith("ConstantPad") or len(node.grad_fn._saved_pad) < 6:
         return None
     before, after = node.grad_fn._saved_pad[4:6]
     return _Padding(int(before), int(after), int(node.grad_fn._input_metadata[0].shape[1]))
