@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.compress import CRITERIA, ORDERS
-from edgecnn.datasets import open_dataset
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_writable
@@ -177,20 +177,23 @@ def compress_model(
             raise EdgecnnError("compress trains and judges: name the data set")
         data = written.data
     check_writable(path)
-    if written is not None and isinstance(model, str) and not model.endswith(".onnx"):
-        # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
-        model = _built(model, weights, data, data_dir, download=download)
-        weights = None
-        _check_plan(written, model, str(plan))
+    # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
+    seen = None if written is None else partial(_check_plan, written, where=str(plan))
     subject = load_subject(
-        model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
+        model,
+        data=data,
+        weights=weights,
+        normalization=normalization,
+        data_dir=data_dir,
+        download=download,
+        seen=seen,
     )
     network = _checked(subject, model if isinstance(model, str) else model.name)
     from edgecnn.pipeline.teachers import described, load_teachers
 
     others = load_teachers(teachers, subject)
     if written is not None:
-        _check_plan(written, network, str(plan))
+        _check_plan(written, network, where=str(plan))
         written.check_teachers(described(others), str(plan))
         chosen = written
     else:
@@ -338,19 +341,7 @@ def _check_own_criterion(criterion: str, plan: Plan, where: str) -> None:
         raise EdgecnnError(f"--criterion {criterion} does not go with {where}, which says {asked}")
 
 
-def _built(
-    model: str, weights: str | Path | None, data: str, data_dir: Path | str | None, *, download: bool
-) -> Network:
-    """Return the network *model* as `load_subject` builds it for its data."""
-    from edgecnn.nets.network import build
-
-    dataset = open_dataset(data, data_dir, download=download)
-    return build(
-        model, weights=weights, classes=len(dataset.labels) if dataset.labels else None, channels=dataset.shape[0]
-    )
-
-
-def _check_plan(plan: Plan, network: Network, where: str) -> None:
+def _check_plan(plan: Plan, network: Network, *, where: str) -> None:
     """See that *plan* is for *network*, where its weights can be compared by now.
 
     Raises:

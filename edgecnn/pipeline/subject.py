@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +49,11 @@ def load_subject(
     normalization: Normalization | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
+    seen: Callable[[Network], None] | None = None,
 ) -> Subject:
     """Find the network *model* and its data, and see that they belong together; arguments as for `export_model`.
+
+    *seen* is given the network before it meets the data, to refuse one that is another than was meant.
 
     Raises:
         EdgecnnError: one of them is not there, or they do not fit each other.
@@ -71,6 +74,8 @@ def load_subject(
     classes = len(dataset.labels) if dataset and dataset.labels else None
     channels = known[0] if known else None
     network = build(model, weights=weights, classes=classes, channels=channels) if isinstance(model, str) else model
+    if seen is not None:
+        seen(network)
     own = network.input_shape
     if data and data.startswith("folder:") and own and len(own) == 3:
         dataset = opened(side or (own[1], own[2]), network.resize)
