@@ -65,16 +65,26 @@ def find_shipped(kind: str, name: str, noun: str) -> Path:
     return files[name]
 
 
+def read_table(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what a TOML file says, and its text.
+
+    Raises:
+        EdgecnnError: not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), text
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EdgecnnError(f"{path}: not a TOML file: {error}") from None
+
+
 def read_toml(path: Path, cls: type[T], **given: Any) -> T:
     """Read the dataclass *cls* from a TOML file; *given* fields come from the caller, not the file.
 
     Raises:
         EdgecnnError: not TOML, an unknown key (named with the known ones), a missing key, or a wrong type.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgecnnError(f"{path}: not a TOML file: {error}") from None
+    table, _ = read_table(path)
     return from_table(cls, table, str(path), given)
 
 

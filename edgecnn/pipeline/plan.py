@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
-from edgecnn.shipped import from_table
+from edgecnn.shipped import from_table, read_table
 
 if TYPE_CHECKING:
     from edgecnn.compress.train import TrainConfig
@@ -155,11 +154,7 @@ def read_plan(path: Path) -> Plan:
     """
     if not path.is_file():
         raise EdgecnnError(f"no plan at '{path}'; every run of edgecnn compress writes one beside its result")
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgecnnError(f"{path}: not a TOML file: {error}") from None
+    table, text = read_table(path)
     counts = table.pop(_COUNTS, None)  # plans written by hand, and the first ones, have none
     try:
         plan = from_table(Plan, table, str(path))
