@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, cast
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.shipped import user_folder
+from edgecnn.shipped import read_table, user_folder
 from edgecnn.tables import Table
 from edgecnn.targets.process import Process
 
@@ -87,11 +86,9 @@ def target_of(device: str) -> str:
 
 def _tied_targets(path: Path) -> Mapping[str, str]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table, _ = read_table(path)
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EdgecnnError(f"{path}: not a TOML file: {error}") from None
     tied = table.pop("targets", {})
     if table or not isinstance(tied, dict) or not all(isinstance(name, str) for name in tied.values()):
         raise EdgecnnError(f'{path}: it holds one table [targets] of lines like my-pi = "ssh://pi@raspberrypi.local"')
