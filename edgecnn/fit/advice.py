@@ -92,14 +92,18 @@ def _smaller_inputs(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator
             yield f"no smaller input would do: what does not depend on it takes {fixed} of {whole.name} alone"
         return
     step = _stride(graph, height)
-    sides = [(side, side * width // height // step * step) for side in range(step, height, step)]
-    sides = [pair for pair in sides if pair[0] * _SMALLEST >= height and pair[1] > 0]
-    low, high = 0, len(sides)  # what is below low fits
-    while low < high:
+
+    def input_of(count: int) -> tuple[int, int]:
+        return step * count, step * count * width // height // step * step
+
+    # Of `count` strides: not below the smallest part, nor without width, and less than the whole.
+    low, high = max(-(-height // (_SMALLEST * step)), -(-height // width)), (height - 1) // step + 1
+    least_count = low
+    while low < high:  # what is below low fits
         middle = (low + high) // 2
-        low, high = (middle + 1, high) if _fits(use(with_input(graph, *sides[middle]))) else (low, middle)
-    if low:
-        small_height, small_width = sides[low - 1]
+        low, high = (middle + 1, high) if _fits(use(with_input(graph, *input_of(middle)))) else (low, middle)
+    if low > least_count:
+        small_height, small_width = input_of(low - 1)
         taken = use(with_input(graph, small_height, small_width)).used_bytes
         yield (
             f"an input of {small_height}x{small_width} instead of {height}x{width} would take about "

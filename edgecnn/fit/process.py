@@ -52,10 +52,11 @@ def activation_buffers(graph: Graph) -> tuple[Buffer, ...]:
     """Return the buffers of the values that the runtime keeps; step s is operator s."""
     skipped, fused = _never_stored(graph), _fused_activations(graph)
     first = {index: lifetime[0] for index, lifetime in enumerate(graph.lifetimes) if lifetime is not None}
+    within = set(fused.values())
     return tuple(
-        Buffer(tensor.name, tensor.size_bytes, first[fused.get(index, index)], lifetime[1])
+        Buffer(tensor.name, tensor.size_bytes, min(first[fused.get(index, index)], lifetime[1]), lifetime[1])
         for index, (tensor, lifetime) in enumerate(zip(graph.tensors, graph.lifetimes, strict=True))
-        if lifetime is not None and tensor.size_bytes > 0 and index not in skipped and index not in fused.values()
+        if lifetime is not None and tensor.size_bytes > 0 and index not in skipped and index not in within
     )
 
 

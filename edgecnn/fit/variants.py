@@ -5,6 +5,7 @@ What such a graph takes of a memory is then worked out as for any file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -23,7 +24,8 @@ _REARRANGING = frozenset(["Reshape", "RESHAPE", "Transpose", "TRANSPOSE"])
 
 def with_integer_ends(graph: Graph) -> Graph:
     """Return *graph* without the conversions from a float input and to a float output; itself where it has none."""
-    read = [index for operator in graph.operators for index in operator.inputs]
+    read = Counter(index for operator in graph.operators for index in operator.inputs)
+    starts, ends = set(graph.inputs), set(graph.outputs)
     replaced: dict[int, int] = {}
     dropped: set[int] = set()
     for step, operator in enumerate(graph.operators):
@@ -32,10 +34,10 @@ def with_integer_ends(graph: Graph) -> Graph:
         source, result = operator.inputs[0], operator.outputs[0]
         if operator.kind == "QUANTIZE" and _is_float(graph.tensors[source]):
             end, inner = source, result
-            is_end = source in graph.inputs and read.count(source) == 1
+            is_end = source in starts and read[source] == 1
         else:
             end, inner = result, source
-            is_end = result in graph.outputs and result not in read and not graph.tensors[source].constant
+            is_end = result in ends and not read[result] and not graph.tensors[source].constant
         if is_end and _is_float(graph.tensors[end]):
             replaced[end] = inner
             dropped.add(step)

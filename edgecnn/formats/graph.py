@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 
 import numpy as np
@@ -85,6 +85,26 @@ class QuantParams:
         stored = np.rint(real / np.float32(self.scale[0])) + self.zero_point[0]
         clipped: npt.NDArray[np.integer] = np.clip(stored, limits.min, limits.max).astype(dtype)
         return clipped
+
+
+#: A tensor of more is damage: no runtime on an edge device takes it.
+_MOST_ELEMENTS = 2**31 - 1
+_MOST_DIMENSIONS = 16
+
+
+def checked_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return *shape*.
+
+    Raises:
+        ValueError: it has a negative size, more than 16 dimensions, or more than 2^31 - 1 elements.
+    """
+    if len(shape) > _MOST_DIMENSIONS:
+        raise ValueError(f"tensor {name[:60]!r} has {len(shape)} dimensions, more than {_MOST_DIMENSIONS}")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"tensor {name[:60]!r} has the shape {list(shape)}, with a negative size")
+    if prod(shape) > _MOST_ELEMENTS:
+        raise ValueError(f"tensor {name[:60]!r} has the shape {list(shape)}, more than {_MOST_ELEMENTS} elements")
+    return shape
 
 
 @dataclass(frozen=True)
@@ -205,6 +225,7 @@ class Graph:
                 return True
             return index in producer and self.operators[producer[index]].kind == "DequantizeLinear"
 
+        @cache
         def to_integer(index: int) -> bool:
             after = readers.get(index, [])
             if len(after) == 1 and after[0].kind in _ACTIVATIONS:

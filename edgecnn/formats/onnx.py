@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor
+from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, checked_shape
 
 #: Shape inference reads the values of small constants (the target of a Reshape), never those of weights.
 _SHAPE_VALUE_BYTES = 4096
@@ -48,7 +48,7 @@ def _read_model(onnx: Any, model: Any, path: Path) -> Graph:
     sizes = {name: _stored_bytes(onnx, tensor) for name, tensor in constants.items()}
     _close_batch(model, constants, path)
     shapes = _shapes_of(onnx, model)
-    shapes.update({name: (tuple(tensor.dims), _dtype(onnx, tensor.data_type)) for name, tensor in constants.items()})
+    shapes.update({name: (_dims(tensor), _dtype(onnx, tensor.data_type)) for name, tensor in constants.items()})
 
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
     inputs = [value.name for value in model.graph.input if value.name not in constants]
@@ -81,6 +81,8 @@ def _external_bytes(onnx: Any, model: Any, path: Path) -> int:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             files.update(entry.value for entry in tensor.external_data if entry.key == "location")
     for file in sorted(files):
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise EdgecnnError(f"{path}: it says that its weights are in {file!r}, outside of its folder")
         if not (path.parent / file).is_file():
             raise EdgecnnError(f"{path}: its weights are in '{file}', which is not beside it; copy both")
     return sum((path.parent / file).stat().st_size for file in files)
@@ -106,8 +108,12 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
+def _dims(tensor: Any) -> tuple[int, ...]:
+    return checked_shape(_text(tensor.name), tuple(map(int, tensor.dims)))
+
+
 def _stored_bytes(onnx: Any, tensor: Any) -> int:
-    return (prod(map(int, tensor.dims)) * _bits(onnx, tensor.data_type) + 7) // 8
+    return (prod(_dims(tensor)) * _bits(onnx, tensor.data_type) + 7) // 8
 
 
 def _dtype(onnx: Any, code: int) -> str:
@@ -163,7 +169,7 @@ def _stated_shapes(onnx: Any, model: Any) -> _Shapes:
     return {
         value.name: (
             # What is still open depends on the data or is the batch.
-            tuple(dimension.dim_value if dimension.dim_value > 0 else 1 for dimension in tensor_type.shape.dim),
+            checked_shape(_text(value.name), tuple(max(int(size.dim_value), 1) for size in tensor_type.shape.dim)),
             _dtype(onnx, tensor_type.elem_type),
         )
         for value in (*graph.input, *graph.value_info, *graph.output)
@@ -212,7 +218,7 @@ def _operator(node: Any, index: Mapping[str, int], shapes: _Shapes) -> Operator:
         kind=_text(node.op_type),
         inputs=tuple(index[name] if name else -1 for name in node.input),
         outputs=tuple(index[name] for name in outputs),
-        macs=_macs(node, options, {name: shape for name, (shape, _) in shapes.items()}),
+        macs=_macs(node, options, shapes),
         options=options,
         name=_text(node.name or (outputs[0] if outputs else "")),
     )
@@ -233,9 +239,10 @@ _PRODUCTS = {
 }
 
 
-def _macs(node: Any, options: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> int:
+def _macs(node: Any, options: Mapping[str, int], known: _Shapes) -> int:
     """Return the multiply-adds of one operator; a product [.., M, K] x [.., K, N] takes K for each value of it."""
     kind = node.op_type
+    shapes = {name: known[name][0] for name in (*node.input, *node.output[:1]) if name in known}
     inputs = [shapes.get(name, ()) for name in node.input]
     produced = prod(shapes.get(node.output[0], ())) if node.output else 0
     if kind in _CONVOLUTIONS and len(inputs) > _CONVOLUTIONS[kind]:

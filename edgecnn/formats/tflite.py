@@ -10,11 +10,10 @@ from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.formats.flatbuffer import Flatbuffer, FlatbufferError, Table
-from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor
+from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, checked_shape
 from edgecnn.formats.tflite_schema import CONTROL_FLOW, CUSTOM, OPERATORS, OPTIONS, TYPES
 
 _IDENTIFIER = b"TFL3"
-_MOST_DIMENSIONS = 16
 
 
 def read_tflite(path: Path | str) -> Graph:
@@ -32,7 +31,7 @@ def read_tflite(path: Path | str) -> Graph:
             raise EdgecnnError(f"{path}: not a .tflite file: its bytes 4 to 8 are not 'TFL3'")
         try:
             return _read_model(Flatbuffer(content).root(), size_bytes)
-        except FlatbufferError as error:
+        except ValueError as error:  # a FlatbufferError, or a shape that cannot be
             raise EdgecnnError(f"{path}: broken .tflite file: {error}; copy or export it again") from None
 
 
@@ -76,18 +75,15 @@ def _read_tensor(table: Table, stored_bytes: Sequence[int], external_bytes: Mapp
     if not 0 <= code < len(TYPES):
         raise FlatbufferError(f"unknown tensor type {code}")
     dtype, bits = TYPES[code]
-    if table.length(0, 4) > _MOST_DIMENSIONS:
-        raise FlatbufferError(f"a tensor of {table.length(0, 4)} dimensions")
-    shape = tuple(1 if size == -1 else size for size in table.integers(0))
-    if any(size < 0 for size in shape):
-        raise FlatbufferError(f"a tensor of shape {list(shape)}")
+    name = table.text(3)
+    shape = checked_shape(name, tuple(1 if size == -1 else size for size in table.integers(0)))
     index = table.number(2, "I")
     if index >= max(len(stored_bytes), 1):
         raise FlatbufferError(f"a tensor names buffer {index} of {len(stored_bytes)}")
     data_bytes = external_bytes.get(table.number(10, "I"), 0) or (stored_bytes[index] if stored_bytes else 0)
     quantization = table.table(4)
     return Tensor(
-        name=table.text(3),
+        name=name,
         shape=shape,
         dtype=dtype,
         quant=None if quantization is None else _read_quantization(quantization),

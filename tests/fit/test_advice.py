@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -112,3 +113,16 @@ def test_nothing_is_advised_where_all_fits() -> None:
     assert check_fit(network(), ram_bytes=used).next_steps == ()
     lacking = check_fit(replace(network(), size_bytes=1), ram_bytes=used - 1)
     assert lacking.next_steps[0] == "ram lacks 1 B"
+
+
+def test_a_huge_input_is_advised_upon_as_quickly_as_a_small_one() -> None:
+    """The input that would fit is found without a list of all heights: one of 100 million rows takes no memory."""
+    image = Tensor("image", (1, 100_000_000, 4, 1), "int8", QUANT, size_bytes=400_000_000)
+    graph = Graph("tflite", (image, replace(image, name="y")), (Operator("RELU", (0,), (1,)),), (0,), (1,), 1000)
+    tracemalloc.start()
+    report = check_fit(graph, ram_bytes=300_000_000)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2_000_000
+    (height,) = (int(found[1]) for step in report.next_steps if (found := re.search(r"an input of (\d+)x", step)))
+    assert 72_000_000 < height < 73_000_000  # two images of height x 2 below 97 % of the limit

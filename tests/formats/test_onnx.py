@@ -174,3 +174,41 @@ def test_damaged_files_never_surprise(tmp_path: Path, data: st.DataObject) -> No
     with suppress(EdgecnnError):
         graph = written(tmp_path, bytes(content))
         assert len(graph.lifetimes) == len(graph.tensors)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ([1, 1, 2**31 - 1, 8], "more than 2147483647 elements"),
+        ([1, 1, 2**62, 8], "more than 2147483647 elements"),
+        ([1] * 17, "17 dimensions"),
+    ],
+)
+def test_absurd_shapes_are_refused(tmp_path: Path, shape: list[int], told: str) -> None:
+    """A tensor that no runtime can hold is damage, said with its name."""
+    x, y = (helper.make_tensor_value_info(name, FLOAT, shape) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [x], [y])
+    with pytest.raises(EdgecnnError, match=f"net.onnx: broken .onnx file: tensor 'x' .*{told}"):
+        written(tmp_path, helper.make_model(graph))
+
+
+def test_a_negative_size_of_weights_is_refused(tmp_path: Path) -> None:
+    """Weights of a negative size are damage; a negative number of bytes would make everything fit."""
+    model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], {"w": np.zeros(4, np.float32)})
+    model.graph.initializer[0].dims[:] = [-4]
+    with pytest.raises(EdgecnnError, match="tensor 'w' has the shape .*, with a negative size"):
+        written(tmp_path, model)
+
+
+@pytest.mark.parametrize("place", ["/etc/hostname", "../secret"])
+def test_weights_outside_of_the_folder_are_refused(tmp_path: Path, place: str) -> None:
+    """A file cannot make edgecnn look at, or send to a board, files that lie elsewhere."""
+    model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], {"w": np.zeros(4, np.float32)})
+    stored = model.graph.initializer[0]
+    stored.data_location = onnx.TensorProto.EXTERNAL
+    stored.ClearField("raw_data")
+    stored.external_data.add(key="location", value=place)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "secret").write_text("secret")
+    with pytest.raises(EdgecnnError, match="outside of its folder"):
+        written(tmp_path / "models", model)
