@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.files import sha256_of, write_whole
+from edgecnn.files import sha256_of, write_whole, written_whole
 from edgecnn.formats import Graph, TensorSpec, read_graph
 from edgecnn.normalization import Normalization
 
@@ -19,7 +21,10 @@ METADATA_KEY = "edgecnn"  # of the one JSON text that edgecnn keeps inside every
 
 @dataclass(frozen=True)
 class Artifact:
-    """One `.tflite` or `.onnx` file; open one with `Artifact.open`."""
+    """One exported network: a `.tflite` or `.onnx` file and, beside it, the data files it names.
+
+    Open one with `Artifact.open`.
+    """
 
     path: Path
     graph: Graph
@@ -49,14 +54,37 @@ class Artifact:
         return self.graph.output_specs
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """All its files: `path` first, then its data files in the order of their names."""
+        return (self.path, *(self.path.parent / name for name in self.graph.data_files))
+
+    @property
     def size_bytes(self) -> int:
-        """The size of the file."""
+        """The size of all its files."""
         return self.graph.size_bytes
 
     @cached_property
     def sha256(self) -> str:
-        """The hexadecimal sha256 of the file."""
-        return sha256_of(self.path)
+        """The hexadecimal sha256 of the file.
+
+        With data files it is that of the sha256 of all `files`, a line each, as the shell gives it:
+        `sha256sum net.onnx net.onnx.data | cut -c -64 | sha256sum`.
+        """
+        digests = [sha256_of(file) for file in self.files]
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
+
+    def copied_to(self, path: Path) -> Artifact:
+        """Return a copy at *path*, written whole; its data files keep their names, which the file itself holds.
+
+        Example: `net.onnx` with `net.onnx.data`, copied to `out/net.onnx.rejected`, writes that and
+        `out/net.onnx.data`.
+        """
+        for source, name in zip(self.files, (path.name, *self.graph.data_files), strict=True):
+            with written_whole(path.parent / name) as partial:
+                shutil.copyfile(source, partial)
+        return replace(self, path=path)
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:

@@ -150,7 +150,7 @@ def started_worker(
     name = runtime_for(artifact.format, runtime)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(open_target()) if target is None else target
-        given = {"model": place.push(artifact.path), "threads": threads}
+        given = {"model": place.push(*artifact.files), "threads": threads}
         yield stack.enter_context(_worker(str(artifact.path), place, name, {**given, **job}))
 
 

@@ -147,8 +147,9 @@ class Graph:
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    size_bytes: int
+    size_bytes: int  # of all its files
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    data_files: tuple[str, ...] = ()  # files with weights that belong to it: paths that start from its own folder
 
     @property
     def input_specs(self) -> tuple[Tensor, ...]:

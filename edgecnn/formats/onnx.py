@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, checked_shape
+from edgecnn.formats.onnx_data import read_data_files
 
 #: Shape inference reads the values of small constants (the target of a Reshape), never those of weights.
 _SHAPE_VALUE_BYTES = 4096
@@ -20,8 +21,8 @@ def read_onnx(path: Path | str) -> Graph:
     """Return what the file at *path* says; shapes the file leaves out are inferred, an open batch counts as 1.
 
     Raises:
-        EdgecnnError: onnx is not installed; empty, truncated or not an ONNX file; weights in a file that is not there;
-            or an input whose size (other than the batch) is left open.
+        EdgecnnError: onnx is not installed; empty, truncated or not an ONNX file; a data file (`onnx_data`) that is
+            missing, too short or in another folder; or an input whose size (other than the batch) is left open.
     """
     path = Path(path)
     onnx = require("onnx", "onnx")
@@ -40,7 +41,7 @@ def read_onnx(path: Path | str) -> Graph:
 
 
 def _read_model(onnx: Any, model: Any, path: Path) -> Graph:
-    external_bytes = _external_bytes(onnx, model, path)
+    data_files = read_data_files(onnx, model, path)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.output:
@@ -65,27 +66,10 @@ def _read_model(onnx: Any, model: Any, path: Path) -> Graph:
         operators,
         tuple(index[name] for name in inputs),
         tuple(index[name] for name in outputs),
-        path.stat().st_size + external_bytes,
+        sum(file.stat().st_size for file in (path, *(path.parent / name for name in data_files))),
         metadata,
+        data_files,
     )
-
-
-def _external_bytes(onnx: Any, model: Any, path: Path) -> int:
-    """Return the size of the files beside the model that hold its weights.
-
-    Raises:
-        EdgecnnError: one of them is missing.
-    """
-    files: set[str] = set()
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            files.update(entry.value for entry in tensor.external_data if entry.key == "location")
-    for file in sorted(files):
-        if Path(file).is_absolute() or ".." in Path(file).parts:
-            raise EdgecnnError(f"{path}: it says that its weights are in {file!r}, outside of its folder")
-        if not (path.parent / file).is_file():
-            raise EdgecnnError(f"{path}: its weights are in '{file}', which is not beside it; copy both")
-    return sum((path.parent / file).stat().st_size for file in files)
 
 
 def _constant_of(onnx: Any, node: Any) -> Any:

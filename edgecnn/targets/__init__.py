@@ -35,8 +35,11 @@ class Target(Protocol):
     machine: str | None  # as `uname -m` says
     free_bytes: int | None  # memory that was free when we came
 
-    def push(self, path: Path) -> str:
-        """Bring the file at *path* there and return its absolute path on the target."""
+    def push(self, path: Path, *data_files: Path) -> str:
+        """Bring the file at *path* there and return its absolute path on the target.
+
+        Its *data_files*, which lie in its folder or below, lie so there too, under the same names.
+        """
 
     def run(self, program: str) -> Process:
         """Start the pushed Python *program* there, in a private folder and with nothing else in its way."""

@@ -38,13 +38,13 @@ class Local:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def push(self, path: Path) -> str:
+    def push(self, path: Path, *data_files: Path) -> str:  # noqa: ARG002 - they lie beside it already
         """Return the absolute path: nothing needs to be copied.
 
         Raises:
             EdgecnnError: its name is not text, which is all that the runtimes take.
         """
-        place = str(path.resolve())
+        place = str(path.absolute())  # where it is a link, its data files are beside the link
         try:
             place.encode()
         except UnicodeEncodeError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import hashlib
 import platform
 import shlex
 import subprocess
@@ -139,25 +140,37 @@ class Remote:
             self._own.cleanup()
             self._own = None
 
-    def push(self, path: Path) -> str:
+    def push(self, path: Path, *data_files: Path) -> str:
         """Copy the file there, unless its content already is, and return its path there.
+
+        With *data_files* all go into a folder of their own, under the names they have beside *path*.
 
         Raises:
             EdgecnnError: no room for it, the connection was lost, or it arrived damaged.
         """
-        digest = sha256_of(path)
-        if digest not in self._pushed:
-            there = f"{self._facts['folder']}/{digest[:16]}{path.suffix}"
-            line = 'cat >"$1.part" && sha256sum <"$1.part" && mv "$1.part" "$1"'
-            try:
-                with path.open("rb") as content:
-                    answer = self.ask(line, there, stdin=content, patience_s=None)
-            except EdgecnnError as error:
-                raise EdgecnnError(f"{path} ({format_bytes(path.stat().st_size)}): {error}") from None
-            if answer.split()[:1] != [digest]:
-                raise EdgecnnError(f"{path} did not arrive whole on {self.name}; run it again, and check the line")
-            self._pushed[digest] = there
-        return self._pushed[digest]
+        digests = [sha256_of(file) for file in (path, *data_files)]
+        known = "".join(digests)
+        if known not in self._pushed:
+            folder = self._facts["folder"]
+            there = f"{folder}/{digests[0][:16]}{path.suffix}"
+            if data_files:
+                folder = f"{folder}/{hashlib.sha256(known.encode()).hexdigest()[:16]}"
+                there = f"{folder}/{path.name}"
+            places = [there, *(f"{folder}/{file.relative_to(path.parent).as_posix()}" for file in data_files)]
+            for file, digest, place in zip((path, *data_files), digests, places, strict=True):
+                self._copy(file, digest, place)
+            self._pushed[known] = there
+        return self._pushed[known]
+
+    def _copy(self, path: Path, digest: str, there: str) -> None:
+        line = 'mkdir -p "${1%/*}" && cat >"$1.part" && sha256sum <"$1.part" && mv "$1.part" "$1"'
+        try:
+            with path.open("rb") as content:
+                answer = self.ask(line, there, stdin=content, patience_s=None)
+        except EdgecnnError as error:
+            raise EdgecnnError(f"{path} ({format_bytes(path.stat().st_size)}): {error}") from None
+        if answer.split()[:1] != [digest]:
+            raise EdgecnnError(f"{path} did not arrive whole on {self.name}; run it again, and check the line")
 
     def run(self, program: str) -> Process:
         """Start the Python *program* there; what was installed into our private folder there is found."""

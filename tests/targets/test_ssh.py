@@ -93,6 +93,24 @@ def test_a_file_goes_there_once_and_nothing_is_left(server: SshServer, tmp_path:
     assert not list(tmp_path.rglob("oops"))
 
 
+def test_all_files_of_an_artifact_go_there(server: SshServer, tmp_path: Path) -> None:
+    """An ONNX file and its data files lie in one folder there, under their names; other weights are sent anew."""
+    (tmp_path / "sub $(id)").mkdir()
+    model, data = tmp_path / "it's.onnx", tmp_path / "sub $(id)" / "w;.data"
+    model.write_bytes(b"model")
+    places = []
+    with server.target() as target:
+        for content in (b"one", b"two", b"two"):
+            data.write_bytes(content)
+            there = Path(target.push(model, data))
+            assert there.read_bytes() == b"model"
+            assert there.name == model.name
+            assert (there.parent / data.relative_to(tmp_path)).read_bytes() == content
+            places.append(there)
+    assert places[0] != places[1] == places[2]
+    assert server.left() == []
+
+
 def test_words_for_the_shell_there_are_quoted(server: SshServer) -> None:
     """What is passed to the shell there arrives as it was, whatever it holds."""
     words = ["a b", "$HOME", "`id`", "';exit 3;'", '"', "\\", "*", "é\n2"]
