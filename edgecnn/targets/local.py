@@ -38,7 +38,7 @@ class Local:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def push(self, path: Path, *data_files: Path) -> str:  # noqa: ARG002 - they lie beside it already
+    def push(self, path: Path, *data_files: Path) -> str:
         """Return the absolute path: nothing needs to be copied.
 
         Raises:
