@@ -22,7 +22,7 @@ FLOORS = {
             "compress export runtimes targets fit estimate",
             "benchmarks",
             "pipeline study report",
-            "demo",  # the whole way once: pipeline, then report
+            "demo doctor",  # the whole way once: pipeline, then report; what is installed
             "cli",
             "__main__",
         )

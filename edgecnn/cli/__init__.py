@@ -27,6 +27,7 @@ COMMANDS = {
     "compress": "Make a network smaller and keep its accuracy.",
     "demo": "Train, compress, export, measure and check a small network, end to end.",
     "devices": "List the device catalogue, or show one profile with its sources.",
+    "doctor": "Show what is installed, what is missing, and where things lie.",
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",
     "fit": "Check whether a file fits a device's memory.",
     "history": "List earlier measurements, or show one whole.",

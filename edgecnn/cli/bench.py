@@ -11,7 +11,7 @@ import click
 
 from edgecnn.cli.names import complete_device, complete_runtimes, complete_suite, complete_target
 from edgecnn.cli.results import print_changes, print_results
-from edgecnn.cli.shared import common, data_options, parse_cores, parse_numbers, print_json, showing_progress
+from edgecnn.cli.shared import common, data_options, parse_cores, parse_numbers, print_json, showing_progress, tables
 from edgecnn.cli.table import warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, read_measurements, to_document
@@ -75,6 +75,7 @@ SLOWER = 4  # the exit code of a regression
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the results there as JSON."
 )
+@tables
 @common
 def command(
     files: Sequence[Path],

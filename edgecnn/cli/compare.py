@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json
+from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, tables
 from edgecnn.cli.table import print_table, warn
 from edgecnn.normalization import Normalization
 from edgecnn.units import format_share
@@ -18,6 +18,7 @@ from edgecnn.units import format_share
 @data_options
 @click.option("--input", "input_text", metavar="SHAPE", help="Compare on noise of this shape, 1x3x224x224.")
 @click.option("--samples", type=click.IntRange(min=1), default=1000, show_default=True, help="How many at most.")
+@tables
 @common
 def command(
     reference: Path,

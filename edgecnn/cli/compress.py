@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order
-from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress
+from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress, tables
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
@@ -155,6 +155,7 @@ def training_options(command: F) -> F:
     type=click.Path(path_type=Path),
     help="The .safetensors file to write.  [default: MODEL's name and -small, here]",
 )
+@tables
 @common
 @click.pass_context
 def command(

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from edgecnn.cli.names import complete_device, complete_target
-from edgecnn.cli.shared import common, parse_numbers, print_json, showing_progress
+from edgecnn.cli.shared import common, parse_numbers, print_json, showing_progress, tables
 from edgecnn.cli.table import print_table, say
 from edgecnn.device import Core, DeviceProfile, MemoryRegion, add_device, device_names, load_device
 from edgecnn.units import format_bytes
@@ -32,6 +32,7 @@ class DeviceGroup(click.Group):
 
 
 @click.group("devices", cls=DeviceGroup, invoke_without_command=True, subcommand_metavar="[NAME | COMMAND ...]")
+@tables
 @common
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -64,6 +65,7 @@ def _asked_for_json(ctx: click.Context, as_json: bool) -> bool:
 
 @command.command("show", hidden=True)
 @click.argument("name", shell_complete=complete_device)
+@tables
 @common
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
@@ -128,6 +130,7 @@ def add(ctx: click.Context, file: Path, as_json: bool) -> None:
 )
 @click.option("--threads", default="1", metavar="N,N", callback=parse_numbers, help="How many threads: 1,4 (1).")
 @click.option("--networks", type=click.IntRange(min=12), default=36, show_default=True, help="How many are measured.")
+@tables
 @common
 @click.pass_context
 def calibrate(

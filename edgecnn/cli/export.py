@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli.names import complete_recipe
-from edgecnn.cli.shared import common, data_options, model_options, parse_input_shape, print_json, showing_progress
+from edgecnn.cli.shared import (
+    common,
+    data_options,
+    model_options,
+    parse_input_shape,
+    print_json,
+    showing_progress,
+    tables,
+)
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import LimitError
 from edgecnn.normalization import Normalization
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--eval-samples", type=click.IntRange(min=1), help="How many samples to verify on.  [as the recipe says]")
 @click.option("--name", metavar="NAME", help="Of the files.  [as the network is known]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
+@tables
 @common
 def command(
     model: str,

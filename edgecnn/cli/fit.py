@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.names import complete_device
-from edgecnn.cli.shared import common, print_json
+from edgecnn.cli.shared import common, print_json, tables
 from edgecnn.cli.table import print_table, say
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.units import format_bytes, parse_bytes
@@ -22,6 +22,7 @@ DOES_NOT_FIT = 1
     "--ram", metavar="SIZE", help="RAM, like 64KiB: of a bare microcontroller, or of a device that states none."
 )
 @click.option("--flash", metavar="SIZE", help="Flash, like 256KiB, likewise.")
+@tables
 @common
 def command(file: Path, device: str | None, ram: str | None, flash: str | None, as_json: bool) -> int:
     """Check whether a file fits a device's memory.
@@ -56,22 +57,20 @@ def _print_report(report: FitReport) -> None:
         for region in report.regions
     ]
     columns = ("memory", "use", "limit", "left", "fits")
-    click.echo(f"{report.file} on {report.device}, estimated")  # a table's title would be cut to its width
-    print_table("", columns, rows, right=(1, 2, 3))
+    print_table(f"{report.file} on {report.device}, estimated", columns, rows, right=(1, 2, 3))
     parts = [
         (region.name, part, format_bytes(size)) for region in report.regions for part, size in region.parts.items()
     ]
     print_table("What it is used for", ("memory", "part", "size"), parts, right=(2,))
     if report.peak is not None:
-        click.echo(
-            f"peak: {format_bytes(report.peak.live_bytes)} live at operator {report.peak.step}, {report.peak.operator}"
-        )
-        for name, size in report.peak.tensors:
-            click.echo(f"  {format_bytes(size)}  {name}")
+        peak = report.peak
+        say(f"peak: {format_bytes(peak.live_bytes)} live at operator {peak.step}, {peak.operator}")
+        for name, size in peak.tensors:
+            say(f"  {format_bytes(size)}  {name}")
     for operator in report.unsupported_operators:
         say(f"unsupported: {operator}")
     for note in report.notes:
         say(f"note: {note}")
     for step in report.next_steps:
         say(f"next: {step}")
-    click.echo("fits" if report.fits else "does not fit")
+    say("fits" if report.fits else "does not fit")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from edgecnn.benchmarks.history import HistoryEntry, history_file, read_from_history, read_history
-from edgecnn.cli.shared import common, print_json
+from edgecnn.cli.shared import common, print_json, tables
 from edgecnn.cli.table import print_table, say
 from edgecnn.measurement import to_document
 from edgecnn.units import format_bytes, format_count, format_ns, format_share
@@ -33,6 +33,7 @@ _SPARE = (3, 9, 10, 5, 6, 8)
 @click.argument("file", required=False)
 @click.option("--last", type=click.IntRange(1, 2**31), default=50, show_default=True, help="How many at most.")
 @click.option("--show", type=click.IntRange(1, 2**63 - 1), metavar="ID", help="Show this measurement whole.")
+@tables
 @common
 def command(file: str | None, last: int, show: int | None, as_json: bool) -> None:
     """List earlier measurements, or show one whole.

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.names import complete_criterion
-from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress
+from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress, tables
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
@@ -63,6 +63,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     help="How well the ranking must be known (Spearman) before no more samples are taken; 1 takes all.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for the table, the plot and the JSON.")
+@tables
 @common
 def command(
     model: str,

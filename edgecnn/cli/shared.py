@@ -16,6 +16,7 @@ import click
 
 from edgecnn.cli.interruption import check_interruption
 from edgecnn.cli.names import complete_data, complete_model, complete_normalization
+from edgecnn.cli.table import take_form
 from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
 
@@ -29,10 +30,21 @@ _LARGEST_INPUT = 2**28  # values of one sample: 1 GiB of float32
 
 def common(command: F) -> F:
     """Add `--json` and `--debug`, which every command has."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")(
-        command
-    )
+    command = click.option(
+        "--json", "as_json", is_flag=True, callback=take_form, help="Print the result as JSON on standard output."
+    )(command)
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")(command)
+
+
+def tables(command: F) -> F:
+    """Add `--markdown`, for a command that prints tables."""
+    return click.option(
+        "--markdown",
+        is_flag=True,
+        expose_value=False,
+        callback=take_form,
+        help="Print tables as Markdown, for a CI summary.",
+    )(command)
 
 
 def data_options(command: F) -> F:

@@ -13,6 +13,8 @@ import click
 
 Rows = Sequence[Sequence[str]]
 
+_FORM = "edgecnn.form"  # in a context's `meta`, which subcommands share: `as_json` or `markdown`, where one was given
+
 #: The space between a figure and its unit.
 _UNIT = re.compile(r"(?<=[\d…]) (?=(?:B|[KMG]iB|ns|µs|ms|s|dB|MHz|GHz|%|°C|threads?)(?!\w))")
 
@@ -26,8 +28,11 @@ def print_table(
 
     Where the terminal is too narrow, those of the columns numbered in *spare* are left out that do not fit beside the
     others, the last of them being the most important; where not even the others fit, each row is a block of lines. No
-    cell is ever broken.
+    cell is ever broken. With `--markdown` it is a table of GitHub's Markdown with all columns.
     """
+    if _in_markdown():
+        _print_markdown(title, columns, rows, right)
+        return
     limit = line_width(sys.stdout)
     kept = [index for index in range(len(columns)) if index not in spare]
     for index in reversed(spare):
@@ -45,8 +50,14 @@ def print_table(
 
 
 def say(text: str) -> None:
-    """Print a sentence on standard output: one line, on a terminal broken between words alone."""
-    click.echo(wrapped(text, sys.stdout))
+    """Print a sentence on standard output: one line, on a terminal broken between words alone.
+
+    With `--markdown` it is a paragraph, or an item of a list where it is indented.
+    """
+    if _in_markdown():
+        click.echo(f"- {_escaped(text.strip())}" if text.startswith("  ") else f"{_escaped(text)}\n")
+    else:
+        click.echo(wrapped(text, sys.stdout))
 
 
 def warn(message: str) -> None:
@@ -111,6 +122,36 @@ def _print_grid(columns: Sequence[str], rows: Rows, right: Sequence[int]) -> Non
     click.echo(printed.get(), nl=False)
 
 
+def take_form(ctx: click.Context, param: click.Parameter, given: bool) -> bool:
+    """Remember for all that is printed in *ctx* that `--json` or `--markdown` was *given*, and return whether it was.
+
+    Raises:
+        click.UsageError: the other was given as well.
+    """
+    if given and ctx.meta.setdefault(_FORM, param.name) != param.name:
+        raise click.UsageError("give --json or --markdown, not both")
+    return given
+
+
+def _in_markdown() -> bool:
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and ctx.meta.get(_FORM) == "markdown"
+
+
+def _escaped(text: str) -> str:
+    """Return *text* with what Markdown would read as markup shown as it is; names come from files."""
+    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", text)
+
+
+def _print_markdown(title: str, columns: Sequence[str], rows: Rows, right: Sequence[int]) -> None:
+    if title:
+        click.echo(f"**{_escaped(title)}**\n")
+    rule = ["---:" if index in right else "---" for index in range(len(columns))]
+    cells = ([_escaped(cell).replace("\n", "<br>") for cell in row] for row in (columns, *rows))
+    head, *body = (f"| {' | '.join(row)} |" for row in cells)
+    click.echo("\n".join((head, f"| {' | '.join(rule)} |", *body)) + "\n")
+
+
 def _print_blocks(columns: Sequence[str], rows: Rows) -> None:
     widest = max(map(len, columns[1:]), default=0)
     for row in rows:
@@ -119,4 +160,4 @@ def _print_blocks(columns: Sequence[str], rows: Rows) -> None:
             say(f"  {column:<{widest}}  {cell.replace(chr(10), ', ')}")
 
 
-__all__ = ["line_width", "print_table", "say", "warn", "wrapped"]
+__all__ = ["line_width", "print_table", "say", "take_form", "warn", "wrapped"]

@@ -83,11 +83,17 @@ def target_of(device: str) -> str:
     Raises:
         EdgecnnError: the file is broken.
     """
-    tied = _tied_targets(user_folder("targets.toml"))
+    tied = tied_targets()
     return tied.get(device) or tied.get(device.partition(":")[0]) or "local"
 
 
-def _tied_targets(path: Path) -> Mapping[str, str]:
+def tied_targets() -> Mapping[str, str]:
+    """Return the target of each device that `targets.toml` names; none where there is no such file.
+
+    Raises:
+        EdgecnnError: the file is broken.
+    """
+    path = user_folder("targets.toml")
     try:
         table, _ = read_table(path)
     except FileNotFoundError:
@@ -98,4 +104,4 @@ def _tied_targets(path: Path) -> Mapping[str, str]:
     return tied
 
 
-__all__ = ["TARGETS", "Process", "Target", "device_of", "open_target", "target_of"]
+__all__ = ["TARGETS", "Process", "Target", "device_of", "open_target", "target_of", "tied_targets"]

@@ -11,7 +11,11 @@ import subprocess
 import sys
 import termios
 
+import click
 import pytest
+
+from edgecnn.cli import main
+from edgecnn.cli.table import print_table, say, take_form
 
 TABLE = """
 from edgecnn.cli.table import print_table, say
@@ -71,3 +75,25 @@ def test_a_pipe_gets_one_line_a_row() -> None:
     assert "digits-small.fp32.tflite  │ fp32      │ 66.1 KiB │ 98.33 %" in run.stdout
     assert run.stdout.splitlines()[-1].startswith("the peak of it")
     assert run.stdout.splitlines()[-1].endswith("of mine")
+
+
+def test_markdown_is_a_table_that_github_draws(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --markdown there is a table of pipes with every column, and what a name holds is no markup."""
+    with click.Context(click.Command("x")) as ctx:
+        take_form(ctx, click.Option(["--markdown"]), True)
+        print_table("a <b>", ["file", "size"], [["m|n\n*x*.tflite", "9 B"]], right=(1,), spare=(1,))
+        say("one [link](x)")
+        say("  12 B  conv")
+    assert capsys.readouterr().out == (
+        "**a \\<b\\>**\n\n| file | size |\n| --- | ---: |\n| m\\|n<br>\\*x\\*.tflite | 9 B |\n\n"
+        "one \\[link\\](x)\n\n- 12 B  conv\n"
+    )
+
+
+def test_json_and_markdown_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for both is told, before anything is done, in either order and on either side of a subcommand."""
+    for arguments in (["fit", "x.tflite", "--json", "--markdown"], ["devices", "--markdown", "show", "rpi4", "--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        assert "give --json or --markdown, not both" in capsys.readouterr().err
