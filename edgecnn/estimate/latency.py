@@ -71,7 +71,7 @@ def estimate_latency(
     profile = load_device(device) if isinstance(device, str) else device
     name = runtime or usual_runtime(profile, graph.format)
     works: dict[str, list[Work]] = {}
-    for precision, work in graph_works(graph):
+    for precision, work in graph_works(graph, name):
         works.setdefault(precision, []).append(work)
     if not works:
         raise EdgecnnError(f"{path or 'the network'}: no operator in it costs time, so there is nothing to estimate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from edgecnn.estimate.kernels import CONVOLUTIONS, DEPTHWISE, LINEAR, constants_of, kernels_of
 from edgecnn.formats import Graph, Operator
 
 
@@ -50,21 +51,20 @@ def kind_of_convolution(kernel_values: int, channels: int, groups: int) -> str:
     return "grouped" if groups > 1 else "conv"
 
 
-_CONVOLUTIONS = frozenset(
-    {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
-)
-_DEPTHWISE = "DEPTHWISE_CONV_2D"
-_LINEAR = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"})
 #: Operators without weights, by what their kernels do: some run in float alone, some look values up in a table.
 _PLAIN_KINDS = {
     name: kind
     for kind, names in (
         ("max_pooling", "MAX_POOL_2D MaxPool"),
         ("average_pooling", "AVERAGE_POOL_2D AveragePool"),
-        ("mean", "MEAN SUM GlobalAveragePool ReduceMean"),
+        ("mean", "MEAN SUM REDUCE_MAX GlobalAveragePool GlobalMaxPool ReduceMean ReduceMax"),
         ("elementwise", "ADD SUB MUL DIV MAXIMUM MINIMUM RELU RELU6 PRELU LEAKY_RELU QUANTIZE DEQUANTIZE"),
-        ("elementwise", "Add Sub Mul Div Max Min Relu Clip PRelu LeakyRelu"),
-        ("sigmoid", "LOGISTIC TANH ELU GELU Sigmoid Tanh Elu Gelu HardSigmoid"),
+        (
+            "elementwise",
+            "Add Sub Mul Div Max Min Relu Clip PRelu LeakyRelu HardSigmoid QuantizeLinear DequantizeLinear",
+        ),
+        ("broadcast", "BatchNormalization"),
+        ("sigmoid", "LOGISTIC TANH ELU GELU Sigmoid Tanh Elu Gelu"),
         ("hard_swish", "HARD_SWISH HardSwish"),
         ("padding", "PAD PADV2 MIRROR_PAD Pad"),
         ("concatenation", "CONCATENATION PACK Concat"),
@@ -73,95 +73,51 @@ _PLAIN_KINDS = {
     )
     for name in names.split()
 }
-#: They change no value, or only once, when the file is loaded.
-_FREE = frozenset(
-    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "Constant", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear"}
-    | {"Reshape", "Shape", "Squeeze", "Unsqueeze"}
-)
-_INTEGERS = frozenset({"int8", "uint8", "int16", "int4"})
 
 
-def graph_works(graph: Graph) -> list[tuple[str, Work]]:
-    """Return (precision, work) of each operator of a file that costs time.
+def graph_works(graph: Graph, runtime: str = "litert") -> list[tuple[str, Work]]:
+    """Return (precision, work) of each operator of a file that costs time where *runtime* runs it, fused as it does.
 
     The precision is `w8a8` where integers go in or come out, `w8` where the weights alone are integers, else `fp32`.
-    In a QDQ ONNX file it is what runtimes compute: what is between conversions is `w8a8`, and they are free.
     """
-    weights = _constants(graph)
-    integer = _between_conversions(graph)
-    return [
-        ("w8a8" if index in integer else _precision(graph, operator), _work(graph, operator, weights))
-        for index, operator in enumerate(graph.operators)
-        if not _is_free(graph, operator, weights)
-    ]
+    known = constants_of(graph)
+    return [(kernel.precision, _work(graph, kernel.operator, known)) for kernel in kernels_of(graph, runtime)]
 
 
-def _constants(graph: Graph) -> frozenset[int]:
-    """Return the tensors whose values the file fixes: its constants, and what is computed from them alone."""
-    known = {index for index, tensor in enumerate(graph.tensors) if tensor.constant}
-    for operator in graph.operators:
-        if all(index < 0 or index in known for index in operator.inputs):
-            known.update(operator.outputs)
-    return frozenset(known)
-
-
-def _between_conversions(graph: Graph) -> frozenset[int]:
-    """Return the operators of an ONNX file that runtimes compute in integers although their tensors are float."""
-    if graph.format != "onnx" or not any(operator.kind == "DequantizeLinear" for operator in graph.operators):
-        return frozenset()
-    floats = {name for _, name in graph.float_operators()}
-    return frozenset(
-        index
-        for index, operator in enumerate(graph.operators)
-        if operator.outputs and graph.tensors[operator.outputs[0]].name not in floats
-    )
-
-
-def _is_free(graph: Graph, operator: Operator, weights: frozenset[int]) -> bool:
-    """Return whether an operator costs nothing: views, what is computed once, QDQ pairs, and float padding.
-
-    XNNPACK and onnxruntime take a PAD with zeros into the convolution that follows; in integers XNNPACK does not.
-    """
-    if operator.kind in _FREE or not [index for index in operator.inputs if index >= 0 and index not in weights]:
-        return True
-    if operator.kind != "PAD" or graph.tensors[operator.outputs[0]].dtype != "float32":
-        return False
-    readers = [reader for reader in graph.operators if operator.outputs[0] in reader.inputs]
-    return bool(readers) and all(reader.kind in ("CONV_2D", _DEPTHWISE) for reader in readers)
-
-
-def _precision(graph: Graph, operator: Operator) -> str:
-    values = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    if any(not tensor.constant and tensor.dtype in _INTEGERS for tensor in values):
-        return "w8a8"
-    weights = any(tensor.constant and tensor.dtype in _INTEGERS and len(tensor.shape) > 1 for tensor in values)
-    return "w8" if weights else "fp32"
-
-
-def _work(graph: Graph, operator: Operator, weights: frozenset[int]) -> Work:
+def _work(graph: Graph, operator: Operator, known: frozenset[int]) -> Work:
     named = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    fixed = sum(prod(graph.tensors[index].shape) for index in named if index in weights)
-    moved = sum(prod(graph.tensors[index].shape) for index in named if index not in weights)
+    constants = [prod(graph.tensors[index].shape) for index in named if index in known and _is_read(graph, index)]
+    # A bias is little beside the weights, and one of zeros is left out of some files.
+    fixed = max(constants, default=0) if operator.macs else sum(constants)
+    moved = sum(prod(graph.tensors[index].shape) for index in named if index not in known)
     return replace(_computing(graph, operator), activations=moved, weights=fixed)
+
+
+def _is_read(graph: Graph, index: int) -> bool:
+    """Return whether a constant is one of weights; a single number, a shape or an axis costs nothing to read."""
+    tensor = graph.tensors[index]
+    plain = tensor.dtype == "int64" or (tensor.dtype == "int32" and tensor.quant is None)
+    return prod(tensor.shape) > 1 and not plain
 
 
 def _computing(graph: Graph, operator: Operator) -> Work:
     if operator.kind in _PLAIN_KINDS or not operator.macs:
         kind = _PLAIN_KINDS.get(operator.kind, "other")
         shapes = {graph.tensors[index].shape for index in operator.inputs if index >= 0}
-        return Work("broadcast" if kind == "elementwise" and len(shapes) > 1 else kind, operator.macs)
+        several = len({shape for shape in shapes if prod(shape) > 1}) > 1
+        return Work("broadcast" if kind == "elementwise" and several else kind, operator.macs)
     produced = graph.tensors[operator.outputs[0]].shape
     channels = produced[1] if graph.format == "onnx" and len(produced) == 4 else produced[-1]
     weight = max((graph.tensors[index].shape for index in operator.inputs[1:] if index >= 0), key=prod, default=())
-    if operator.kind in _LINEAR:
+    if operator.kind in LINEAR:
         return Work("linear", operator.macs, operator.macs // max(prod(produced), 1), channels)
-    if operator.kind != _DEPTHWISE and operator.kind not in _CONVOLUTIONS:
+    if operator.kind != DEPTHWISE and operator.kind not in CONVOLUTIONS:
         return Work("other", operator.macs)
     taps = prod(weight[2:]) if graph.format == "onnx" else prod(weight[1:3])
     inner = operator.macs // max(prod(produced) * taps, 1)  # input channels of a group
     x = graph.tensors[operator.inputs[0]].shape
     entering = x[1] if graph.format == "onnx" else x[-1]
     # A DEPTHWISE_CONV_2D that makes several channels of one is a depthwise convolution all the same.
-    groups = entering if operator.kind == _DEPTHWISE else max(entering // max(inner, 1), 1)
+    groups = entering if operator.kind == DEPTHWISE else max(entering // max(inner, 1), 1)
     kind = kind_of_convolution(taps, entering, groups)
     return Work(kind, operator.macs, inner, channels if kind == "depthwise" else channels // groups)
