@@ -6,12 +6,15 @@ import re
 
 from edgecnn.errors import EdgecnnError
 
+#: `64k` is what linker scripts and data sheets of microcontrollers call 64 KiB.
 _BYTE_UNITS = {
     "b": 1,
-    "": 1,
     "kb": 10**3,
     "mb": 10**6,
     "gb": 10**9,
+    "k": 2**10,
+    "m": 2**20,
+    "g": 2**30,
     "kib": 2**10,
     "mib": 2**20,
     "gib": 2**30,
@@ -19,14 +22,17 @@ _BYTE_UNITS = {
 
 
 def parse_bytes(text: str) -> int:
-    """Return the number of bytes *text* says: `64KiB` → 65536, `1.5MB` → 1500000, `512` → 512.
+    """Return the number of bytes *text* says: `64KiB` and `64k` → 65536, `1.5MB` → 1500000, `512B` → 512.
 
     Raises:
-        EdgecnnError: the text is not a size.
+        EdgecnnError: the text is not a size, or a number without a unit.
     """
     match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]*)\s*", text)
+    if match is not None and not match[2]:
+        number = match[1]
+        raise EdgecnnError(f"size '{number}' has no unit; write it like 64KiB (or 64k), 1.5MB or 65536B")
     if match is None or match[2].lower() not in _BYTE_UNITS:
-        raise EdgecnnError(f"'{text}' is not a size; write it like 64KiB, 1.5MB or 65536")
+        raise EdgecnnError(f"'{text}' is not a size; write it like 64KiB (or 64k), 1.5MB or 65536B")
     factor = _BYTE_UNITS[match[2].lower()]
     return int(match[1]) * factor if match[1].isdigit() else round(float(match[1]) * factor)
 

@@ -12,7 +12,17 @@ from edgecnn.units import format_bytes, format_count, format_ns, format_share, p
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("64KiB", 65536), ("1.5MB", 1_500_000), ("512", 512), (" 2 GiB ", 2 << 30), ("0", 0), ("7b", 7), ("1kb", 1000)],
+    [
+        ("64KiB", 65536),
+        ("64k", 65536),
+        ("1.5M", 3 << 19),
+        ("1.5MB", 1_500_000),
+        ("512B", 512),
+        (" 2 GiB ", 2 << 30),
+        ("0B", 0),
+        ("7b", 7),
+        ("1kb", 1000),
+    ],
 )
 def test_parse_bytes(text: str, size: int) -> None:
     """Sizes are read with binary and decimal units, in any case."""
@@ -28,7 +38,14 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_bytes(text)
 
 
-@given(st.integers(0, 1 << 60), st.sampled_from(["", "B", "b"]))
+@given(st.integers(0, 1 << 60), st.sampled_from(["", " "]))
+def test_a_size_without_a_unit_is_refused(size: int, space: str) -> None:
+    """20 could be bytes, KiB or MiB: it is refused, and the units are named."""
+    with pytest.raises(EdgecnnError, match=f"'{size}' has no unit; write it like 64KiB"):
+        parse_bytes(f"{space}{size}{space}")
+
+
+@given(st.integers(0, 1 << 60), st.sampled_from([" B", "B", "b"]))
 def test_a_plain_number_is_itself(size: int, unit: str) -> None:
     """Bytes written out are read back unchanged, however many."""
     assert parse_bytes(f"{size}{unit}") == size

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
-from edgecnn.runtimes import packages_of, runtime_class, runtime_for, worker_program
+from edgecnn.runtimes import interfaces_of, packages_of, runtime_class, runtime_for, worker_program
 from edgecnn.runtimes.frames import Message, read_message, write_message
 from edgecnn.targets import Process, Target, open_target
 from edgecnn.units import format_bytes
@@ -32,6 +32,10 @@ class MissingRuntimeError(EdgecnnError):
 
 class OutOfMemoryError(EdgecnnError):
     """A target has less memory than a file needs."""
+
+
+class RefusedFileError(EdgecnnError):
+    """A runtime cannot load or run a file, or dies of it; another of its interfaces may run it."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,16 @@ class Worker:
                 f"({how}); install one for its processor"
             )
         if how.startswith("signal"):
-            return EdgecnnError(f"{self.file} crashed {self.runtime} ({how}); the file may be broken: export it again")
+            return RefusedFileError(
+                f"{self.file} crashed {self.runtime} ({how}); the file may be broken: export it again"
+            )
         return EdgecnnError(f"{self.file}: the worker of {self.runtime} ended before its answer ({how})")
 
     def _failure(self, step: str, text: str) -> EdgecnnError:
         text = " ".join(text.split())[:400]
         if step == "missing":
             return missing_runtime(self.runtime, self.target, text)
-        return EdgecnnError(f"{self.file}: {self.runtime} cannot {step} it: {text}")
+        return RefusedFileError(f"{self.file}: {self.runtime} cannot {step} it: {text}")
 
 
 def missing_runtime(runtime: str, target: Target, text: str) -> MissingRuntimeError:
@@ -140,18 +146,45 @@ def check_runtime(runtime: str, target: Target, *, install: bool = False) -> Non
 
 @contextlib.contextmanager
 def started_worker(
-    artifact: Artifact, job: Mapping[str, Any], *, runtime: str | None, threads: int, target: Target | None
-) -> Iterator[Worker]:
+    artifact: Artifact,
+    job: Mapping[str, Any],
+    *,
+    runtime: str | None,
+    threads: int,
+    target: Target | None,
+    patience_s: float = PATIENCE_S,
+) -> Iterator[tuple[Worker, Mapping[str, Any]]]:
     """Start a worker on *target* (None: this machine), give it its *job*, and end it with the `with`.
 
+    Yields the worker and its first answer: the file is loaded then, and timed where that is the job. A file that one
+    interface of the runtime refuses is given to the next one, in a process of its own, so that time and memory are
+    those of the interface that runs it; `refused` in the answer is then what the first one said.
+
     Raises:
-        EdgecnnError: no such runtime, or not one for this file.
+        EdgecnnError: no such runtime, or not one for this file; or as `Worker.receive` does, the last interface's.
     """
     name = runtime_for(artifact.format, runtime)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(open_target()) if target is None else target
-        given = {"model": place.push(*artifact.files), "threads": threads}
-        yield stack.enter_context(_worker(str(artifact.path), place, name, {**given, **job}))
+        given = {"model": place.push(*artifact.files), "threads": threads, **job}
+        refusals: list[RefusedFileError] = []
+        for interface in interfaces_of(name):
+            with contextlib.ExitStack() as trial:
+                chosen = given if interface is None else {**given, "interface": interface}
+                worker = trial.enter_context(_worker(str(artifact.path), place, name, chosen))
+                try:
+                    answer = dict(worker.receive(patience_s)[0])
+                except RefusedFileError as error:
+                    refusals.append(error)
+                    continue
+                except EdgecnnError:
+                    if refusals:
+                        continue  # the interface tried in its place cannot even begin
+                    raise
+                stack.enter_context(trial.pop_all())
+            yield worker, answer | ({"refused": str(refusals[0])} if refusals else {})
+            return
+        raise refusals[-1]
 
 
 @contextlib.contextmanager
@@ -187,8 +220,7 @@ def run_file(
         "inputs": [spec.name for spec in artifact.inputs],
         "outputs": [spec.name for spec in artifact.outputs],
     }
-    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as worker:
-        worker.receive()
+    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as (worker, _):
         for pack in packs:
             _check(artifact, pack)
             worker.send({}, pack)

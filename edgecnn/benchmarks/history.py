@@ -44,13 +44,16 @@ class HistoryEntry:
     instructions: float | None  # of a call, on a board that counts them and has no clock
     peak_rss_bytes: int | None
     top1: float | None  # a fraction
+    interface: str | None  # of the runtime: latencies of two interfaces are not comparable
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields; a figure not taken is null."""
         return asdict(self)
 
 
-_COLUMNS = tuple(field.name for field in fields(HistoryEntry))
+#: What only the document holds, of the fields of an entry.
+_IN_DOCUMENT = {"interface": "CASE WHEN json_valid(document) THEN json_extract(document, '$.interface') END"}
+_COLUMNS = tuple(field.name for field in fields(HistoryEntry) if field.name not in _IN_DOCUMENT)
 
 
 def history_file() -> Path:
@@ -127,7 +130,7 @@ def read_history(name: str | None = None, last: int | None = None, file: Path | 
     column, wanted = ("path", str(Path(name).absolute())) if name and Path(name).name != name else ("name", name)
     with _opened(place) as connection:
         rows = connection.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM measurement WHERE ? IS NULL OR {column} = ? "  # noqa: S608
+            f"SELECT {', '.join((*_COLUMNS, *_IN_DOCUMENT.values()))} FROM measurement WHERE ? IS NULL OR {column} = ? "  # noqa: S608
             "ORDER BY taken_at DESC, id DESC LIMIT ?",
             (wanted, wanted, -1 if last is None else last),
         ).fetchall()

@@ -50,6 +50,7 @@ class TimedProcess:
     runtime_version: str
     interface: str
     machine: Mapping[str, Any]  # `runtimes.conditions.read_machine`
+    refused: str | None = None  # what the runtime's usual interface said of the file, where another one ran it
     repeated: int = 0  # how often it was done again since the board had throttled
 
 
@@ -134,7 +135,16 @@ def measure(
         method=place.method,
         foretold_rss_bytes=foretold_rss_bytes(artifact, name, device),
     )
-    return replace(measurement, warnings=(*outgrown, *find_instabilities(measurement)))
+    refused = _other_interface(first) if first else ()
+    return replace(measurement, warnings=(*outgrown, *refused, *find_instabilities(measurement)))
+
+
+def _other_interface(process: TimedProcess) -> tuple[str, ...]:
+    """Say which interface ran a file that the usual one refuses, and why: their latencies are not comparable."""
+    if process.refused is None:
+        return ()
+    reason = process.refused.partition(": ")[2] or process.refused
+    return (f"run by the {process.interface} of its runtime, since the usual interface refuses it ({reason})",)
 
 
 def foretold_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | None:
@@ -196,8 +206,8 @@ def time_process(
         "min_value_ns": round(effort.min_value_s * 1e9),
         "cpus": list(effort.cpus),
     }
-    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as worker:
-        answer, _ = worker.receive()
+    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as (_, answer):
+        pass
     own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
     taken: dict[str, Any] = {key: answer[key] for key in own}
     run = Run(
@@ -206,7 +216,9 @@ def time_process(
     machine = dict(answer["machine"])
     flags = machine.pop("cpu_flags", [])
     machine["features"] = list(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags))
-    return TimedProcess(counted(run) if counts else run, answer["version"], answer["interface"], machine)
+    return TimedProcess(
+        counted(run) if counts else run, answer["version"], answer["interface"], machine, answer.get("refused")
+    )
 
 
 #: A count is the same each time: a few calls are enough, and emulating more takes long.

@@ -73,7 +73,7 @@ def _rows(entries: Sequence[HistoryEntry]) -> list[tuple[str, ...]]:
             entry.name,
             (entry.sha256 or "-")[:8],
             entry.device if entry.method == "measured" else f"{entry.device} ({entry.method})",
-            f"{entry.runtime} {entry.runtime_version or ''}".strip(),
+            _runtime(entry, entries),
             str(entry.threads),
             format_ns(entry.p50_ns),
             format_count(entry.instructions),
@@ -82,3 +82,10 @@ def _rows(entries: Sequence[HistoryEntry]) -> list[tuple[str, ...]]:
         )
         for entry in entries
     ]
+
+
+def _runtime(entry: HistoryEntry, entries: Sequence[HistoryEntry]) -> str:
+    """Return the runtime, its version, and its interface where *entries* have several: those are not comparable."""
+    several = len({other.interface for other in entries if other.runtime == entry.runtime}) > 1
+    parts = (entry.runtime, entry.runtime_version, f"({entry.interface})" if several and entry.interface else None)
+    return " ".join(part for part in parts if part)

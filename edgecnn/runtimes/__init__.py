@@ -62,6 +62,8 @@ class Runtime(Protocol):
     packages: tuple[str, ...]  # what a target needs of Python packages (may be left out: `packages_of`)
     version: str
     interface: str  # which of its interfaces is used
+    #: May be left out: what else its constructor takes as `interface`, to run a file that the first of them refuses.
+    interfaces: tuple[str, ...]
 
     def open(self, path: str, threads: int) -> Session:
         """Load the file at *path* for *threads* threads."""
@@ -74,6 +76,11 @@ def runtime_class(name: str) -> type[Runtime]:
         EdgecnnError: there is no such runtime.
     """
     return cast("type[Runtime]", RUNTIMES.load(name))
+
+
+def interfaces_of(name: str) -> tuple[str | None, ...]:
+    """Return the interfaces of the runtime *name* in the order to try them; None: whichever it takes by itself."""
+    return (None, *getattr(runtime_class(name), "interfaces", ())[1:])
 
 
 def packages_of(name: str) -> tuple[str, ...]:
@@ -133,6 +140,7 @@ __all__ = [
     "RUNTIMES",
     "Runtime",
     "Session",
+    "interfaces_of",
     "packages_of",
     "runtime_class",
     "runtime_for",

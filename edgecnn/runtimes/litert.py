@@ -20,14 +20,21 @@ Details = list[dict[str, Any]]  # of each input or output: name, shape, dtype
 
 
 class LiteRT:
-    """The runtime, imported; the newest interface that is there is used, as a user of it would."""
+    """The runtime, imported; the newest interface that is there is used, as a user of it would.
+
+    `CompiledModel` loads no recurrent network and takes no int16 (ai-edge-litert 2.3.0); `Interpreter` runs both.
+    """
 
     formats = ("tflite",)
+    interfaces = ("CompiledModel", "Interpreter")  # the second runs what the first refuses
     install = "pip install 'edgecnn[litert]', or '.[litert]' in a checkout"
     packages = ("ai-edge-litert", "numpy")
 
-    def __init__(self) -> None:
+    def __init__(self, interface: str | None = None) -> None:
         """Import the runtime.
+
+        Args:
+            interface: one of `interfaces`; None: the newest.
 
         Raises:
             ImportError: neither `ai_edge_litert` nor `tflite_runtime` is there.
@@ -36,8 +43,9 @@ class LiteRT:
         package = found[0] if found else "ai_edge_litert"
         # Before it had options, `CompiledModel` could not be told the number of threads (2.1, the last on Python 3.9).
         newest = importlib.util.find_spec(package + ".options") and not _is_early_arm64()
-        self.interface = "CompiledModel" if newest else "Interpreter"
-        self._module = importlib.import_module(package + (".compiled_model" if newest else ".interpreter"))
+        self.interface = interface or ("CompiledModel" if newest else "Interpreter")
+        module = {"CompiledModel": ".compiled_model", "Interpreter": ".interpreter"}[self.interface]
+        self._module = importlib.import_module(package + module)
         self.version = importlib.metadata.version(package.replace("_", "-"))
 
     def open(self, path: str, threads: int) -> Any:
@@ -74,6 +82,10 @@ class _Compiled:
         self.outputs: Details = [outputs[name] for name in names["outputs"]]
         self._input_buffers = self._model.create_input_buffers(0)
         self._output_buffers = self._model.create_output_buffers(0)
+        for buffer, detail in zip(
+            (*self._input_buffers, *self._output_buffers), (*self.inputs, *self.outputs), strict=True
+        ):
+            buffer.write(np.zeros(1, detail["dtype"]))  # int16, int64 and strings are refused now, not when it runs
 
     def write(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
         """Copy *arrays* into the inputs."""

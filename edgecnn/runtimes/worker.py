@@ -44,7 +44,8 @@ def main() -> None:
         machine, before = read_machine(), read_state()
         memory = {"python_bytes": resident_bytes()}
         start_ns = time.perf_counter_ns()
-        runtime = getattr(importlib.import_module("session"), job["session"])()
+        make = getattr(importlib.import_module("session"), job["session"])
+        runtime = make(job["interface"]) if job.get("interface") else make()
         import_ns = time.perf_counter_ns() - start_ns
         memory["import_bytes"] = resident_bytes()
         if job["kind"] == "check":

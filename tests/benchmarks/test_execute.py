@@ -6,14 +6,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tflite_builder import Builder
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.changes import find_change
 from edgecnn.benchmarks.execute import run_file, started_worker
-from edgecnn.benchmarks.measure import Effort, time_process
+from edgecnn.benchmarks.history import add_to_history, read_history
+from edgecnn.benchmarks.measure import Effort, measure, time_process
 from edgecnn.errors import EdgecnnError
 from edgecnn.targets import Process
 from edgecnn.targets.local import Local
@@ -128,10 +132,10 @@ def test_a_silent_worker_is_given_up(classifier: Path, add_runtime: Callable[...
     artifact = Artifact.open(classifier)
     job = {"kind": "run", "inputs": [], "outputs": []}
     with (
-        started_worker(artifact, job, runtime=runtime, threads=1, target=None) as worker,
         pytest.raises(EdgecnnError, match="did not answer within 0 s"),
+        started_worker(artifact, job, runtime=runtime, threads=1, target=None, patience_s=0.5),
     ):
-        worker.receive(patience_s=0.5)
+        pass
 
 
 class Babble(Local):
@@ -187,3 +191,41 @@ def test_an_onnx_file_is_timed(onnx_file: Path) -> None:
     )
     assert len(timed.run.values_ns) == 50
     assert timed.runtime_version
+
+
+@pytest.fixture
+def int16_file(tmp_path: Path) -> Path:
+    """Return a .tflite file of int16 inputs, which LiteRT's `CompiledModel` refuses: y = x + x, [1, 4, 4, 2]."""
+    net = Builder("int16")
+    x = net.tensor((1, 4, 4, 2))
+    path = tmp_path / "m.tflite"
+    path.write_bytes(net.file([x], [net.binary("ADD", x, x)]))
+    return path
+
+
+def test_a_file_that_one_interface_refuses_is_run_by_the_next(int16_file: Path, brief: Effort, tmp_path: Path) -> None:
+    """It gives right answers and a latency, and the result says which interface ran it and why."""
+    x = np.arange(-32, 32, dtype=np.int16).reshape(2, 4, 4, 2)
+    (y,) = next(run_file(Artifact.open(int16_file), [[x]]))
+    np.testing.assert_array_equal(y, (2 * x))
+    measurement = measure(int16_file, effort=brief)
+    assert measurement.interface == "Interpreter"
+    assert "run by the Interpreter of its runtime" in measurement.warnings[0]
+    assert "int16" in measurement.warnings[0]
+    other = replace(measurement, interface="CompiledModel")
+    with pytest.raises(EdgecnnError, match="interface 'CompiledModel' then, 'Interpreter' now"):
+        find_change(measurement, [other])
+    for one in (measurement, other):
+        add_to_history(one, tmp_path / "history.sqlite")
+    kept = [entry.interface for entry in read_history(file=tmp_path / "history.sqlite")]
+    assert kept == ["Interpreter", "CompiledModel"]
+
+
+def test_a_file_that_every_interface_refuses_is_one_line(tmp_path: Path) -> None:
+    """The last interface's reason is told."""
+    net = Builder("float32")
+    x = net.tensor((1, 4))
+    y = net.operator("CUSTOM", (x,), (1, 4))
+    (tmp_path / "m.tflite").write_bytes(net.file([x], [y]))
+    with pytest.raises(EdgecnnError, match=r"m\.tflite: litert cannot load it: .*[Cc]ustom"):
+        next(run_file(Artifact.open(tmp_path / "m.tflite"), [[np.zeros((1, 4), np.float32)]]))
