@@ -31,6 +31,7 @@ _PUBLIC = {
     "PruneConfig": "edgecnn.compress.prune",
     "Recipe": "edgecnn.recipe",
     "ReportFacts": "edgecnn.report",
+    "Resize": "edgecnn.normalization",
     "Samples": "edgecnn.samples",
     "Search": "edgecnn.pipeline",
     "Sensitivity": "edgecnn.compress.sensitivity",

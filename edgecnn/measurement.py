@@ -28,6 +28,8 @@ class Accuracy:
     correct: int
     n: int
     auc: float | None = None  # area under the ROC curve, of a file that tells two classes apart
+    classes: int | None = None  # of the data; None: not known
+    class_offset: int = 0  # the output that stands for class 0: 1 behind a background class
 
     @property
     def top1(self) -> float:
@@ -42,16 +44,24 @@ class Accuracy:
         half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
         return max(0.0, centre - half), min(1.0, centre + half)
 
+    @property
+    def is_chance(self) -> bool:
+        """Whether guessing among the classes gives as much, within the interval."""
+        return self.classes is not None and self.classes > 1 and self.interval[0] <= 1 / self.classes
+
     def to_json(self) -> dict[str, float | int]:
-        """Return `{top1, n, low, high}`, fractions, and `auc` where there is one."""
+        """Return `{top1, n, low, high}`, fractions, and `auc`, `classes` and `class_offset` where there are such."""
         low, high = self.interval
         auc = {} if self.auc is None else {"auc": self.auc}
-        return {"top1": self.top1, "n": self.n, "low": low, "high": high, **auc}
+        classes = {} if self.classes is None else {"classes": self.classes}
+        offset = {"class_offset": self.class_offset} if self.class_offset else {}
+        return {"top1": self.top1, "n": self.n, "low": low, "high": high, **auc, **classes, **offset}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Accuracy:
         """Read what `to_json` wrote."""
-        return cls(round(stored["top1"] * stored["n"]), stored["n"], stored.get("auc"))
+        more = (stored.get("auc"), stored.get("classes"), stored.get("class_offset", 0))
+        return cls(round(stored["top1"] * stored["n"]), stored["n"], *more)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,58 @@ from edgecnn.errors import EdgecnnError
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+_INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+_MOST_PIXELS = 2**14  # a side
+
+
 @dataclass(frozen=True)
 class Resize:
-    """How images come to a network's size: the shorter side scaled to so many pixels, then the centre cut out."""
+    """How images come to a network's size: the shorter side scaled to so many pixels, then the centre cut out.
+
+    With a *crop* the two give a ratio, for a network of any size: 256 and 224, the custom of ImageNet, keep 224/256 =
+    0.875 of the shorter side. Without one the shorter side becomes *shorter_side* pixels whatever the network's size.
+    """
 
     shorter_side: int
     interpolation: str = "bilinear"  # or "bicubic", "nearest"
+    crop: int | None = None  # pixels of the square that is cut out
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and not 0 < self.crop <= self.shorter_side:
+            raise EdgecnnError(f"a crop of {self.crop} pixels is not within a shorter side of {self.shorter_side}")
+
+    @classmethod
+    def parse(cls, text: str) -> Resize:
+        """Read `256` (the shorter side), `256:224` (and the crop), `256:224:bicubic` (and the interpolation).
+
+        Raises:
+            EdgecnnError: another text, or a crop larger than the side.
+        """
+        match = re.fullmatch(r"([1-9][0-9]{0,4})(?::([1-9][0-9]{0,4}))?(?::([a-z]+))?", text)
+        sides = [int(side) for side in match.groups()[:2] if side] if match else []
+        if match is None or (match[3] or "bilinear") not in _INTERPOLATIONS or max(sides) > _MOST_PIXELS:
+            raise EdgecnnError(
+                f"--resize '{text}' is not understood; write the shorter side in pixels, the crop, and the "
+                f"interpolation ({', '.join(_INTERPOLATIONS)}): 256, 256:224 or 256:224:bicubic"
+            )
+        return cls(sides[0], match[3] or "bilinear", sides[1] if len(sides) == 2 else None)
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        crop = "" if self.crop is None else f":{self.crop}"
+        return f"{self.shorter_side}{crop}{'' if self.interpolation == 'bilinear' else ':' + self.interpolation}"
+
+    def size(self, image: tuple[int, int], side: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) that an *image* (height, width) is scaled to, for a network of *side* (H, W).
+
+        It covers the network's size; the centre of *side* is then cut out.
+        """
+        covers = max(side[0] / image[0], side[1] / image[1])
+        if self.crop is not None:
+            scale = covers * self.shorter_side / self.crop
+        else:
+            scale = max(covers, self.shorter_side / min(image))
+        return max(side[0], round(image[0] * scale)), max(side[1], round(image[1] * scale))
 
 
 @dataclass(frozen=True)
@@ -28,6 +74,13 @@ class Normalization:
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std):
+            raise EdgecnnError(
+                f"a normalization has as many means as standard deviations, one or one a channel; "
+                f"found {len(self.mean)} and {len(self.std)}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Normalization:
@@ -61,6 +114,20 @@ class Normalization:
         with np.errstate(over="ignore", invalid="ignore"):
             return (1.0 / (255.0 * std)).astype(np.float32), (np.asarray(self.mean) / std).astype(np.float32)
 
+    def check_channels(self, shape: tuple[int, ...]) -> None:
+        """See that this is for samples of *shape* (C, H, W): one mean for all channels, or C of them.
+
+        Raises:
+            EdgecnnError: it is for another number of channels.
+        """
+        channels = shape[0] if shape else 1
+        if len(self.mean) not in (1, channels):
+            wanted = "one" if channels == 1 else f"one or {channels}"
+            raise EdgecnnError(
+                f"the normalization {self} has {len(self.mean)} means, the input has {channels} "
+                f"channel{'s' * (channels != 1)}: give {wanted} of mean and std with --normalize"
+            )
+
     def __str__(self) -> str:
         """The text that `parse` reads."""
         for name in ("pixels", "unit", "imagenet"):
@@ -74,11 +141,7 @@ class Normalization:
         Raises:
             EdgecnnError: the images have another number of channels.
         """
-        if len(self.mean) not in (1, pixels.shape[1]):
-            raise EdgecnnError(
-                f"the normalization is for {len(self.mean)} channels, the images have {pixels.shape[1]}; "
-                "say it with --normalize"
-            )
+        self.check_channels(pixels.shape[1:])
         scale, shift = (part.reshape(1, -1, *(1,) * (pixels.ndim - 2)) for part in self._scale_and_shift())
         return np.asarray(pixels.astype(np.float32) * scale - shift)
 

@@ -69,6 +69,11 @@ class Samples:
             return self
         return replace(self, indices=np.sort(self.shuffled(seed).indices[:count]))
 
+    def split_or_whole(self, share: float) -> tuple[Samples | None, Samples]:
+        """Return two parts as `split` does; None and all of them where they are too few, one of each class perhaps."""
+        first, second = self.split(share)
+        return (first, second) if len(first) and len(second) else (None, self)
+
     def split(self, share: float, seed: int = 0) -> tuple[Samples, Samples]:
         """Return two parts, the second holding *share* of each class (of all, where there are no labels)."""
         rng = np.random.default_rng(seed)

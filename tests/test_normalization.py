@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 
 NUMBERS = st.floats(-4, 4).map(lambda x: float(f"{x:g}"))
 SPREADS = st.floats(0.01, 4).map(lambda x: float(f"{x:g}"))
@@ -63,3 +63,60 @@ def test_pixels_and_unit() -> None:
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     np.testing.assert_allclose(Normalization.parse("pixels").apply(pixels), pixels, rtol=1e-6)
     np.testing.assert_allclose(Normalization.parse("unit").apply(pixels), pixels / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "resize"),
+    [
+        ("256", Resize(256)),
+        ("256:224", Resize(256, crop=224)),
+        ("236:224:bicubic", Resize(236, "bicubic", 224)),
+        ("64:nearest", Resize(64, "nearest")),
+    ],
+)
+def test_resize_is_read_and_written(text: str, resize: Resize) -> None:
+    """The shorter side, the crop and the interpolation go from text and back."""
+    assert Resize.parse(text) == resize
+    assert str(resize) == text
+
+
+@pytest.mark.parametrize("text", ["", "0", "224:256", "256:", "256x224", "256:224:lanczos", "99999", "-1", "2.5"])
+def test_what_is_no_resize_is_refused(text: str) -> None:
+    """The message shows the form, or says that the crop is larger than the side."""
+    with pytest.raises(EdgecnnError, match=r"256:224 or 256:224:bicubic|crop of 256"):
+        Resize.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("resize", "image", "side", "scaled"),
+    [
+        (Resize(256), (500, 1000), (224, 224), (256, 512)),
+        (Resize(256, crop=224), (500, 1000), (224, 224), (256, 512)),
+        (Resize(256, crop=224), (1000, 500), (192, 192), (439, 219)),  # 192 * 256 / 224 = 219.4
+        (Resize(256), (1000, 500), (192, 192), (512, 256)),  # the side as given, whatever the network's
+        (Resize(16), (500, 500), (32, 32), (32, 32)),  # never smaller than what is cut out
+        (Resize(256, crop=224), (300, 300), (224, 112), (256, 256)),
+    ],
+)
+def test_resize_gives_the_size_to_scale_to(
+    resize: Resize, image: tuple[int, int], side: tuple[int, int], scaled: tuple[int, int]
+) -> None:
+    """The shorter side becomes what is asked for, in proportion to the network's size where a crop is given."""
+    assert resize.size(image, side) == scaled
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_normalization_of_other_channels_is_refused(count: int) -> None:
+    """Means and deviations are one for all channels or one for each: 3 are not for a grey network, nor 2 for three."""
+    of_many = Normalization((0.5,) * count, (0.25,) * count)
+    with pytest.raises(EdgecnnError, match=rf"{count} means, the input has 1 channel: give one of mean and std"):
+        of_many.check_channels((1, 8, 8))
+    of_many.check_channels((count, 8, 8))
+    Normalization().check_channels((count, 8, 8))
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.5,) * 3, (0.5,)), ((0.5,), (0.5,) * 3), ((), ())])
+def test_means_and_deviations_come_in_pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """A mean without its deviation is refused where it is made."""
+    with pytest.raises(EdgecnnError, match="as many means as standard deviations"):
+        Normalization(mean, std)

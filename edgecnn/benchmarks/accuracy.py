@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.detection import detection
 from edgecnn.benchmarks.execute import run_file
 from edgecnn.benchmarks.inputs import InputPlan, class_scores, plan_input, real_outputs
+from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
@@ -26,7 +27,7 @@ from edgecnn.targets import Target
 class Evaluation:
     """An accuracy (None where there are no labels or no class scores) and what had to be assumed to take it."""
 
-    accuracy: Accuracy | None
+    accuracy: Accuracy | None = None
     assumptions: tuple[str, ...] = ()
 
 
@@ -36,6 +37,7 @@ def evaluate(
     *,
     normalization: Normalization | None = None,
     of_data: Normalization | None = None,
+    classes: int | None = None,
     runtime: str | None = None,
     threads: int = 1,
     target: Target | None = None,
@@ -43,9 +45,13 @@ def evaluate(
 ) -> Evaluation:
     """Return the top-1 accuracy of *artifact* on *samples*, and where it tells two classes apart, how well.
 
+    A file with one output more than the data have classes may bear a background class first, as those of TF-Slim do:
+    it is judged both ways, and taken to have one where that is right beyond the interval of the other.
+
     Args:
         artifact: the file.
         samples: labelled samples; without labels the accuracy is None.
+        classes: how many the data have; None: as the file has.
         normalization: how pixels become its input; None: as the file says, or can be told from it.
         of_data: the data set's own normalization, assumed for a float file that says nothing.
         runtime: which runtime; None: the usual one of the format.
@@ -59,19 +65,86 @@ def evaluate(
     plan = plan_for(artifact, samples, normalization, of_data)
     if samples.labels is None:
         return Evaluation(None, plan.assumptions)
-    correct = done = 0
+    correct = [0, 0]  # with the outputs as they come, and with the first one left out
+    done = outputs_n = 0
     margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []  # of two classes: score of 1 over 0
     for labels, outputs in outputs_of(artifact, samples, plan, runtime=runtime, threads=threads, target=target):
         scores = class_scores(outputs)
         if scores is None:
-            return Evaluation(None, (*plan.assumptions, "no class scores among the outputs: no accuracy"))
-        correct += count_correct(scores, labels, artifact.path.name)
+            return Evaluation(None, (*plan.assumptions, f"no accuracy: {no_classifier(artifact.path.name, outputs)}"))
+        outputs_n = scores.shape[1]
+        correct[0] += count_correct(scores, labels, artifact.path.name)
+        if outputs_n - 1 == classes:
+            correct[1] += count_correct(scores[:, 1:], labels, artifact.path.name)
         done += len(labels)
-        if scores.shape[1] == 2:
+        if outputs_n == 2:
             # In double precision: beside a probability of nearly 1, small ones would all give the same.
             margins.append((scores[:, 1].astype(np.float64) - scores[:, 0], labels))
         progress(f"accuracy of {artifact.path.name}", done, len(samples))
-    return Evaluation(Accuracy(correct, done, _auc(margins)), plan.assumptions)
+    plain = Accuracy(correct[0], done, _auc(margins), classes or outputs_n)
+    shifted = replace(plain, correct=correct[1], class_offset=1)
+    chosen = shifted if shifted.interval[0] > plain.top1 else plain
+    return Evaluation(chosen, (*plan.assumptions, *_classes_told(artifact.path.name, outputs_n, plain, chosen)))
+
+
+def evaluate_on(
+    data: Dataset,
+    artifact: Artifact,
+    *,
+    normalization: Normalization | None = None,
+    runtime: str | None = None,
+    threads: int = 1,
+    target: Target | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Return what `evaluate` does on the evaluation samples of *data*, with its classes and its normalization.
+
+    Raises:
+        EdgecnnError: as `evaluate` does.
+    """
+    found = evaluate(
+        artifact,
+        data.evaluation,
+        normalization=normalization,
+        of_data=data.normalization,
+        classes=len(data.labels) if data.labels else None,
+        runtime=runtime,
+        threads=threads,
+        target=target,
+        progress=progress,
+    )
+    return replace(found, assumptions=(*found.assumptions, *data.assumptions))
+
+
+def _classes_told(name: str, outputs: int, plain: Accuracy, chosen: Accuracy) -> Iterator[str]:
+    """Say where a file has more *outputs* than the data have classes, and what was made of it."""
+    if chosen.class_offset:
+        yield (
+            f"{name} has {outputs} outputs for {chosen.classes} classes: the first is taken for a background class "
+            f"and left out (with it {100 * plain.top1:.2f} % would be right)"
+        )
+    elif chosen.classes is not None and outputs > chosen.classes:
+        yield (
+            f"{name} has {outputs} outputs for {chosen.classes} classes: output 0 is taken for the first class, and so "
+            "on"
+        )
+
+
+def chance_warning(who: str, accuracy: Accuracy | None) -> tuple[str, ...]:
+    """Return the sentence on an *accuracy* of *who* that guessing would give as well; nothing where it is better."""
+    if accuracy is None or not accuracy.is_chance:
+        return ()
+    return (
+        f"{who} is right in {100 * accuracy.top1:.1f} % of {accuracy.n} samples, no better than chance among "
+        f"{accuracy.classes} classes: check its weights, --normalize, --resize and the order of the classes",
+    )
+
+
+def no_classifier(who: str, outputs: list[npt.NDArray[np.float32]]) -> str:
+    """Return the sentence on *who*, whose *outputs* [n, ...] are not one score a class."""
+    shape = " x ".join(map(str, outputs[0].shape[1:])) or "1"
+    count = "value" if shape == "1" else "values"
+    return f"{who} gives {shape} {count} a sample, no score for each class; accuracy is counted for classifiers alone"
 
 
 def _auc(margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]) -> float | None:

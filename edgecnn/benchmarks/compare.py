@@ -17,7 +17,7 @@ from edgecnn.benchmarks.plan import side_of
 from edgecnn.datasets import open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 
 Outputs = list[npt.NDArray[np.float32]]
 
@@ -97,6 +97,7 @@ def compare(
     input_shape: tuple[int, ...] | None = None,
     samples: int | None = 1000,
     normalization: Normalization | None = None,
+    resize: Resize | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     threads: int = 1,
@@ -110,6 +111,7 @@ def compare(
         input_shape: (C, H, W) of the noise.
         samples: how many at most; None: all.
         normalization: for files that do not say what their input expects.
+        resize: how images in files come to the size of *reference*; None: they just cover it.
         data_dir: where data sets lie; None: `$EDGECNN_DATA`.
         download: whether a data set that is not there may be fetched.
         threads: for both runtimes.
@@ -119,7 +121,7 @@ def compare(
     """
     files = Artifact.open(reference), Artifact.open(candidate)
     if data is not None:
-        dataset = open_dataset(data, data_dir, download=download, side=side_of(files[0]))
+        dataset = open_dataset(data, data_dir, download=download, side=side_of(files[0]), resize=resize)
     elif input_shape is not None:
         dataset = noise(input_shape, samples or 1000)
     else:
@@ -128,7 +130,7 @@ def compare(
     plans = [plan_for(file, chosen, normalization, dataset.normalization) for file in files]
     runs = [outputs_of(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
     parity = parity_of((a, b) for (_, a), (_, b) in zip(*runs, strict=True))
-    told = [text for plan in plans for text in plan.assumptions]
+    told = [*(text for plan in plans for text in plan.assumptions), *dataset.assumptions]
     if data is None:
         told.append("compared on noise, which an int8 file was not made for: its SQNR says little; give --data")
     assumptions = tuple(dict.fromkeys(told))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import Evaluation, chance_warning
 from edgecnn.device import HOST, DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import Estimate, NoCoefficientsError, estimate_latency
@@ -19,7 +20,7 @@ from edgecnn.targets import target_of
 _ESTIMATED = ("runtime", "threads", "method", "p50_ns", "low_ns", "high_ns", "coverage", "parts_ns")
 #: What only a measurement tells; null in the JSON of an estimate.
 _NOT_TAKEN = ("runtime_version", "interface", "target", "p90_ns", "p99_ns", "throughput_per_s", "load_ns", "first_ns",
-              "peak_rss_bytes", "accuracy")  # fmt: skip
+              "peak_rss_bytes")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Foretold:
     estimate: Estimate | None  # None: the profile has no coefficients for it ...
     reason: str | None  # ... as this sentence says
     fit: FitReport | None  # None: nothing is known of the device's memory
+    evaluation: Evaluation = field(default_factory=Evaluation)  # measured on this machine, whatever the device
 
     def to_json(self) -> dict[str, Any]:
         """Return a result as `edgecnn bench --json` gives it, with `low_ns`, `high_ns` and the memory check added."""
@@ -43,9 +45,13 @@ class Foretold:
             "sha256": own.sha256,
             "size_bytes": own.size_bytes,
             **dict.fromkeys((*_NOT_TAKEN, *_ESTIMATED)),
-            **{key: [] for key in ("assumptions", "warnings", "values_ns", "runs", "rests_on", "notes")},
+            **{key: [] for key in ("values_ns", "runs", "rests_on", "notes")},
+            "assumptions": list(self.evaluation.assumptions),
+            "warnings": list(chance_warning("the file", self.evaluation.accuracy)),
             "conditions": {},
             **(self.estimate.to_json() if self.estimate else {}),
+            "accuracy": self.evaluation.accuracy and self.evaluation.accuracy.to_json(),
+            "accuracy_device": HOST if self.evaluation.accuracy else None,
             "no_estimate": self.reason,
             "fit": self.fit.to_json() if self.fit else None,
         }
@@ -57,12 +63,18 @@ def is_at_hand(device: str) -> bool:
 
 
 def foretell_files(
-    files: Sequence[Path | str], device: str, *, runtimes: Sequence[str] = (), threads: Sequence[int] = ()
+    files: Sequence[Path | str],
+    device: str,
+    *,
+    runtimes: Sequence[str] = (),
+    threads: Sequence[int] = (),
+    evaluate: Callable[[Artifact, str | None], Evaluation] | None = None,
 ) -> list[Foretold]:
     """Return what each file will take on *device*, for each of *runtimes* and *threads*.
 
     Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients;
-    where there are none for those, the estimate is None, and the memory is checked all the same.
+    where there are none for those, the estimate is None, and the memory is checked all the same. *evaluate* gives the
+    accuracy of a file in a runtime, on this machine: on another processor a kernel may round otherwise, no more.
 
     Raises:
         EdgecnnError: a broken file, an unknown device, or no coefficients for *runtimes* or *threads* that are named.
@@ -74,9 +86,10 @@ def foretell_files(
     for artifact in map(Artifact.open, files):
         fit = check_fit(artifact.path, profile) if profile.region("ram") else None
         for runtime in runtimes or (None,):
+            evaluation = Evaluation() if evaluate is None else evaluate(artifact, runtime)
             for count in threads or (None,):
                 estimate, reason = _estimate(artifact.path, profile, count, runtime)
-                found.append(Foretold(artifact, profile.name, estimate, reason, fit))
+                found.append(Foretold(artifact, profile.name, estimate, reason, fit, evaluation))
     return found
 
 

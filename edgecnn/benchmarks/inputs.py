@@ -55,6 +55,8 @@ def plan_input(
         raise EdgecnnError(f"{artifact.path} takes {len(artifact.inputs)} inputs; edgecnn feeds files with one")
     spec = artifact.inputs[0]
     channels_last = _is_channels_last(artifact, spec, shape)
+    if normalization is not None:
+        normalization.check_channels(shape)
     if spec.dtype not in ("float32", "float16") and spec.quant is None:
         raise EdgecnnError(f"{artifact.path}: input {spec.name} is {spec.dtype} without scale and zero point")
     assumptions: tuple[str, ...] = ()

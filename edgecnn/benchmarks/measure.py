@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation, evaluate
+from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on
 from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
 from edgecnn.benchmarks.stability import find_instabilities, is_throttled
 from edgecnn.datasets import Dataset
@@ -91,11 +91,10 @@ def measure(
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
         try:
             if data is not None:
-                evaluation = evaluate(
+                evaluation = evaluate_on(
+                    data,
                     artifact,
-                    data.evaluation,
                     normalization=normalization,
-                    of_data=data.normalization,
                     runtime=name,
                     threads=threads,
                     target=place,
@@ -136,7 +135,8 @@ def measure(
         foretold_rss_bytes=foretold_rss_bytes(artifact, name, device),
     )
     refused = _other_interface(first) if first else ()
-    return replace(measurement, warnings=(*outgrown, *refused, *find_instabilities(measurement)))
+    chance = chance_warning("the file", measurement.accuracy)
+    return replace(measurement, warnings=(*outgrown, *refused, *chance, *find_instabilities(measurement)))
 
 
 def _other_interface(process: TimedProcess) -> tuple[str, ...]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import plan_for
+from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
 from edgecnn.benchmarks.execute import check_runtime
 from edgecnn.benchmarks.measure import Effort, check_architecture, check_at_hand, check_threads, measure
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.device import HOST
 from edgecnn.measurement import Measurement
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
 from edgecnn.targets import open_target
@@ -56,13 +56,15 @@ def measure_files(
     data_dir: Path | str | None = None,
     download: bool = False,
     normalization: Normalization | None = None,
+    resize: Resize | None = None,
     effort: Effort | None = None,
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
     """Yield the measurement of each case, as soon as it is taken; everything that can be checked is checked before.
 
-    The accuracy does not depend on the number of threads: it is taken once for each file and runtime. With *install*
+    The accuracy does not depend on the number of threads: it is taken once for each file and runtime, on images that
+    come to the file's size as *resize* says (None: they just cover it, and the centre is cut out). With *install*
     a runtime that the target lacks is installed there, in a folder of our own.
 
     Raises:
@@ -73,7 +75,7 @@ def measure_files(
 
     @cache
     def data_for(side: tuple[int, int] | None) -> Dataset | None:
-        return None if data is None else open_dataset(data, data_dir, download=download, side=side)
+        return None if data is None else open_dataset(data, data_dir, download=download, side=side, resize=resize)
 
     for case in cases:
         samples = data_for(side_of(case.artifact))
@@ -101,7 +103,41 @@ def measure_files(
                 progress=progress,
             )
             first = accurate.setdefault(key, measurement)
-            yield replace(measurement, accuracy=first.accuracy, assumptions=first.assumptions)
+            yield measurement if first is measurement else _with_accuracy_of(first, measurement)
+
+
+def _with_accuracy_of(first: Measurement, other: Measurement) -> Measurement:
+    """Return *other*, of the same file and runtime, with the accuracy of *first*."""
+    return replace(
+        other,
+        accuracy=first.accuracy,
+        assumptions=first.assumptions,
+        warnings=(*chance_warning("the file", first.accuracy), *other.warnings),
+    )
+
+
+def evaluating(
+    data: str | None,
+    *,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    normalization: Normalization | None = None,
+    resize: Resize | None = None,
+    progress: Progress = silent,
+) -> Callable[[Artifact, str | None], Evaluation] | None:
+    """Return what evaluates a file in a runtime (None: the usual one) on *data*, on this machine; None without data.
+
+    Raises:
+        EdgecnnError: as `open_dataset` and `evaluate` do, when it is called.
+    """
+    if data is None:
+        return None
+
+    def evaluation(artifact: Artifact, runtime: str | None) -> Evaluation:
+        dataset = open_dataset(data, data_dir, download=download, side=side_of(artifact), resize=resize)
+        return evaluate_on(dataset, artifact, runtime=runtime, normalization=normalization, progress=progress)
+
+    return evaluation
 
 
 def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from edgecnn.benchmarks.plan import measure_files
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.measurement import Measurement
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
 from edgecnn.shipped import find_shipped, read_toml, shipped_files
 
@@ -29,6 +29,7 @@ class Suite:
     threads: tuple[int, ...] = (1,)
     data: str | None = None  # for the accuracy; None: none is taken
     normalize: str | None = None  # for files that do not say what their input expects
+    resize: str | None = None  # how images in files come to a file's size, as `Resize.parse` reads it
     effort: Effort = field(default_factory=Effort)
 
     def __post_init__(self) -> None:
@@ -39,6 +40,8 @@ class Suite:
             raise EdgecnnError("a suite needs a device, and at least 1 thread and 1 process")
         if self.normalize is not None:
             Normalization.parse(self.normalize)
+        if self.resize is not None:
+            Resize.parse(self.resize)
 
 
 def load_suite(name: str, files: Sequence[Path | str] = ()) -> Suite:
@@ -101,10 +104,13 @@ def measure_suite(
     data_dir: Path | str | None = None,
     download: bool = False,
     normalization: Normalization | None = None,
+    resize: Resize | None = None,
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
-    """Yield the measurement of each case of *suite*, as soon as it is taken; *normalization* replaces the suite's own.
+    """Yield the measurement of each case of *suite*, as soon as it is taken.
+
+    *normalization* and *resize* replace the suite's own.
 
     Raises:
         EdgecnnError: the suite names no files, or as `measure_files` does.
@@ -113,6 +119,8 @@ def measure_suite(
         raise EdgecnnError("no files to measure: give FILES, or a suite that names some")
     if normalization is None and suite.normalize is not None:
         normalization = Normalization.parse(suite.normalize)
+    if resize is None and suite.resize is not None:
+        resize = Resize.parse(suite.resize)
     targets = {device: suite.targets.get(device, "local") for device in suite.devices}
     for device, target in targets.items():
         check_at_hand(device, target)
@@ -127,6 +135,7 @@ def measure_suite(
             data_dir=data_dir,
             download=download,
             normalization=normalization,
+            resize=resize,
             effort=suite.effort,
             install=install,
             progress=progress,

@@ -19,7 +19,7 @@ from edgecnn.units import parse_share
 
 if TYPE_CHECKING:
     from edgecnn.benchmarks.changes import Change
-    from edgecnn.normalization import Normalization
+    from edgecnn.normalization import Normalization, Resize
 
 SLOWER = 4  # the exit code of a regression
 
@@ -96,6 +96,7 @@ def command(
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
+    resize: Resize | None,
     output: Path | None,
     as_json: bool,
 ) -> int:
@@ -104,7 +105,7 @@ def command(
     Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
     the same. What is given here takes the place of what --suite says. With --against the exit code is 4 where a file
     became slower by more than --tolerance. For a --device that is not at hand, without --target, the latency is
-    estimated and the memory checked.
+    estimated and the memory checked; the accuracy is measured here. An accuracy is top-1, with its 95 % interval.
 
     \b
     Example:
@@ -119,7 +120,7 @@ def command(
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
     from edgecnn.benchmarks.foretell import is_at_hand
     from edgecnn.benchmarks.history import keeping_history
-    from edgecnn.benchmarks.plan import left_out
+    from edgecnn.benchmarks.plan import evaluating, left_out
     from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
     from edgecnn.device import HOST
     from edgecnn.files import check_writable, write_whole
@@ -131,7 +132,16 @@ def command(
     if device is not None and suite is None and target is None and against is None and not is_at_hand(device):
         from edgecnn.cli.estimates import show_estimates
 
-        show_estimates(files, device, runtimes, threads, output, as_json)
+        with showing_progress() as progress:
+            evaluate = evaluating(
+                data,
+                data_dir=data_dir,
+                download=download,
+                normalization=normalization,
+                resize=resize,
+                progress=progress,
+            )
+            show_estimates(files, device, runtimes, threads, output, as_json, evaluate)
         return 0
     plan = with_given(
         Suite(files=tuple(map(str, files))) if suite is None else load_suite(suite, files),
@@ -164,6 +174,7 @@ def command(
                 data_dir=data_dir,
                 download=download,
                 normalization=normalization,
+                resize=resize,
                 install=install,
                 progress=progress,
             )

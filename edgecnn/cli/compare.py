@@ -8,7 +8,7 @@ import click
 
 from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, tables
 from edgecnn.cli.table import print_table, warn
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_share
 
 
@@ -27,6 +27,7 @@ def command(
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
+    resize: Resize | None,
     input_text: str | None,
     samples: int,
     as_json: bool,
@@ -46,6 +47,7 @@ def command(
         input_shape=parse_input_shape(input_text),
         samples=samples,
         normalization=normalization,
+        resize=resize,
         data_dir=data_dir,
         download=download,
     )

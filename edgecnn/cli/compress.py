@@ -12,7 +12,7 @@ from edgecnn.cli.names import complete_criterion, complete_device, complete_mode
 from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress, tables
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def command(
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
+    resize: Resize | None,
     ratio: float | None,
     sparsity: float | None,
     max_drop: float | None,
@@ -251,6 +252,7 @@ def command(
             resume=resume,
             weights=weights,
             normalization=normalization,
+            resize=resize,
             data_dir=data_dir,
             download=download,
             progress=progress,

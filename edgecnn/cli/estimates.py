@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import Evaluation, chance_warning
 from edgecnn.benchmarks.foretell import Foretold, foretell_files, to_document, way_to_measure
 from edgecnn.cli.shared import print_json
-from edgecnn.cli.table import print_table, say
+from edgecnn.cli.table import print_table, say, warn
 from edgecnn.files import write_whole
-from edgecnn.units import format_bytes, format_ns
+from edgecnn.units import format_bytes, format_ns, format_share
 
-_COLUMNS = ("file", "runtime", "threads", "estimate", "band", "RAM, estimated", "RAM left", "fits", "size")
-_RIGHT = (2, 3, 5, 6, 8)
+_COLUMNS = ("file", "runtime", "threads", "estimate", "band", "RAM, estimated", "RAM left", "fits", "size", "top-1")
+_RIGHT = (2, 3, 5, 6, 8, 9)
 _SPARE = (8, 1, 2, 5, 6)
 
 
@@ -25,9 +27,10 @@ def show_estimates(
     threads: Sequence[int],
     output: Path | None,
     as_json: bool,
+    evaluate: Callable[[Artifact, str | None], Evaluation] | None = None,
 ) -> None:
-    """Estimate *files* on *device* and print, and write to *output* where it is given."""
-    foretold = foretell_files(files, device, runtimes=runtimes, threads=threads)
+    """Estimate *files* on *device* and print, and write to *output* where it is given; *evaluate* gives accuracies."""
+    foretold = foretell_files(files, device, runtimes=runtimes, threads=threads, evaluate=evaluate)
     if output is not None:
         write_whole(output, json.dumps(to_document(foretold), indent=1) + "\n")
     if as_json:
@@ -45,6 +48,14 @@ def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
     if estimates:
         share = f"{100 * estimates[0].coverage:.0f} %"
         say(f"band: where the median of a measurement lies for {share} of networks the fit never saw")
+    evaluations = [one.evaluation for one in fastest]
+    if any(evaluation.accuracy for evaluation in evaluations):
+        say(f"top-1: measured on this machine, not on {device}, whose kernels may round otherwise")
+    for text in dict.fromkeys(text for evaluation in evaluations for text in evaluation.assumptions):
+        say(text)
+    for one in fastest:
+        for text in chance_warning(one.artifact.path.name, one.evaluation.accuracy):
+            warn(text)
     for text in dict.fromkeys(one.reason for one in fastest if one.reason):
         say(f"no estimate: {text}")
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.rests_on):
@@ -67,4 +78,5 @@ def _row(one: Foretold) -> tuple[str, ...]:
         format_bytes(ram.headroom_bytes if ram else None),
         "-" if fit is None or ram is None else "yes" if fit.fits else "no",
         format_bytes(one.artifact.size_bytes),
+        format_share(one.evaluation.accuracy.top1 if one.evaluation.accuracy else None),
     )

@@ -19,7 +19,7 @@ from edgecnn.cli.shared import (
 )
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import LimitError
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_share
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def command(
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
+    resize: Resize | None,
     input_text: str | None,
     recipe: str,
     eval_samples: int | None,
@@ -78,6 +79,7 @@ def command(
             input_shape=parse_input_shape(input_text),
             weights=weights,
             normalization=normalization,
+            resize=resize,
             data_dir=data_dir,
             download=download,
             evaluation_samples=eval_samples,
@@ -131,4 +133,4 @@ def _print(result: ExportResult) -> None:
     if result.reference_accuracy is not None:
         say(f"The network itself: {format_share(result.reference_accuracy.top1)} on the same samples.")
     else:
-        say("No accuracy: there are no labelled data.")
+        say(f"No accuracy: {result.no_accuracy}.")

@@ -11,7 +11,7 @@ from edgecnn.cli.shared import common, data_options, model_options, print_json, 
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 
 
 def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple[float, ...]:
@@ -72,6 +72,7 @@ def command(
     data_dir: Path | None,
     download: bool,
     normalization: Normalization | None,
+    resize: Resize | None,
     ratios: tuple[float, ...],
     criterion: str,
     round_to: int,
@@ -109,6 +110,7 @@ def command(
             agreement=agreement,
             weights=weights,
             normalization=normalization,
+            resize=resize,
             data_dir=data_dir,
             download=download,
             progress=progress,

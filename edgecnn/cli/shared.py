@@ -21,7 +21,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
 
 if TYPE_CHECKING:
-    from edgecnn.normalization import Normalization
+    from edgecnn.normalization import Normalization, Resize
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def tables(command: F) -> F:
 
 
 def data_options(command: F) -> F:
-    """Add what says which samples, from where, and how they go in: data, data_dir, download, normalization."""
+    """Add what says which samples, from where, and how they go in: data, data_dir, download, normalization, resize."""
     for option in reversed(
         (
             click.option(
@@ -71,6 +71,13 @@ def data_options(command: F) -> F:
                 callback=parse_normalization,
                 shell_complete=complete_normalization,
                 help="What the input expects of pixels, where nothing says it: pixels, unit, imagenet or mean=…,std=….",
+            ),
+            click.option(
+                "--resize",
+                metavar="SIDE[:CROP]",
+                callback=parse_resize,
+                help="How images of folder:DIR come to the network's size: shorter side and centre crop in pixels, "
+                "256:224 say; SIDE alone: the crop is the network's size.  [they just cover it]",
             ),
         )
     ):
@@ -147,6 +154,17 @@ def parse_normalization(ctx: click.Context, param: click.Parameter, text: str | 
     from edgecnn.normalization import Normalization
 
     return None if text is None else Normalization.parse(text)
+
+
+def parse_resize(ctx: click.Context, param: click.Parameter, text: str | None) -> Resize | None:
+    """Read what `--resize` says.
+
+    Raises:
+        EdgecnnError: as `Resize.parse` does.
+    """
+    from edgecnn.normalization import Resize
+
+    return None if text is None else Resize.parse(text)
 
 
 def parse_numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ class Dataset:
     read_evaluation: Callable[[], Samples]
     normalization: Normalization | None  # None: the samples are what the network wants already
     labels: tuple[str, ...] | None  # class names; None where the samples bear no labels
+    assumptions: tuple[str, ...] = ()  # what nobody said and was taken for true
 
     @cached_property
     def training(self) -> Samples:
@@ -55,6 +56,19 @@ def in_memory(
 ) -> Dataset:
     """Return a data set whose two parts are at hand."""
     return Dataset(name, lambda: training, lambda: evaluation, normalization, labels)
+
+
+def training_part(training: Samples | None, name: str, remedy: str) -> Samples:
+    """Return *training*; None says that all samples of *name* are for evaluation.
+
+    Raises:
+        EdgecnnError: there are none; *remedy* says how there would be some.
+    """
+    if training is None:
+        raise EdgecnnError(
+            f"{name}: its samples are for evaluation alone, none are there to calibrate with or train on; {remedy}"
+        )
+    return training
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,8 @@ def open_dataset(
     if colon and kind not in ("folder", "npz"):
         raise EdgecnnError(f"data set '{name}': only folder:DIR and npz:FILE take something behind a colon")
     opener = DATASETS.load(kind)
+    if resize is not None and kind in DATASETS.rows and kind != "folder":
+        raise EdgecnnError(f"data set '{name}' is not resized: --resize is for images in files, folder:DIR")
     if kind in ("folder", "npz") and not argument:
         raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{'DIR' if kind == 'folder' else 'FILE'}")
     dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, resize))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.datasets import DataRequest, Dataset, in_memory
+from edgecnn.datasets import DataRequest, Dataset, training_part
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
@@ -35,16 +36,34 @@ class ImageFiles:
         chosen = np.atleast_1d(np.arange(len(self.paths))[indices])
         return np.stack([self._decode(self.paths[index]) for index in chosen])
 
+    def assumptions(self) -> tuple[str, ...]:
+        """Say how images of another size come to *side*, where nobody said how."""
+        height, width = self.side
+        few = self.paths[:: max(1, len(self.paths) // 4)]
+        if self.resize is not None or all(self._size(path) in (None, (width, height)) for path in few):
+            return ()
+        return (
+            f"images are scaled until they cover {width}x{height} pixels, and the centre is cut out; --resize 256:224 "
+            "is the custom of ImageNet, which keeps a margin",
+        )
+
+    def _size(self, path: Path) -> tuple[int, int] | None:
+        """Return the width and height; None where it is no image, which is told when it is read."""
+        try:
+            with self._pillow.open(path) as opened:
+                width, height = opened.size
+                return width, height
+        except (OSError, ValueError):
+            return None
+
     def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
         height, width = self.side
         image = decode(self._pillow, path)
         if (image.height, image.width) != self.side:
             # Without word from the network's makers the shorter side becomes that of the network.
             how = self.resize or Resize(0)
-            scale = max(height / image.height, width / image.width)
-            scale = max(scale, how.shorter_side / min(image.height, image.width))
-            size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-            image = image.resize(size, self._pillow.Resampling[how.interpolation.upper()])
+            scaled = how.size((image.height, image.width), self.side)
+            image = image.resize(scaled[::-1], self._pillow.Resampling[how.interpolation.upper()])
             left, top = (image.width - width) // 2, (image.height - height) // 2
             image = image.crop((left, top, left + width, top + height))
         return np.asarray(image, np.uint8).transpose(2, 0, 1)
@@ -66,6 +85,9 @@ def decode(pillow: Any, path: Path) -> Any:
 def open_folder(request: DataRequest) -> Dataset:
     """Return the images of DIR/CLASS/*, split 80 to 20, or of DIR/train and DIR/val (or test) where those exist.
 
+    DIR/val without DIR/train is for evaluation alone, and so are all images where they are too few to be split, one a
+    class perhaps.
+
     Raises:
         EdgecnnError: no such folder, no images in it, or different classes in the two parts.
     """
@@ -74,6 +96,7 @@ def open_folder(request: DataRequest) -> Dataset:
         raise EdgecnnError(f"no folder at '{root}' (for --data folder:DIR)")
     train = root / "train"
     held_out = next((root / name for name in ("val", "test", "validation") if (root / name).is_dir()), None)
+    training: Samples | None = None
     if train.is_dir() and held_out is not None:
         classes, training = _read(train, request)
         other, evaluation = _read(held_out, request)
@@ -81,12 +104,22 @@ def open_folder(request: DataRequest) -> Dataset:
             raise EdgecnnError(
                 f"{root}: {train.name} and {held_out.name} have different classes; they must be the same"
             )
+    elif held_out is not None:
+        classes, evaluation = _read(held_out, request)
     else:
-        classes, everything = _read(root, request)
-        training, evaluation = everything.split(EVALUATION_SHARE)
-    if not len(evaluation):
-        raise EdgecnnError(f"{root}: too few images to hold some back for evaluation; give at least 5 a class")
-    return in_memory(root.name, training, evaluation, Normalization.parse("imagenet"), classes)
+        classes, everything = _read(train if train.is_dir() else root, request)
+        training, evaluation = everything.split_or_whole(EVALUATION_SHARE)
+
+    images = evaluation.images
+    assert isinstance(images, ImageFiles)
+    return Dataset(
+        root.name,
+        partial(training_part, training, f"{root}", f"put some into {train / classes[0]} and so on"),
+        lambda: evaluation,
+        Normalization.parse("imagenet"),
+        classes,
+        images.assumptions(),
+    )
 
 
 def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.datasets import DataRequest, Dataset, in_memory
+from edgecnn.datasets import DataRequest, Dataset, training_part
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
@@ -20,6 +21,8 @@ _MOST_CLASSES = 100_000
 
 def open_npz(request: DataRequest) -> Dataset:
     """Return the arrays `x` [n, C, H, W] and `y` [n] of an npz file, split 80 to 20; or `x_train`, `x_test`, ….
+
+    `x_test` without `x_train` is for evaluation alone, and so is all of `x` where it is too little to be split.
 
     uint8 images are pixels; other numbers are taken as what the network wants already. Images with the channels last
     are turned. `y` may be missing: the samples then calibrate and compare, but give no accuracy. `labels` may name
@@ -37,16 +40,18 @@ def open_npz(request: DataRequest) -> Dataset:
             arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError, OSError) as error:
         raise EdgecnnError(f"{path}: not a readable npz file ({error}); write it with numpy.savez(x=…, y=…)") from None
-    if "x_train" in arrays:
-        training = _samples(path, arrays, "x_train", "y_train")
+    training: Samples | None = None
+    if "x_train" in arrays or "x_test" in arrays:
         evaluation = _samples(path, arrays, "x_test", "y_test")
+        training = _samples(path, arrays, "x_train", "y_train") if "x_train" in arrays else None
     else:
-        training, evaluation = _samples(path, arrays, "x", "y").split(EVALUATION_SHARE)
-    if not len(training) or not len(evaluation):
-        raise EdgecnnError(f"{path}: too few samples to split into training and evaluation; give at least 10")
-    classes = _class_names(path, arrays, training, evaluation)
-    normalization = Normalization() if training.images[:1].dtype == np.uint8 else None
-    return in_memory(path.stem, training, evaluation, normalization, classes)
+        training, evaluation = _samples(path, arrays, "x", "y").split_or_whole(EVALUATION_SHARE)
+    classes = _class_names(path, arrays, *(part for part in (training, evaluation) if part is not None))
+    normalization = Normalization() if evaluation.images[:1].dtype == np.uint8 else None
+    remedy = "add x_train and y_train, or give at least 10 samples"
+    return Dataset(
+        path.stem, partial(training_part, training, str(path), remedy), lambda: evaluation, normalization, classes
+    )
 
 
 def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
@@ -69,7 +74,8 @@ def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_nam
         lowest = f", the lowest {y.min()}" if y.size and np.issubdtype(y.dtype, np.integer) else ""
         raise EdgecnnError(
             f"{path}: '{y_name}' must hold one class number a sample, from 0 on; "
-            f"found {y.dtype} {list(y.shape)}{lowest}"
+            f"found {y.dtype} {list(y.shape)}{lowest}; accuracy is counted for classes alone, so leave "
+            f"'{y_name}' out for other tasks"
         )
     return Samples.of(x, y)
 

@@ -16,7 +16,7 @@ from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_writable
 from edgecnn.measurement import Accuracy
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.budget import Budget, Packed, Search, Standing
 from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
 from edgecnn.pipeline.run_folder import RunFolder
@@ -114,6 +114,7 @@ def compress_model(
     resume: bool = False,
     weights: str | Path | None = None,
     normalization: Normalization | None = None,
+    resize: Resize | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     progress: Progress = silent,
@@ -155,6 +156,7 @@ def compress_model(
         resume: whether to go on with a run that was stopped.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
         progress: told the steps.
@@ -184,6 +186,7 @@ def compress_model(
         data=data,
         weights=weights,
         normalization=normalization,
+        resize=resize,
         data_dir=data_dir,
         download=download,
         seen=seen,

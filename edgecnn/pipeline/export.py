@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import check_finite, count_correct, outputs_of, plan_for
+from edgecnn.benchmarks.accuracy import chance_warning, check_finite, count_correct, no_classifier, outputs_of, plan_for
 from edgecnn.benchmarks.compare import Outputs, parity_of
 from edgecnn.benchmarks.inputs import class_scores
 from edgecnn.benchmarks.verify import ExportedFile, broken_limit
@@ -23,7 +23,7 @@ from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import write_bundle
 from edgecnn.measurement import Accuracy
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named, original_outputs
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import Limits, Recipe, load_recipe
@@ -42,6 +42,7 @@ class ExportResult:
     files: tuple[ExportedFile, ...]
     reference_accuracy: Accuracy | None  # of the original network, on the same samples
     warnings: tuple[str, ...]
+    no_accuracy: str | None = None  # why there is none, where there is none
 
 
 @telling_missing_packages()
@@ -54,6 +55,7 @@ def export_model(
     input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
     normalization: Normalization | None = None,
+    resize: Resize | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     evaluation_samples: int | None = None,
@@ -70,6 +72,7 @@ def export_model(
         input_shape: (C, H, W); None: as the data give it.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie; None: `$EDGECNN_DATA`.
         download: whether a data set that is not there may be fetched.
         evaluation_samples: how many evaluation samples to verify on; None: as the recipe says.
@@ -86,6 +89,7 @@ def export_model(
         input_shape=input_shape,
         weights=weights,
         normalization=normalization,
+        resize=resize,
         data_dir=data_dir,
         download=download,
     )
@@ -117,8 +121,9 @@ def export_subject(
             files.append(_deliver(verified, subject, recipe, folder, samples, reference.accuracy))
     good = [file.artifact for file in files if file.rejected is None]
     write_bundle(good, recipe, folder, subject.name, subject.labels)
-    warnings = (*subject.warnings, *_chance(subject, reference.accuracy), *_left_over(files, folder))
-    return ExportResult(tuple(files), reference.accuracy, warnings)
+    chance = chance_warning("the network itself", reference.accuracy)
+    warnings = (*subject.warnings, *chance, *_left_over(files, folder))
+    return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy)
 
 
 def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
@@ -158,15 +163,6 @@ def _staged(folder: Path) -> Iterator[Path]:
                 folder.rmdir()  # fails, as it should, where something is in it
 
 
-def _chance(subject: Subject, accuracy: Accuracy | None) -> Iterator[str]:
-    classes = len(subject.labels or ())
-    if accuracy is not None and classes > 1 and accuracy.interval[0] <= 1 / classes:
-        yield (
-            f"the network itself is right in {100 * accuracy.top1:.1f} % of {accuracy.n} samples, no better than "
-            f"chance among {classes} classes: check its weights, --normalize and the order of the classes"
-        )
-
-
 def _left_over(files: list[ExportedFile], folder: Path) -> Iterator[str]:
     for file in files:
         earlier = folder / file.path.name.removesuffix(REJECTED)
@@ -180,23 +176,26 @@ class _Reference:
 
     folder: Path
     accuracy: Accuracy | None
+    no_accuracy: str | None = None  # why there is none
 
     @classmethod
     def take(cls, subject: Subject, samples: Samples, folder: Path, progress: Progress) -> _Reference:
         folder.mkdir()
         correct = done = 0
-        labelled = samples.labels is not None
+        reason = "there are no labelled data" if samples.labels is None else None
+        classes = len(subject.labels) if subject.labels else None
         for number, (labels, outputs) in enumerate(original_outputs(subject, samples, _threads())):
             check_finite(outputs, subject.name)
             np.savez(folder / f"{number:06d}.npz", *outputs)
             scores = class_scores(outputs)
             done += len(labels)
-            labelled = labelled and scores is not None
-            if labelled and scores is not None:
+            if scores is None:
+                reason = reason or no_classifier(subject.name, outputs)
+            elif reason is None:
                 check_classes(subject, scores.shape[1], ", npz:FILE without y, or --input to export without data")
                 correct += count_correct(scores, labels, subject.name)
             progress("running the original network", done, len(samples))
-        return cls(folder, Accuracy(correct, done) if labelled else None)
+        return cls(folder, None if reason else Accuracy(correct, done, classes=classes), reason)
 
     def __iter__(self) -> Iterator[Outputs]:
         for path in sorted(self.folder.iterdir()):
@@ -266,7 +265,7 @@ def _verify(
             yield original, outputs
 
     parity = parity_of(pairs())
-    accuracy = None if reference.accuracy is None else Accuracy(correct, done)
+    accuracy = None if reference.accuracy is None else Accuracy(correct, done, classes=reference.accuracy.classes)
     limits = recipe.limits.get(artifact.precision, Limits())
     broken = broken_limit(limits, parity, accuracy, reference.accuracy)
     floats = artifact.graph.float_operators() if artifact.precision == "w8a8" else ()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.errors import EdgecnnError, telling_missing_packages
-from edgecnn.normalization import Normalization
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import check_classes, load_subject, original_outputs
 from edgecnn.progress import Progress, silent
 
@@ -32,6 +32,7 @@ def measure_sensitivity(
     agreement: float = 0.98,
     weights: str | Path | None = None,
     normalization: Normalization | None = None,
+    resize: Resize | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     progress: Progress = silent,
@@ -52,6 +53,7 @@ def measure_sensitivity(
             samples; 1: all samples for every cut.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
         progress: told the passes.
@@ -64,7 +66,13 @@ def measure_sensitivity(
 
     config = SensitivityConfig(tuple(ratios), criterion, round_to, per, agreement)
     subject = load_subject(
-        model, data=data, weights=weights, normalization=normalization, data_dir=data_dir, download=download
+        model,
+        data=data,
+        weights=weights,
+        normalization=normalization,
+        data_dir=data_dir,
+        download=download,
+        resize=resize,
     )
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be cut; name the network that it was made from")

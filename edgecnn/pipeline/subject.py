@@ -49,6 +49,7 @@ def load_subject(
     normalization: Normalization | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
+    resize: Resize | None = None,
     seen: Callable[[Network], None] | None = None,
 ) -> Subject:
     """Find the network *model* and its data, and see that they belong together; arguments as for `export_model`.
@@ -60,8 +61,9 @@ def load_subject(
     """
     side = (input_shape[1], input_shape[2]) if input_shape and len(input_shape) == 3 else None
 
-    def opened(side: tuple[int, int] | None, resize: Resize | None = None) -> Dataset | None:
-        return open_dataset(data, data_dir, download=download, side=side, resize=resize) if data else None
+    def opened(side: tuple[int, int] | None, of_network: Resize | None = None) -> Dataset | None:
+        how = resize or of_network
+        return open_dataset(data, data_dir, download=download, side=side, resize=how) if data else None
 
     if isinstance(model, str) and model.endswith(".onnx"):
         source = Artifact.open(model)
@@ -107,7 +109,9 @@ def _of_network(
         network.labels or data.labels,
         (*network.warnings, *warnings),
     )
-    for _ in original_outputs(subject, data.calibration(1), threads=1):
+    if subject.normalization is not None:
+        subject.normalization.check_channels(shape)
+    for _ in original_outputs(subject, data.evaluation.take(1), threads=1):
         pass  # a network and data that do not fit are told here, before any work
     return subject
 
@@ -156,6 +160,11 @@ def check_classes(subject: Subject, classes: int, otherwise: str = "") -> None:
         EdgecnnError: it is for other data.
     """
     known = subject.data.labels
+    if known is not None and classes == 1:
+        raise EdgecnnError(
+            f"{subject.name} gives one value a sample, no score for each of the {len(known)} classes of data set "
+            f"'{subject.data.name}'; edgecnn judges classifiers with one output a class{otherwise}"
+        )
     if known is not None and len(known) != classes:
         raise EdgecnnError(
             f"{subject.name} tells {classes} classes apart, data set '{subject.data.name}' has {len(known)}; "

@@ -39,7 +39,7 @@ def test_json_and_file_hold_the_same(tmp_path: Path) -> None:
         ("batch2.tflite", 2),
     ]
     assert all(result["method"] == "measured" and result["p50_ns"] > 0 for result in document["results"])
-    assert set(document["results"][0]["accuracy"]) == {"top1", "n", "low", "high"}
+    assert set(document["results"][0]["accuracy"]) == {"top1", "n", "low", "high", "classes"}
     assert len(read_measurements(output)) == 4
 
 

@@ -48,3 +48,18 @@ def test_a_microcontroller_is_estimated() -> None:
         assert words in said
     (result,) = json.loads(bench(str(INT8), "--device", "stm32h7a3", "--json"))["results"]
     assert result["low_ns"] < 1e9 / 18.215 < 1e9 / 14.212 < result["high_ns"]
+
+
+def test_the_accuracy_is_measured_here_and_labelled(tmp_path: Path) -> None:
+    """With `--data` the accuracy is that of the file on this machine: no estimate, and said to be from here."""
+    measured = tmp_path / "here.json"
+    bench(MODEL, "--processes", "1", "--min-time", "0", "--data", "digits", "-o", str(measured))
+    (here,) = json.loads(measured.read_text())["results"]
+    (result,) = json.loads(bench(MODEL, "--device", "rpi4", "--data", "digits", "--json"))["results"]
+    assert result["accuracy"] == here["accuracy"]
+    assert result["accuracy"]["n"] == 539
+    assert result["accuracy_device"] == "host"
+    assert result["warnings"] == [text for text in here["warnings"] if "chance" in text]
+    said = bench(MODEL, "--device", "rpi4", "--data", "digits")
+    assert "top-1: measured on this machine, not on rpi4" in said
+    assert "top-1: measured" not in bench(MODEL, "--device", "rpi4")

@@ -218,7 +218,8 @@ def test_npz_takes_pixels_floats_and_channels_last(tmp_path: Path) -> None:
         ({"x": np.zeros((0, 3, 8, 8), np.uint8)}, "'x' is empty"),
         ({"x": np.zeros((20, 3, 8, 8), np.uint8), "y": np.full(20, 10**12)}, "number them from 0"),
         ({"x": np.zeros((20, 4)), "y": np.arange(20) % 4, "labels": np.asarray(["a", "b"])}, "class number 3"),
-        ({"x": np.zeros((2, 1, 2, 2))}, "too few samples"),
+        ({"x_train": np.zeros((20, 1, 2, 2))}, "no array 'x_test'"),
+        ({"x": np.zeros((20, 4)), "y": np.linspace(0, 1, 20)}, "leave 'y' out for other tasks"),
     ],
 )
 def test_npz_refuses_what_it_cannot_use(tmp_path: Path, arrays: dict[str, npt.NDArray[np.generic]], told: str) -> None:
@@ -226,3 +227,47 @@ def test_npz_refuses_what_it_cannot_use(tmp_path: Path, arrays: dict[str, npt.ND
     np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(EdgecnnError, match=told):
         open_dataset(f"npz:{tmp_path / 'x.npz'}")
+
+
+@pytest.mark.parametrize("layout", ["val", "test", "one a class"])
+def test_a_folder_for_evaluation_alone_is_used_whole(tmp_path: Path, layout: str) -> None:
+    """Without a part to train on, or with one image a class, every image is evaluated; calibrating is refused."""
+    make_folder(tmp_path if layout == "one a class" else tmp_path / layout, 1 if layout == "one a class" else 7)
+    data = open_dataset(f"folder:{tmp_path}", side=(8, 8))
+    assert data.labels == ("bright", "dark")
+    assert len(data.evaluation) == (2 if layout == "one a class" else 14)
+    with pytest.raises(EdgecnnError, match="for evaluation alone, none are there to calibrate with"):
+        data.calibration(1)
+
+
+def test_a_training_folder_without_another_is_split(tmp_path: Path) -> None:
+    """The folder `train` is no class, where no other stands beside it."""
+    make_folder(tmp_path / "train", 10)
+    data = open_dataset(f"folder:{tmp_path}", side=(8, 8))
+    assert data.labels == ("bright", "dark")
+    assert (len(data.training), len(data.evaluation)) == (16, 4)
+
+
+@pytest.mark.parametrize("arrays", [{"x_test": 3, "y_test": 3}, {"x": 2, "y": 2}])
+def test_npz_for_evaluation_alone_is_used_whole(tmp_path: Path, arrays: dict[str, int]) -> None:
+    """As with folders: no `x_train`, or one sample a class."""
+    made = {name: np.zeros((n, 4)) if name[0] == "x" else np.arange(n) for name, n in arrays.items()}
+    np.savez(tmp_path / "a.npz", **made)
+    data = open_dataset(f"npz:{tmp_path / 'a.npz'}")
+    assert len(data.evaluation) == min(arrays.values())
+    with pytest.raises(EdgecnnError, match="add x_train and y_train"):
+        data.calibration(1)
+
+
+def test_how_images_are_resized_is_said_where_nobody_said_how(tmp_path: Path) -> None:
+    """A folder whose images have another size than the network says so, unless `--resize` or the size answers it."""
+    make_folder(tmp_path, 5)
+    assert "--resize 256:224" in open_dataset(f"folder:{tmp_path}", side=(8, 8)).assumptions[0]
+    assert not open_dataset(f"folder:{tmp_path}", side=(40, 30)).assumptions
+    assert not open_dataset(f"folder:{tmp_path}", side=(8, 8), resize=Resize(9)).assumptions
+
+
+def test_other_data_are_not_resized() -> None:
+    """A data set that has its size refuses `--resize` instead of passing over it."""
+    with pytest.raises(EdgecnnError, match="'digits' is not resized"):
+        open_dataset("digits", resize=Resize(256))

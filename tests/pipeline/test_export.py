@@ -17,6 +17,7 @@ from edgecnn.benchmarks.verify import broken_limit
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build
+from edgecnn.normalization import Normalization
 from edgecnn.pipeline import ExportResult, compress_model, export_model
 from edgecnn.recipe import Limits, Recipe, load_recipe
 
@@ -383,3 +384,24 @@ def test_compare_finds_a_file_identical_to_itself(board: ExportResult) -> None:
     path = board.files[3].path
     result = compare(path, path, data="digits", samples=50).parity
     assert (result.max_abs_diff, result.sqnr_db, result.top1_agreement, result.n) == (0.0, None, 1.0, 50)
+
+
+def test_a_regression_on_class_numbers_says_why_there_is_no_accuracy(tmp_path: Path) -> None:
+    """The labels are there, and the network has one output: that is said, not that there are no labels."""
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(20, 4)), y=np.arange(20) % 3)
+    network = Network("age", nn.Linear(4, 1).eval(), input_shape=(4,))
+    result = export_model(network, tmp_path, recipe=only("onnx", "fp32"), data=f"npz:{tmp_path / 'a.npz'}")
+    assert result.reference_accuracy is None
+    assert result.no_accuracy == (
+        "age gives 1 value a sample, no score for each class; accuracy is counted for classifiers alone"
+    )
+
+
+def test_means_for_three_channels_are_not_for_one(tmp_path: Path) -> None:
+    """Without data, too, a normalization must be for the network's channels, before anything is written."""
+    network = Network("grey", nn.Conv2d(1, 4, 3).eval(), input_shape=(1, 8, 8))
+    with pytest.raises(EdgecnnError, match="3 means, the input has 1 channel"):
+        export_model(
+            network, tmp_path / "out", recipe=only("onnx", "fp32"), normalization=Normalization.parse("imagenet")
+        )
+    assert not (tmp_path / "out").exists()
