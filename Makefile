@@ -1,6 +1,6 @@
 # `make help` tells what there is. Every target works on a fresh machine with Python 3.11 or newer.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types clean
+.PHONY: help setup demo test quick lint types clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -28,8 +28,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, compress, export, measure and check a small CNN; names the report at the end
 	$(BIN)/edgecnn demo -o demo
 
+# A process for each of two cores; a file's tests stay in one process, so that what they share is made once.
+AT_ONCE := -n 2 --dist loadfile
+
 test: setup ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not serial"
+	$(BIN)/python -m pytest -m serial
+
+quick: setup ## run the quick tests, some of every subject: a minute
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not serial"
 
 lint: setup ## check style
 	$(BIN)/ruff check .

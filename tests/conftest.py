@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Several processes, one thread each: before torch is imported, which reads it then.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
+from once import once
 
 from edgecnn.pipeline import ExportResult, compress_model, export_model
 
@@ -30,14 +36,33 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(scope="session")
-def digits_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_checkpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A trained digits network as a checkpoint."""
-    path = tmp_path_factory.mktemp("checkpoint") / "digits.safetensors"
-    compress_model("edgecnn:digits-cnn", path, data="digits", pruning_ratio=0, epochs=12)
-    return path
+
+    def make(folder: Path) -> Path:
+        path = folder / "digits.safetensors"
+        compress_model("edgecnn:digits-cnn", path, data="digits", pruning_ratio=0, epochs=12)
+        return path
+
+    return once(tmp_path_factory, worker_id, "checkpoint", make)
 
 
 @pytest.fixture(scope="session")
-def board(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+def board(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> ExportResult:
     """The trained network exported by the recipe `board`: ONNX and TFLite, fp32 and w8a8."""
-    return export_model(str(digits_checkpoint), tmp_path_factory.mktemp("board"), recipe="board", data="digits")
+
+    def make(folder: Path) -> ExportResult:
+        return export_model(str(digits_checkpoint), folder, recipe="board", data="digits")
+
+    return once(tmp_path_factory, worker_id, "board", make)
+
+
+#: Fixtures that take long to make: a test that needs one is slow, whatever it does itself.
+_SLOW_FIXTURES = {"board", "digits_checkpoint", "installed", "image"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need what is slow to make."""
+    for item in items:
+        if _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)

@@ -103,7 +103,9 @@ def test_a_last_batch_of_one_sample_is_no_trouble() -> None:
     """Batch norm over a single cell trains with one sample more than whole batches."""
     data = open_dataset("digits")
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
-    train(net, data.training.take(65), TrainConfig(epochs=1, batch_size=64), data.normalization)
+    trained = train(net, data.training.take(65), TrainConfig(epochs=1, batch_size=64), data.normalization)
+    assert all(torch.isfinite(tensor).all() for tensor in trained.state_dict().values())
+    assert not torch.equal(trained.get_parameter("1.weight"), net.get_parameter("1.weight"))
 
 
 def test_a_loss_that_is_no_number_stops_the_training() -> None:

@@ -76,7 +76,8 @@ def test_children_end_with_their_program(tmp_path: Path) -> None:
     if not Path("/proc/self/stat").exists():
         pytest.skip("no /proc here")
     for _ in range(100):
-        if not stat.exists() or stat.read_text().split()[2] == "Z":
-            return
+        ended = not stat.exists() or stat.read_text().split()[2] == "Z"
+        if ended:
+            break
         time.sleep(0.05)
-    pytest.fail("the child still runs")
+    assert ended, "the child still runs"
