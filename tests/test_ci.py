@@ -26,7 +26,8 @@ WORKFLOWS = [
 ]
 
 
-FEW = ("--processes", "4", "--min-time", "0")  # as the steps have it: instructions repeat, and four are the least
+#: As the steps have it: instructions repeat, and four processes are the least that a comparison takes.
+GATE = ("--device", "rpi4", "--target", "emulated", "--processes", "4", "--min-time", "0")
 
 
 def write_model(path: Path, layers: int) -> None:
@@ -55,9 +56,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with pytest.raises(SystemExit) as ended:
-            main(
-                ["bench", "model.w8a8.tflite", "--device", "rpi4", "--target", "emulated", "-o", "baseline.json", *FEW]
-            )
+            main(["bench", "model.w8a8.tflite", *GATE, "-o", "baseline.json"])
     assert ended.value.code == 0
     return folder / "baseline.json"
 
@@ -156,7 +155,7 @@ def test_no_input_is_pasted_into_a_shell_line() -> None:
 
 
 def test_the_dockerfile_is_clean() -> None:
-    """hadolint finds nothing in the Dockerfile."""
+    """The linter finds nothing in the Dockerfile."""
     program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip("hadolint is not installed")
@@ -167,7 +166,7 @@ def test_the_dockerfile_is_clean() -> None:
 def test_the_dockerfile_copies_what_a_wheel_needs(tmp_path: Path) -> None:
     """The files that the first stage copies, and no more, make a wheel that has the shipped devices."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    stage = text.split("\nFROM ")[0]
+    stage = text.split("\nFROM ")[1]  # what is before the first is a comment
     for *sources, target in (line.split()[1:] for line in stage.splitlines() if line.startswith("COPY")):
         for source in sources:
             place = tmp_path / "src" / target / (source if target == "./" else "")
