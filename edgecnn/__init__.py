@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False  # typing's own would be one more import before `__main__` can leave the working folder out
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

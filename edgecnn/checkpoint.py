@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.shipped import from_table
-from edgecnn.tables import load_own, telling_own_failures
+from edgecnn.user_code import load_attribute, load_own, telling_own_failures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,8 +31,8 @@ class Checkpoint:
     every layer takes the size of its stored weights.
     """
 
-    factory: str  # "package.module:attribute"
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    factory: str  # "package.module:attribute" or "FILE.py:attribute"
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # numbers, true, false and null, in a file
     removed: tuple[str, ...] = ()  # names of layers that compression took out
     input_shape: tuple[int, ...] | None = None  # (C, H, W)
     normalization: Normalization | None = None
@@ -66,7 +67,10 @@ class Checkpoint:
         version = document.pop("schema_version", None) if isinstance(document, dict) else None
         if version != SCHEMA_VERSION:
             raise EdgecnnError(f"{path}: written with schema {version}, this edgecnn reads {SCHEMA_VERSION}; update it")
-        return from_table(cls, {key: value for key, value in document.items() if value is not None}, str(path))
+        read = from_table(cls, {key: value for key, value in document.items() if value is not None}, str(path))
+        for name, value in read.arguments.items():
+            _check_argument(path, name, value)
+        return read
 
     def rebuild(self, path: Path) -> nn.Module:
         """Return the module with the weights of *path*, in evaluation mode.
@@ -80,11 +84,10 @@ class Checkpoint:
         module = call_factory(self.factory, self.arguments)
         nn = require("torch.nn", "torch")
         for name in self.removed:
+            if not name or name not in dict(module.named_modules()):
+                raise EdgecnnError(f"{path}: {self.factory} has no layer '{name}' to remove")
             parent, _, child = name.rpartition(".")
-            try:
-                setattr(module.get_submodule(parent), child, nn.Identity())
-            except AttributeError as error:
-                raise EdgecnnError(f"{path}: {self.factory} has no layer '{name}' to remove: {error}") from None
+            setattr(module.get_submodule(parent), child, nn.Identity())
         weights = read_weights(path)
         settle_lazy(module, weights)
         resize_to(module, weights)
@@ -92,8 +95,30 @@ class Checkpoint:
         return module.eval()
 
 
+def _check_argument(path: Path, name: str, value: object) -> None:
+    """See that an argument that a file has for a factory is a size or a switch: no text, which may name anything.
+
+    Raises:
+        EdgecnnError: it is something else, or would have torchvision download weights.
+    """
+    if name.startswith(_WEIGHTS) and value is not None and value is not False:
+        raise EdgecnnError(
+            f"{path}: its argument {name} = {value!r} would download weights, and a checkpoint holds its own; save it "
+            "without that argument"
+        )
+    if value is not None and not isinstance(value, (bool, int, float)):
+        raise EdgecnnError(
+            f"{path}: its argument {name} is a {type(value).__name__}; a file gives a factory numbers, true, false and "
+            "null alone: fix the rest in a factory of your own"
+        )
+
+
+#: How arguments begin that choose weights: `weights`, `weights_backbone`; older: `pretrained`, `pretrained_backbone`.
+_WEIGHTS = ("weights", "pretrained")
+
+
 def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return the module that `package.module:attribute` builds; the folder one stands in counts as importable.
+    """Return the module that *factory* builds: an installed one or the user's own, as `load_own` finds it.
 
     Fresh weights are drawn from the same seed each time, so that the same call gives the same network.
 
@@ -103,10 +128,20 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
     torch = require("torch", "torch")
     with telling_own_failures(f"'{factory}' failed", factory), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = load_own(factory)(**arguments)
+        # Networks of ours and of torchvision are installed, or not there: no folder is asked for them.
+        load = load_attribute if factory.startswith(("edgecnn.", "torchvision.")) else load_own
+        function = load(factory)
+        none = _without_downloads(function) if factory.startswith("torchvision.") else {}
+        module = function(**none | dict(arguments))
     if not isinstance(module, torch.nn.Module):
         raise EdgecnnError(f"'{factory}' gave a {type(module).__name__}, not a torch.nn.Module")
     return module  # type: ignore[no-any-return]
+
+
+def _without_downloads(function: Any) -> dict[str, None]:
+    """Return what tells a *function* of torchvision to download no weights, which some do unless told."""
+    parameters = inspect.signature(function).parameters
+    return {name: None for name in ("weights", "weights_backbone") if name in parameters}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -63,16 +64,74 @@ def test_a_removed_layer_becomes_an_identity(tmp_path: Path) -> None:
         assert torch.equal(build(str(tmp_path / "a.safetensors")).module(x), network.module(x))
 
 
+def described(path: Path, factory: str, **document: object) -> Path:
+    """Write a checkpoint of one weight that says what is given."""
+    text = json.dumps({"schema_version": 1, "factory": factory, **document})
+    save_file({"w": torch.zeros(1)}, str(path), metadata={"edgecnn": text})
+    return path
+
+
 def test_a_file_does_not_choose_the_code_that_runs(tmp_path: Path) -> None:
-    """A checkpoint that names a factory of its own is refused before anything of it is called."""
+    """A checkpoint that names a factory of its own, or gives one a text, is refused before anything is called."""
     mark = tmp_path / "ran"
-    document = {"schema_version": 1, "factory": "subprocess:check_output", "arguments": {"args": ["touch", str(mark)]}}
     for factory in ("subprocess:check_output", "torchvision.models:os", "edgecnn.nets.network:build", "os:getcwd"):
-        metadata = {"edgecnn": json.dumps(document | {"factory": factory})}
-        save_file({"w": torch.zeros(1)}, str(tmp_path / "evil.safetensors"), metadata=metadata)
         with pytest.raises(EdgecnnError, match="not edgecnn's; where you trust it, name it"):
-            build(str(tmp_path / "evil.safetensors"))
+            build(str(described(tmp_path / "evil.safetensors", factory)))
+    arguments = {"args": ["touch", str(mark)]}
+    path = described(tmp_path / "evil.safetensors", "subprocess:check_output", arguments=arguments)
+    for model, weights in ((str(path), None), ("subprocess:check_output", path)):
+        with pytest.raises(EdgecnnError, match="args is a list; a file gives a factory numbers"):
+            build(model, weights=weights)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "told"),
+    [
+        ("torchvision.models:resnet18", {"weights": "DEFAULT"}, "its argument weights = 'DEFAULT' would download"),
+        ("torchvision.models:resnet18", {"pretrained": True}, "its argument pretrained = True would download"),
+        ("torchvision.models.segmentation:fcn_resnet50", {"weights_backbone": "DEFAULT"}, "weights_backbone = 'DEF"),
+        ("torchvision.models.segmentation:fcn_resnet50", {}, "do not match|not of the form|code that is not edgecnn's"),
+        ("torchvision.models:resnet18", {"weights": None}, "do not match"),
+    ],
+)
+def test_a_checkpoint_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, arguments: dict[str, object], told: str
+) -> None:
+    """No connection is tried, whatever weights a checkpoint asks torchvision for, alone or with its factory named."""
+    asked: list[object] = []
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
+    path = described(tmp_path / "w.safetensors", factory, arguments=arguments)
+    for model, weights in ((str(path), None), (factory, path)):
+        with pytest.raises(EdgecnnError, match=told):
+            build(model, weights=weights)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "told"),
+    [
+        ("torchvision.models:alexnet", {"num_classes": 10**9}, "num_classes = 1000000000 is too large"),
+        ("torchvision.models:alexnet", {"dropout": float("nan")}, "dropout = nan is too large"),
+        ("edgecnn.nets.autoencoder:autoencoder_mnist", {"channels": 30_000}, "parameters; edgecnn takes up to"),
+    ],
+)
+def test_a_small_file_asks_for_no_huge_network(
+    tmp_path: Path, factory: str, arguments: dict[str, object], told: str
+) -> None:
+    """The sizes that a checkpoint gives a factory are looked at before memory is taken for them."""
+    with pytest.raises(EdgecnnError, match=told):
+        build(str(described(tmp_path / "w.safetensors", factory, arguments=arguments)))
+
+
+@pytest.mark.parametrize("name", ["forward", "__class__", "features.weight", "features.99", ""])
+def test_what_is_no_layer_cannot_be_removed(tmp_path: Path, name: str) -> None:
+    """A name among the removed layers that is none of the network's is told."""
+    path = described(tmp_path / "w.safetensors", "edgecnn.nets.digits_cnn:digits_cnn", removed=[name])
+    with pytest.raises(EdgecnnError, match=f"has no layer '{name}' to remove"):
+        build(str(path))
 
 
 def test_the_users_own_network_is_rebuilt_when_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.tables import Table, load_attribute
+from edgecnn.tables import Table
+from edgecnn.user_code import load_attribute
 
 TABLE = Table("shape", {"parse": "edgecnn.units:parse_bytes", "broken": "nonsense_module:thing"})
 

@@ -89,7 +89,7 @@ def training_options(command: F) -> F:
             default="l2",
             show_default=True,
             shell_complete=complete_criterion,
-            help="What filters are judged by: a name, or package.module:function of your own.",
+            help="What filters are judged by: a name, or package.module:function or FILE.py:function of your own.",
         ),
         click.option(
             "--round-to",

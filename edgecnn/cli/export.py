@@ -59,9 +59,9 @@ def command(
 ) -> int:
     """Export a network to ONNX and TFLite, float and int8, verified.
 
-    MODEL is edgecnn:NAME, torchvision:NAME, package.module:factory, or a .safetensors, .pt2 or .onnx file. Each file
-    is run in its own runtime and compared with the network; one that breaks the recipe's limits is left as
-    NAME.rejected, and the exit code is 3.
+    MODEL is edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx
+    file. Each file is run in its own runtime and compared with the network; one that breaks the recipe's limits is left
+    as NAME.rejected, and the exit code is 3.
 
     \b
     Example:

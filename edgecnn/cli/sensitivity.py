@@ -43,7 +43,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     default="l2",
     show_default=True,
     shell_complete=complete_criterion,
-    help="What filters are judged by: a name, or package.module:function of your own.",
+    help="What filters are judged by: a name, or package.module:function or FILE.py:function of your own.",
 )
 @click.option(
     "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."

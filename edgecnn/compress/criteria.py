@@ -19,7 +19,7 @@ from edgecnn.compress.units import Unit
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, ready
 from edgecnn.samples import Samples
-from edgecnn.tables import telling_own_failures
+from edgecnn.user_code import telling_own_failures
 
 Criterion = Callable[[torch.Tensor], torch.Tensor]
 

@@ -29,7 +29,7 @@ class Autoencoders(nn.Module):
         has_autoencoder = (torch.arange(classes) < len(autoencoders)).float()
         self.register_buffer("has_autoencoder", has_autoencoder, persistent=False)
         self.has_autoencoder: torch.Tensor
-        self.alarm = nn.Parameter(torch.ones(int(not has_autoencoder.all())))
+        self.alarm = nn.Parameter(torch.ones(int(len(autoencoders) < classes)))
         self.sharpness = sharpness  # score for a unit of error
         self.discrimination = discrimination  # weight of the cross entropy beside the error
 

@@ -20,8 +20,13 @@ from edgecnn.nets import NETS
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import read_weight_file
 from edgecnn.normalization import Normalization, Resize
+from edgecnn.user_code import is_file_name
 
-MODEL_FORMS = "edgecnn:NAME, torchvision:NAME, package.module:factory, or a .safetensors, .pt2 or .onnx file"
+MODEL_FORMS = (
+    "edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx file"
+)
+_MOST_CLASSES = 2**15  # that a checkpoint may ask for; all of ImageNet has 21 841
+_MOST_PARAMS = 2**28  # of a network of ours; the largest has 2**25 for the images it is made for
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ def build(
     """Return the network *model* names.
 
     Args:
-        model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, a `.safetensors` checkpoint or a `.pt2`.
+        model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, `FILE.py:factory`, a `.safetensors`
+            checkpoint or a `.pt2`.
         weights: a `.safetensors`, `.pt` or `.pth` file; for torchvision also `DEFAULT`.
         classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide.
         channels: how many channels the images have, for networks of ours.
@@ -121,18 +127,20 @@ def build(
         if weights is not None:
             raise EdgecnnError(f"{model} holds its own weights; leave --weights out")
         return _from_checkpoint(path) if path.suffix == ".safetensors" else _from_program(path)
-    kind, colon, name = model.partition(":")
+    if path.suffix == ".py":
+        raise EdgecnnError(f"{model}: which function of it builds the network? Name it: {model}:factory")
+    kind, colon, name = model.rpartition(":") if ".py:" in model else model.partition(":")
     if not colon or not name:
         raise EdgecnnError(f"'{model}' is no network and no file; MODEL is one of {MODEL_FORMS}")
     if kind == "edgecnn":
         arguments = {"classes": classes, "channels": channels}
         given = {key: value for key, value in arguments.items() if value is not None}
-        NETS.load(name)  # an unknown name is told with the known ones
-        return _from_factory(name, NETS.rows.get(name, model), given, weights)
+        return _from_factory(name, NETS.where(name), given, weights)
     if kind == "torchvision":
         return _from_torchvision(name, weights, classes)
-    # `mynet:factory` is known as mynet-factory.
-    return _from_factory(f"{kind.rpartition('.')[2]}-{name}", model, {}, weights)
+    # `mynet:factory` and `mynet.py:factory` are known as mynet-factory.
+    stem = Path(kind).stem if is_file_name(kind) else kind.rpartition(".")[2]
+    return _from_factory(f"{stem}-{name}", model, {}, weights)
 
 
 def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: str | Path | None) -> Network:
@@ -173,7 +181,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
         arguments |= {key: getattr(module, key) for key in ("aux_logits", "transform_input") if hasattr(module, key)}
         warnings: tuple[str, ...] = ()
     else:
-        module = call_factory(f"torchvision.models:{name}", {"weights": None, **arguments}).eval()
+        module = call_factory(f"torchvision.models:{name}", arguments).eval()
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",) if not weights else ()
         if weights is not None:
             load_weights(module, read_weight_file(Path(weights)), str(weights))
@@ -208,7 +216,25 @@ def _from_checkpoint(path: Path) -> Network:
             f"{path} asks for '{checkpoint.factory}', code that is not edgecnn's; where you trust it, name it: "
             f"{checkpoint.factory} --weights {path}"
         )
+    _check_size(path, checkpoint)
     return _of_checkpoint(path, checkpoint)
+
+
+def _check_size(path: Path, checkpoint: Checkpoint) -> None:
+    """See, before any memory is taken for it, that the original network that a file asks for is not huge.
+
+    Raises:
+        EdgecnnError: it is.
+    """
+    for name, value in checkpoint.arguments.items():
+        if isinstance(value, (int, float)) and not abs(value) <= _MOST_CLASSES:
+            raise EdgecnnError(f"{path}: its argument {name} = {value} is too large; at most {_MOST_CLASSES}")
+    if checkpoint.factory in NETS.rows.values():  # several of torchvision's cannot be built without memory
+        with torch.device("meta"):
+            module = call_factory(checkpoint.factory, checkpoint.arguments)
+        params = sum(parameter.numel() for parameter in module.parameters())
+        if params > _MOST_PARAMS:
+            raise EdgecnnError(f"{path}: asks for a network of {params} parameters; edgecnn takes up to {_MOST_PARAMS}")
 
 
 def _torchvision_names() -> list[str]:

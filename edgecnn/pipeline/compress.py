@@ -138,8 +138,8 @@ def compress_model(
         budget: what may be lost and what may be left.
         plan: a plan's file; it decides on all but the data.
         search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
-        criterion: a name in `CRITERIA`, or `package.module:function` of your own. Beside a plan that asks for code of
-            its own, the same again: a file alone does not choose what code runs.
+        criterion: a name in `CRITERIA`, or `package.module:function` or `FILE.py:function` of your own. Beside a plan
+            that asks for code of its own, the same again: a file alone does not choose what code runs.
         round_to: channel counts become multiples of it; None: of what the kernels of the budget's device compute at
             once, else of 1.
         epochs: of the training at the end.
