@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,8 +29,10 @@ def read_weight_file(path: Path) -> dict[str, torch.Tensor]:
         raise EdgecnnError(f"no file at '{path}' (for --weights)")
     if path.suffix not in (".pt", ".pth", ".bin"):
         raise EdgecnnError(f"{path}: --weights takes a .safetensors, .pt or .pth file")
+    _check_stored(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with _tensors_alone():
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise EdgecnnError(
             f"{path}: reading this pickle would run code from the file, which edgecnn never does; where you trust it, "
@@ -42,6 +46,32 @@ def read_weight_file(path: Path) -> dict[str, torch.Tensor]:
         raise EdgecnnError(f"{path}: holds a {type(loaded).__name__}, no dict of tensors")
     prefixed = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module.") if prefixed else name: tensor for name, tensor in state.items()}
+
+
+def _check_stored(path: Path) -> None:
+    """See that the file takes no more memory than its size says.
+
+    Raises:
+        EdgecnnError: parts of it are compressed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # older files are no archives; what else it is, torch tells
+    if packed:
+        raise EdgecnnError(f"{path}: its tensors are compressed, which torch does not do; save it again")
+
+
+@contextmanager
+def _tensors_alone() -> Iterator[None]:
+    """Within it torch's loader builds tensors alone, even where somebody has declared other classes safe."""
+    declared = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        yield
+    finally:
+        torch.serialization.add_safe_globals(declared)
 
 
 def _state_dict(loaded: object) -> dict[str, torch.Tensor] | None:

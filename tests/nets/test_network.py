@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,39 @@ def test_a_pickle_that_needs_code_is_refused_with_what_to_do(tmp_path: Path) -> 
         build("edgecnn:digits-cnn", weights=tmp_path / "w.pth")
 
 
+class Declared:
+    """Leaves a file behind where it is unpickled."""
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        Path(state["mark"]).touch()
+
+
+def test_what_others_declare_safe_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a class declared safe to torch's loader nor its environment variable lets a weight file run code."""
+    thing = Declared()
+    thing.mark = str(tmp_path / "ran")  # type: ignore[attr-defined]
+    torch.save({"w": thing}, tmp_path / "w.pth")
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with torch.serialization.safe_globals([Declared]):
+        with pytest.raises(EdgecnnError, match="would run code"):
+            build("edgecnn:digits-cnn", weights=tmp_path / "w.pth")
+        assert Declared in torch.serialization.get_safe_globals()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_compressed_weights_are_refused(tmp_path: Path) -> None:
+    """A weight file whose records are compressed could be a thousand times as large in memory."""
+    torch.save({"w": torch.zeros(1000)}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as source,
+        zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(EdgecnnError, match=r"c\.pth: its tensors are compressed"):
+        build("edgecnn:digits-cnn", weights=tmp_path / "c.pth")
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02"])
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_broken_weight_files_are_told(tmp_path: Path, content: bytes, suffix: str) -> None:
@@ -100,35 +134,6 @@ def test_the_users_own_factory_is_found_in_the_working_folder(tmp_path: Path, mo
     assert build("own_nets_for_test:tiny").outputs(one_batch((1, 2, 2)))[0].shape == (2, 2)
     with pytest.raises(EdgecnnError, match=r"'own_nets_for_test:bad' failed: KeyError: 'width'"):
         build("own_nets_for_test:bad")
-
-
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_an_exported_program_gives_what_its_network_gives(tmp_path: Path, dynamic: bool) -> None:
-    """A `.pt2` with a batch of 1 or an open batch runs any number of samples and says its input's shape."""
-    network = build("edgecnn:digits-cnn")
-    shapes = {"x": {0: torch.export.Dim("n")}} if dynamic else None
-    example = torch.zeros(2 if dynamic else 1, 1, 8, 8)
-    torch.export.save(torch.export.export(network.module, (example,), dynamic_shapes=shapes), tmp_path / "n.pt2")
-    program = build(str(tmp_path / "n.pt2"))
-    assert program.input_shape == (1, 8, 8)
-    x = one_batch((1, 8, 8), 3)
-    np.testing.assert_allclose(program.outputs(x)[0], network.outputs(x)[0], atol=1e-5)
-
-
-def test_an_exported_program_with_objects_that_run_code_is_refused(tmp_path: Path) -> None:
-    """An archive with an opaque object is refused before torch unpickles it; a random file is told."""
-    import zipfile
-
-    network = build("edgecnn:digits-cnn")
-    path = tmp_path / "n.pt2"
-    torch.export.save(torch.export.export(network.module, (torch.zeros(1, 1, 8, 8),)), path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("n/data/constants/opaque_obj_0", b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(EdgecnnError, match="opaque_obj_0, which would run code"):
-        build(str(path))
-    path.write_bytes(b"no archive")
-    with pytest.raises(EdgecnnError, match="not a whole exported program"):
-        build(str(path))
 
 
 def test_a_shape_the_network_does_not_take_is_told() -> None:
