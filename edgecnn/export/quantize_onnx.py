@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def quantize_onnx(
     """Write the fp32 file *artifact* to *path* as `w8` (dynamic) or `w8a8` (static, QDQ)."""
     onnx = require("onnx", "torch")
     with quiet(f"ONNX {precision} quantization"), tempfile.TemporaryDirectory() as folder:
+        os.environ["ORT_LOAD_CONFIG_FROM_MODEL"] = "0"  # else a file may have profiles written
         quantization = require("onnxruntime.quantization", "torch")
         prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
         # Folds batch norm and names shapes; the symbolic part is for transformers.

@@ -6,6 +6,7 @@ Goes to boards inside the worker: Python 3.9 or later, standard library, numpy a
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class OnnxRuntime:
         Raises:
             ImportError: `onnxruntime` is not there.
         """
+        os.environ["ORT_LOAD_CONFIG_FROM_MODEL"] = "0"  # else a file may have profiles written
         self._module = importlib.import_module("onnxruntime")
         self.version = str(self._module.__version__)
 
