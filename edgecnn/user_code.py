@@ -153,7 +153,8 @@ def _hidden_file(place: str, attribute: str) -> EdgecnnError | None:
     """Return what to say where the module *place* lies in this folder, but an installed one has its name."""
     top, file = place.partition(".")[0], Path(place.replace(".", "/") + ".py")
     origin = _origin_of(top)
-    if not file.is_file() or origin is None or origin.is_relative_to(Path.cwd()):
+    folders = [finder.folder for finder in sys.meta_path if isinstance(finder, _UserFolder)]
+    if not file.is_file() or origin is None or any(map(origin.is_relative_to, folders)):
         return None
     return EdgecnnError(
         f"'{place}:{attribute}': {file} is hidden by an installed module '{top}'; name the file: {file}:{attribute}"
