@@ -1,6 +1,6 @@
 # `make help` tells what there is. Every target works on a fresh machine with Python 3.11 or newer.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types clean
+.PHONY: help setup demo test quick lint types docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -45,6 +45,9 @@ lint: setup ## check style
 types: setup ## check types
 	$(BIN)/mypy
 
+docs: setup ## write the API reference to site/
+	$(BIN)/python docs/make_api.py site
+
 clean: ## remove what make and the tests made
-	rm -rf $(VENV) build dist demo out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo out site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

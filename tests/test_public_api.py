@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,12 @@ def test_the_readme_documents_exactly_the_api() -> None:
     assert used <= set(edgecnn.__all__)
     missing = [name for name in edgecnn.__all__ if not re.search(rf"\b{name}\b", text)]
     assert not missing, f"not in README.md: {', '.join(missing)}"
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_name(tmp_path: Path) -> None:
+    """`make docs` writes one page with a section for each public name."""
+    program = Path(__file__).parents[1] / "docs/make_api.py"
+    subprocess.run([sys.executable, program, tmp_path], check=True, capture_output=True)
+    page = (tmp_path / "edgecnn.html").read_text(encoding="utf-8")
+    assert [name for name in edgecnn.__all__ if f'<section id="{name}">' not in page] == []
