@@ -14,6 +14,7 @@ from typing import Any
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of, write_whole, written_whole
 from edgecnn.formats import Graph, TensorSpec, read_graph
+from edgecnn.formats.precision import precision_of
 from edgecnn.normalization import Normalization
 
 METADATA_KEY = "edgecnn"  # of the one JSON text that edgecnn keeps inside every file it writes
@@ -99,10 +100,18 @@ class Artifact:
             raise EdgecnnError(f"{self.path}: its metadata are broken: {error}; copy or export it again") from None
         return document if isinstance(document, dict) else {}
 
-    @property
+    @cached_property
     def precision(self) -> str:
-        """`fp32`, `fp16`, `w4`, `w8`, `w8a8`: as its maker wrote, else as its tensors show."""
-        return str(self.metadata.get("precision") or precision_of(self.graph))
+        """`fp32`, `fp16`, `w4`, `w8`, `w8a8`, ...: the name of the row of `PRECISIONS` that its graph shows."""
+        return precision_of(self.graph).name
+
+    @property
+    def contradictions(self) -> tuple[str, ...]:
+        """A sentence for each of its metadata that its graph shows to be wrong; the graph is what counts."""
+        claimed = self.metadata.get("precision")
+        if claimed in (None, self.precision):
+            return ()
+        return (f"{self.path.name} says that it is {claimed}, but its tensors are {self.precision}: taken as that",)
 
     @property
     def normalization(self) -> Normalization | None:
@@ -145,27 +154,3 @@ class Artifact:
             "result": dict(result),
         }
         write_whole(self.history_path, json.dumps(document, indent=2) + "\n")
-
-
-def precision_of(graph: Graph) -> str:
-    """Return the precision that the tensors show.
-
-    `w8a8`: integer weights and integer activations; `w8`: integer weights alone; `fp16`: half-precision weights.
-    """
-    weights: dict[str, int] = {}
-    for operator in graph.operators:
-        for index in operator.inputs:
-            tensor = graph.tensors[index]
-            if index >= 0 and tensor.constant and len(tensor.shape) >= 2:
-                weights[tensor.dtype] = weights.get(tensor.dtype, 0) + tensor.size_bytes
-    if not weights:
-        return "fp32"
-    heaviest = max(weights, key=weights.__getitem__)
-    if heaviest == "float16":
-        return "fp16"
-    if heaviest not in ("int8", "uint8", "int4", "int2"):
-        return "fp32"
-    bits = "4" if heaviest == "int4" else "2" if heaviest == "int2" else "8"
-    activations = {graph.tensors[index].dtype for op in graph.operators for index in op.outputs}
-    integer_activations = bool(activations & {"int8", "uint8"})
-    return f"w{bits}a8" if integer_activations else f"w{bits}"

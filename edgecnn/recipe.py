@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.formats.precision import PRECISIONS
 from edgecnn.shipped import find_shipped, read_toml, shipped_files
 
 #: Format → the precisions it can be written in.
-PRECISIONS: Mapping[str, tuple[str, ...]] = {
-    "onnx": ("fp32", "w8", "w8a8"),
-    "tflite": ("fp32", "fp16", "w4", "w8", "w8a8"),
+WRITABLE: Mapping[str, tuple[str, ...]] = {
+    name: tuple(row.name for row in PRECISIONS.values() if name in row.formats) for name in ("onnx", "tflite")
 }
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the ranges of activations are found for `w8a8`."""
+    """How the ranges of activations are found for precisions that are calibrated."""
 
     samples: int = 256
 
@@ -27,7 +27,8 @@ class Limits:
     """What a file of one precision must reach against the original network, on the same samples; None: no limit."""
 
     max_accuracy_drop: float | None = None  # as a fraction: 0.01 is one point
-    min_sqnr_db: float | None = None
+    min_sqnr_db: float | None = None  # of the worst output or channel: `edgecnn.benchmarks.parity.parity_of`
+    min_agreement: float | None = None  # of outputs that are class numbers: the fraction that is the same
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for format_name, precisions in self.files.items():
-            if format_name not in PRECISIONS:
-                raise unknown_name(f"format in recipe {self.name}:", format_name, PRECISIONS)
+            if format_name not in WRITABLE:
+                raise unknown_name(f"format in recipe {self.name}:", format_name, WRITABLE)
             for precision in precisions:
-                if precision not in PRECISIONS[format_name]:
-                    raise unknown_name(f"{format_name} precision", precision, PRECISIONS[format_name])
+                if precision not in WRITABLE[format_name]:
+                    raise unknown_name(f"{format_name} precision", precision, WRITABLE[format_name])
         for precision in self.limits:
-            if not any(precision in known for known in PRECISIONS.values()):
-                raise unknown_name(f"precision in recipe {self.name}: limits", precision, PRECISIONS["tflite"])
+            if not any(precision in known for known in WRITABLE.values()):
+                raise unknown_name(f"precision in recipe {self.name}: limits", precision, WRITABLE["tflite"])
         for dtype in (self.input_dtype, self.output_dtype):
             if dtype not in ("float32", "int8"):
                 raise unknown_name(f"dtype in recipe {self.name}:", dtype, ("float32", "int8"))

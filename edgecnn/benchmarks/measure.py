@@ -123,7 +123,7 @@ def measure(
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
         accuracy=evaluation.accuracy,
-        assumptions=evaluation.assumptions,
+        assumptions=(*artifact.contradictions, *evaluation.assumptions),
         conditions={
             "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "ram_free_bytes": place.free_bytes,

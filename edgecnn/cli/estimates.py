@@ -58,6 +58,8 @@ def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
             warn(text)
     for text in dict.fromkeys(one.reason for one in fastest if one.reason):
         say(f"no estimate: {text}")
+    for text in dict.fromkeys(text for one in fastest for text in one.artifact.contradictions):
+        warn(text)
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.rests_on):
         say(f"rests on: {text}")
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.notes):

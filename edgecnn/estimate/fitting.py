@@ -18,11 +18,9 @@ import numpy.typing as npt
 from edgecnn.device import COARSER_KINDS, LATENCY_KINDS, OperatorCost
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.work import Blocks, Work
+from edgecnn.formats.precision import PRECISIONS
 
 Floats = npt.NDArray[np.float64]
-
-#: Bytes of one value: (activation, weight).
-VALUE_BYTES = {"fp32": (4, 4), "w8": (4, 1), "w8a8": (1, 1)}
 
 #: What published figures, a handful a board, can tell apart.
 COARSE_KINDS = tuple(dict.fromkeys(COARSER_KINDS.values()))
@@ -75,10 +73,10 @@ def amounts_of(
     works: Iterable[Work], precision: str, blocks: Blocks | None = None, kinds: Sequence[str] = LATENCY_KINDS
 ) -> Floats:
     """Return what the operators amount to, [kinds x (multiply-adds, bytes, operators)], flat."""
-    activation, weight = VALUE_BYTES[precision]
+    row = PRECISIONS[precision]
     rows = np.zeros((len(kinds), len(_TERMS)))
     for work in works:
-        moved_bytes = work.activations * activation + work.weights * weight
+        moved_bytes = work.activations * row.value_bytes + work.weights * row.weight_bytes
         kind = work.kind if work.kind in kinds else COARSER_KINDS[work.kind]
         rows[kinds.index(kind)] += work.padded_macs(blocks or Blocks()), moved_bytes, 1
     return rows.ravel()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from edgecnn.formats import Graph, Operator
+from edgecnn.formats.precision import between_conversions, computed_precisions
 
 CONVOLUTIONS = frozenset(
     {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
@@ -47,7 +48,6 @@ _RELU6 = 3  # the code of a TFLite file for an activation that is fused already
 _GATE = _ARITHMETIC | _CLAMPS | {"HardSigmoid", "Sigmoid", "LOGISTIC"}
 _SCALING = frozenset({"DIV", "MUL", "Div", "Mul"})
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_INTEGERS = frozenset({"int8", "uint8", "int16", "int4"})
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,24 @@ class Kernel:
     """One operator as a runtime runs it; it reads what the first of those fused reads and writes what the last does."""
 
     operator: Operator
-    precision: str  # `w8a8`: integers go in or come out; `w8`: the weights alone are integers; else `fp32`
+    precision: str  # name of a row of `edgecnn.formats.precision.PRECISIONS`: what it computes in
     closed: bool = False  # an activation is taken in, so a constant that follows cannot be folded into the weights
 
 
 def kernels_of(graph: Graph, runtime: str) -> list[Kernel]:
     """Return what *runtime* has to run of *graph*, in order; views, conversions within and constants are gone.
 
-    In a QDQ ONNX file what is between conversions is `w8a8`, and only those to and from float numbers are run.
+    In a QDQ ONNX file what is between conversions computes in integers, and only those to and from float are run.
 
     Example:
         >>> [kernel.operator.kind for kernel in kernels_of(read_graph("net.onnx"), "litert")]
         ['Conv', 'MaxPool', 'Gemm']
     """
     known = constants_of(graph)
-    integer = _between_conversions(graph)
-    floats = _float_values(graph, integer)
+    floats = _float_values(graph, between_conversions(graph))
     kernels = [
-        Kernel(operator, "w8a8" if index in integer else _precision(graph, operator))
-        for index, operator in enumerate(_renamed(graph))
+        Kernel(operator, precision.name)
+        for operator, precision in zip(_renamed(graph), computed_precisions(graph), strict=True)
         if not _is_free(graph, operator, known, floats)
     ]
     fusing = _Fusing(graph, known, runtime)
@@ -99,18 +98,6 @@ def _renamed(graph: Graph) -> list[Operator]:
             names[operator.outputs[0]] = operator.inputs[0]
         found.append(operator)
     return found
-
-
-def _between_conversions(graph: Graph) -> frozenset[int]:
-    """Return the operators of an ONNX file that runtimes compute in integers although their tensors are float."""
-    if graph.format != "onnx" or not any(operator.kind in _CONVERSIONS for operator in graph.operators):
-        return frozenset()
-    floats = {name for _, name in graph.float_operators()}
-    return frozenset(
-        index
-        for index, operator in enumerate(graph.operators)
-        if operator.outputs and graph.tensors[operator.outputs[0]].name not in floats
-    )
 
 
 def _float_values(graph: Graph, integer: frozenset[int]) -> frozenset[int]:
@@ -142,14 +129,6 @@ def _moves_nothing(graph: Graph, operator: Operator) -> bool:
         for index in (operator.inputs[0], operator.outputs[0])
     )
     return before == after and len(set(before)) == len(before)
-
-
-def _precision(graph: Graph, operator: Operator) -> str:
-    values = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    if any(not tensor.constant and tensor.dtype in _INTEGERS for tensor in values):
-        return "w8a8"
-    weights = any(tensor.constant and tensor.dtype in _INTEGERS and len(tensor.shape) > 1 for tensor in values)
-    return "w8" if weights else "fp32"
 
 
 _Readers = dict[int, list[int]]

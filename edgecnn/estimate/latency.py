@@ -12,6 +12,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.fitting import MICRO_RUNTIMES, amounts_of, as_array
 from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.formats import Graph, read_graph
+from edgecnn.formats.precision import PRECISIONS
 
 CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
 _COMPUTING = ("conv", "pointwise", "depthwise", "linear")
@@ -75,8 +76,14 @@ def estimate_latency(
         works.setdefault(precision, []).append(work)
     if not works:
         raise EdgecnnError(f"{path or 'the network'}: no operator in it costs time, so there is nothing to estimate")
-    count = most_threads(profile, name, works) if threads is None else threads
-    models = {precision: find_model(profile, name, precision, count) for precision in works}
+    served = {precision: _served_by(precision, profile, name) for precision in works}
+    count = most_threads(profile, name, served.values()) if threads is None else threads
+    models = {precision: find_model(profile, name, served[precision], count) for precision in works}
+    borrowed = [
+        f"there are no figures for {own}: estimated by those of {other}"
+        for own, other in served.items()
+        if own != other
+    ]
     parts = dict.fromkeys(LATENCY_KINDS, 0.0)
     for precision, own in works.items():
         model = models[precision]
@@ -96,7 +103,7 @@ def estimate_latency(
         coverage=min(model.coverage for model in models.values()),
         parts_ns=parts,
         rests_on=tuple(dict.fromkeys(model.source for model in models.values())),
-        notes=_notes(profile, list(models.values())),
+        notes=(*borrowed, *_notes(profile, list(models.values()))),
     )
 
 
@@ -106,6 +113,13 @@ def usual_runtime(profile: DeviceProfile, file_format: str) -> str:
         return _USUAL_RUNTIME[file_format]
     known = {model.runtime for model in profile.latency}
     return next((name for name in MICRO_RUNTIMES if name in known), MICRO_RUNTIMES[0])
+
+
+def _served_by(precision: str, profile: DeviceProfile, runtime: str) -> str:
+    """Return the precision whose coefficients serve for *precision*: its own, else those its row may borrow."""
+    own = {model.precision for model in profile.latency if model.runtime == runtime}
+    other = PRECISIONS[precision].figures_of if precision in PRECISIONS else None
+    return precision if precision in own or other is None else other
 
 
 def most_threads(profile: DeviceProfile, runtime: str, precisions: Iterable[str]) -> int:

@@ -78,7 +78,7 @@ _PLAIN_KINDS = {
 def graph_works(graph: Graph, runtime: str = "litert") -> list[tuple[str, Work]]:
     """Return (precision, work) of each operator of a file that costs time where *runtime* runs it, fused as it does.
 
-    The precision is `w8a8` where integers go in or come out, `w8` where the weights alone are integers, else `fp32`.
+    The precision is the name of what the kernel computes in: `edgecnn.formats.precision.computed_precisions`.
     """
     known = constants_of(graph)
     return [(kernel.precision, _work(graph, kernel.operator, known)) for kernel in kernels_of(graph, runtime)]

@@ -9,9 +9,10 @@ from typing import Any
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.formats.precision import PRECISIONS
 from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
-from edgecnn.recipe import PRECISIONS, Recipe
+from edgecnn.recipe import WRITABLE, Recipe
 from edgecnn.samples import Samples
 from edgecnn.tables import Table
 
@@ -88,15 +89,16 @@ def quantize(
         EdgecnnError: a precision the format cannot be written in, no calibration samples for `w8a8`, or no linear layer
             for `w4`.
     """
-    if precision not in PRECISIONS[artifact.format]:
-        raise unknown_name(f"{artifact.format} precision", precision, PRECISIONS[artifact.format])
-    if precision == "w8a8" and not (calibration and len(calibration)):
-        raise EdgecnnError("w8a8 needs calibration samples: give --data, or --input to calibrate on noise")
+    if precision not in WRITABLE[artifact.format]:
+        raise unknown_name(f"{artifact.format} precision", precision, WRITABLE[artifact.format])
+    calibrated = PRECISIONS[precision].calibrated
+    if calibrated and not (calibration and len(calibration)):
+        raise EdgecnnError(f"{precision} needs calibration samples: give --data, or --input to calibrate on noise")
     if artifact.precision != "fp32":
         raise EdgecnnError(f"{artifact.path} is {artifact.precision} already; quantize the fp32 file")
     quantizer = _QUANTIZERS.load(artifact.format)
-    calibrated = calibration if precision == "w8a8" else None
-    quantizer(artifact, path, precision, recipe or Recipe("", "", {}), calibrated, progress)
+    samples = calibration if calibrated else None
+    quantizer(artifact, path, precision, recipe or Recipe("", "", {}), samples, progress)
     return Artifact.open(path)
 
 

@@ -18,7 +18,7 @@ from edgecnn.export.tflite import to_tflite
 from edgecnn.export.tflite_ranges import workable
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import export_model
-from edgecnn.recipe import PRECISIONS, Recipe
+from edgecnn.recipe import WRITABLE, Recipe
 from edgecnn.runtimes import runtime_class, runtime_for
 from edgecnn.samples import Samples
 
@@ -123,7 +123,7 @@ def test_what_is_always_zero_is_computed(name: str, format_name: str, tmp_path: 
     calibration = CalibrationInputs(Samples.of(images), None)
     with torch.no_grad():
         expected = NETWORKS[name](torch.from_numpy(images)).numpy()
-    for precision in PRECISIONS[format_name]:
+    for precision in WRITABLE[format_name]:
         written = plain
         if precision != "fp32":
             path = tmp_path / f"a.{precision}.{format_name}"
