@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 #: More known names than these are counted in an error, not listed.
 _MOST_LISTED = 20
@@ -47,6 +50,26 @@ def _near(name: str, names: list[str]) -> list[str]:
 def told(error: BaseException) -> str:
     """Return in one line what a user's own code raised, and which line of theirs is the nearest to it."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__) + place_of(error)
+
+
+def library_error(error: BaseException) -> str:
+    """Return in one line what a library raised, and which: "onnxruntime raised KeyError: 'x'"."""
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    text = " ".join(lines[:2])[:300]
+    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    library = _library_of(error)
+    return f"{library} raised {named}" if library else named
+
+
+def _library_of(error: BaseException) -> str | None:
+    """Return the installed package whose code raised *error*; None where it was the user's own or Python's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = Path(frame.filename).parts
+        if "site-packages" in parts[:-1]:
+            return parts[parts.index("site-packages") + 1].removesuffix(".py")
+        if not frame.filename.startswith(_NOT_THE_USERS):
+            return None
+    return None
 
 
 def place_of(*errors: BaseException) -> str:

@@ -104,20 +104,27 @@ def _assume(
     )
 
 
-def real_outputs(artifact: Artifact, outputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
-    """Return the outputs [n, ...] of a file as real numbers, channels first where the file has them last."""
+def real_outputs(artifact: Artifact, outputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Return the outputs [n, ...] of a file as float32, channels first where the file has them last.
+
+    Integers without a scale (class numbers) and booleans stay what they are.
+    """
     result = []
     for spec, output in zip(artifact.outputs, outputs, strict=True):
-        integer = spec.quant is not None and np.issubdtype(output.dtype, np.integer)
-        real = spec.quant.dequantize(output) if integer and spec.quant is not None else output.astype(np.float32)
+        integer = output.dtype.kind in "iub"
+        real = output if integer else output.astype(np.float32)
+        if integer and spec.quant is not None:
+            real = spec.quant.dequantize(output)
         if real.ndim == 4 and artifact.layout == "NHWC":
             real = real.transpose(0, 3, 1, 2)
         result.append(real)
     return result
 
 
-def class_scores(outputs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32] | None:
+def class_scores(outputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32] | None:
     """Return scores [n, classes] where the first output is that of a classifier, else None."""
+    if outputs[0].dtype.kind in "iub":
+        return None  # class numbers
     scores = outputs[0].reshape(len(outputs[0]), -1) if outputs[0].ndim == 4 else outputs[0]
     single_cell = outputs[0].ndim != 4 or outputs[0].shape[2:] == (1, 1)
     return scores if scores.ndim == 2 and single_cell and scores.shape[1] > 1 else None

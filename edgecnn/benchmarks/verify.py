@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import Parity
+from edgecnn.benchmarks.parity import Parity
+from edgecnn.errors import EdgecnnError, library_error
 from edgecnn.measurement import Accuracy
 from edgecnn.recipe import Limits
 
@@ -27,6 +29,7 @@ class ExportedFile:
         """Return the file's entry of `edgecnn export --json`."""
         return {
             "path": str(self.path),
+            "name": self.path.name,
             "format": self.artifact.format,
             "precision": self.artifact.precision,
             "size_bytes": self.artifact.size_bytes,
@@ -34,7 +37,37 @@ class ExportedFile:
             "parity": self.parity.to_json(),
             "float_operators": [f"{kind} {output}" for kind, output in self.float_operators],
             "rejected": self.rejected,
+            "failed": None,
         }
+
+
+@dataclass(frozen=True)
+class FailedFile:
+    """One file of a recipe that could not be written or verified."""
+
+    path: Path  # where it would be
+    format: str
+    precision: str
+    reason: str
+    error: Exception
+
+    @classmethod
+    def of(cls, error: Exception, path: Path, format_name: str, precision: str, step: str) -> FailedFile:
+        """Return what *error* in *step* means for the file at *path*.
+
+        Raises:
+            OSError: *error* itself, where the disk is full: no other file can be written then.
+        """
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        reason = str(error) if isinstance(error, EdgecnnError) else f"{step} failed: {library_error(error)}"
+        return cls(path, format_name, precision, reason, error)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file's entry of `edgecnn export --json`: the keys of `ExportedFile`, null but for these."""
+        keys = ("path", "size_bytes", "accuracy", "parity", "float_operators", "rejected")
+        own = {"name": self.path.name, "format": self.format, "precision": self.precision, "failed": self.reason}
+        return {**dict.fromkeys(keys), **own}
 
 
 def broken_limit(limits: Limits, parity: Parity, accuracy: Accuracy | None, reference: Accuracy | None) -> str | None:
@@ -47,7 +80,16 @@ def broken_limit(limits: Limits, parity: Parity, accuracy: Accuracy | None, refe
                 f"accuracy fell by {100 * drop:.2f} points (from {100 * reference.top1:.2f} to "
                 f"{100 * accuracy.top1:.2f} % of {accuracy.n}), the recipe allows {100 * limits.max_accuracy_drop:.2f}"
             )
-    sqnr = parity.sqnr_db
-    if limits.min_sqnr_db is not None and sqnr is not None and sqnr < limits.min_sqnr_db:
-        return f"signal to quantization noise is {sqnr:.1f} dB, the recipe asks for {limits.min_sqnr_db:.1f}"
+    worst = parity.worst
+    if limits.min_sqnr_db is not None and worst is not None and (worst.sqnr_db or 0.0) < limits.min_sqnr_db:
+        return (
+            f"signal to quantization noise is {worst.sqnr_db:.1f} dB in {worst}, the recipe asks for "
+            f"{limits.min_sqnr_db:.1f}"
+        )
+    least = parity.least_agreeing
+    if limits.min_agreement is not None and least is not None and (least.agreement or 0.0) < limits.min_agreement:
+        return (
+            f"{100 * (least.agreement or 0.0):.2f} % of the class numbers in {least} are those of the network, the "
+            f"recipe asks for {100 * limits.min_agreement:.2f}"
+        )
     return None

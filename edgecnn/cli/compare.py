@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, tables
-from edgecnn.cli.table import print_table, warn
+from edgecnn.cli.table import format_worst, print_table, warn
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_share
 
@@ -60,11 +60,15 @@ def command(
     row = [
         Path(result.candidate).name,
         "identical" if result.parity.max_abs_diff == 0 else f"{result.parity.max_abs_diff:.3g}",
-        "-" if result.parity.sqnr_db is None else f"{result.parity.sqnr_db:.1f} dB",
+        format_worst(result.parity),
         format_share(result.parity.top1_agreement),
         str(result.parity.n),
     ]
     title = f"Measured against {result.reference}"
     print_table(
-        title, ["candidate", "max diff", "SQNR", "top-1 agrees", "samples"], [row], right=(1, 2, 3, 4), spare=(4, 1)
+        title,
+        ["candidate", "max diff", "worst SQNR", "top-1 agrees", "samples"],
+        [row],
+        right=(1, 2, 3, 4),
+        spare=(4, 1),
     )

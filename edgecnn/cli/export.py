@@ -17,7 +17,7 @@ from edgecnn.cli.shared import (
     showing_progress,
     tables,
 )
-from edgecnn.cli.table import print_table, say, warn
+from edgecnn.cli.table import format_worst, print_table, say, warn
 from edgecnn.errors import LimitError
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_share
@@ -61,7 +61,7 @@ def command(
 
     MODEL is edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx
     file. Each file is run in its own runtime and compared with the network; one that breaks the recipe's limits is left
-    as NAME.rejected, and the exit code is 3.
+    as NAME.rejected. A file that cannot be made does not stop the others. In both cases the exit code is 3.
 
     \b
     Example:
@@ -89,6 +89,9 @@ def command(
     for text in result.warnings:
         warn(text)
     for file in result.files:
+        if file.parity.moved:
+            moved = ", ".join(map(str, file.parity.moved[:5])) + ", ..." * (len(file.parity.moved) > 5)
+            warn(f"{file.path.name} moves what is constant in the network: {moved}")
         if file.float_operators:
             named = ", ".join(f"{kind} ({output})" for kind, output in file.float_operators[:5])
             more = f" and {len(file.float_operators) - 5} more" if len(file.float_operators) > 5 else ""
@@ -96,15 +99,20 @@ def command(
     if as_json:
         reference = result.reference_accuracy
         print_json(
-            {"files": [f.to_json() for f in result.files], "reference_accuracy": reference and reference.to_json()}
+            {
+                "files": [f.to_json() for f in (*result.files, *result.failed)],
+                "reference_accuracy": reference and reference.to_json(),
+            }
         )
     else:
         _print(result)
-    rejected = [file for file in result.files if file.rejected]
-    for file in rejected[1:]:
-        warn(f"{file.path}: {file.rejected}")
-    if rejected:
-        raise LimitError(f"{rejected[0].path}: {rejected[0].rejected}")
+    bad = [(file.path, file.rejected, None) for file in result.files if file.rejected]
+    bad += [(file.path, file.reason, file.error) for file in result.failed]
+    for path, reason, _ in bad[1:]:
+        warn(f"{path}: {reason}")
+    if bad:
+        path, reason, error = bad[0]
+        raise LimitError(f"{path}: {reason}") from error
     return 0
 
 
@@ -121,13 +129,14 @@ def _print(result: ExportResult) -> None:
                 format_share(accuracy.top1 if accuracy else None),
                 f"{100 * low:.1f}…{100 * high:.1f}" if accuracy else "-",
                 "identical" if parity.max_abs_diff == 0 else f"{parity.max_abs_diff:.2g}",
-                "-" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB",
+                format_worst(parity),
                 format_share(parity.top1_agreement),
                 "rejected" if file.rejected else "ok",
             ]
         )
+    rows += [[file.path.name, file.precision, *["-"] * 6, "failed"] for file in result.failed]
     folder, n = result.files[0].path.parent, result.files[0].parity.n
-    columns = ["file", "precision", "size", "accuracy", "95 %", "max diff", "SQNR", "top-1 agrees", "verdict"]
+    columns = ["file", "precision", "size", "accuracy", "95 %", "max diff", "worst SQNR", "top-1 agrees", "verdict"]
     title = f"Exported to {folder}, measured in each file's runtime on {n} samples"
     print_table(title, columns, rows, right=(2, 3, 4, 5, 6, 7), spare=(4, 1, 5, 7, 6))
     if result.reference_accuracy is not None:

@@ -7,9 +7,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from edgecnn.benchmarks.parity import Parity
 
 Rows = Sequence[Sequence[str]]
 
@@ -47,6 +50,15 @@ def print_table(
             say(f"(for a wider terminal, or --json: {names})")
     else:
         _print_blocks(columns, rows)
+
+
+def format_worst(parity: Parity) -> str:
+    """Return the lowest SQNR, and where there are several parts, whose it is: `9.1 dB, channel 3 of output 0`."""
+    worst = parity.worst
+    if worst is None:
+        return "-"
+    alone = worst.channel is None and sum(part.channel is None for part in parity.parts) == 1
+    return f"{worst.sqnr_db:.1f} dB{'' if alone else f', {worst}'}"
 
 
 def say(text: str) -> None:

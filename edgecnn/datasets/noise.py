@@ -11,6 +11,8 @@ import numpy.typing as npt
 from edgecnn.datasets import Dataset, in_memory
 from edgecnn.samples import Samples
 
+NOISE = "noise"  # the name of the data set
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -32,4 +34,4 @@ class Noise:
 
 def noise(shape: tuple[int, ...], count: int) -> Dataset:
     """Return *count* samples of noise for calibration and as many others for comparison; no labels."""
-    return in_memory("noise", Samples.of(Noise(shape, count, 0)), Samples.of(Noise(shape, count, 1)), None, None)
+    return in_memory(NOISE, Samples.of(Noise(shape, count, 0)), Samples.of(Noise(shape, count, 1)), None, None)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgecnn.errors import EdgecnnError, missing_package, place_of
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+from edgecnn.errors import EdgecnnError, library_error, missing_package, place_of
 
 
 @contextmanager
@@ -58,6 +55,4 @@ def _reason(error: BaseException) -> str:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
-    root = chain[-1]
-    lines = [line.strip() for line in _COLOURS.sub("", str(root)).splitlines() if line.strip()]
-    return f"{type(root).__name__}: {' '.join(lines[:2])[:300]}{place_of(*chain)}"
+    return library_error(chain[-1]) + place_of(*chain)

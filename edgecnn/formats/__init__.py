@@ -35,4 +35,4 @@ def read_graph(path: Path | str) -> Graph:
     return graph
 
 
-__all__ = ["READERS", "Graph", "Operator", "QuantParams", "Tensor", "TensorSpec", "read_graph"]
+__all__ = ["READERS", "REJECTED", "Graph", "Operator", "QuantParams", "Tensor", "TensorSpec", "read_graph"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,15 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import chance_warning, check_finite, count_correct, no_classifier, outputs_of, plan_for
-from edgecnn.benchmarks.compare import Outputs, parity_of
 from edgecnn.benchmarks.inputs import class_scores
-from edgecnn.benchmarks.verify import ExportedFile, broken_limit
+from edgecnn.benchmarks.parity import Outputs, parity_of
+from edgecnn.benchmarks.verify import ExportedFile, FailedFile, broken_limit
+from edgecnn.datasets.noise import NOISE
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import write_bundle
+from edgecnn.formats import REJECTED
+from edgecnn.formats.precision import PRECISIONS
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named, original_outputs
@@ -32,17 +34,16 @@ from edgecnn.samples import Samples
 if TYPE_CHECKING:
     from edgecnn.nets.network import Network
 
-REJECTED = ".rejected"  # what the name of a file that breaks a limit ends in
-
 
 @dataclass(frozen=True)
 class ExportResult:
     """Everything one export wrote."""
 
-    files: tuple[ExportedFile, ...]
+    files: tuple[ExportedFile, ...]  # at least one
     reference_accuracy: Accuracy | None  # of the original network, on the same samples
     warnings: tuple[str, ...]
     no_accuracy: str | None = None  # why there is none, where there is none
+    failed: tuple[FailedFile, ...] = ()  # what of the recipe could not be written or verified
 
 
 @telling_missing_packages()
@@ -80,7 +81,8 @@ def export_model(
         progress: told the steps.
 
     Raises:
-        EdgecnnError: something is not there, does not fit, cannot be exported, or gives outputs that are not finite.
+        EdgecnnError: something is not there or does not fit, the network's own outputs are not finite, or no file of
+            the recipe could be exported; where some could, the others are `failed` in the result.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     subject = load_subject(
@@ -108,27 +110,38 @@ def export_subject(
     """Write every file of *recipe* for *subject* to *folder*: `export_model` once network and data are found."""
     wanted = _wanted(subject, recipe, folder)
     samples = subject.data.evaluation.take(evaluation_samples or recipe.evaluation_samples)
+    files: list[ExportedFile] = []
+    failed: list[FailedFile] = []
     with _staged(folder) as staging:
         reference = _Reference.take(subject, samples, staging / "reference", progress)
-        floats: dict[str, Artifact] = {}
-        files = []
+        writer = _Writer(subject, recipe, staging, progress)
         for format_name, precision in wanted:
+            path = folder / f"{subject.name}.{precision}.{format_name}"
             progress(f"writing {format_name} {precision}")
-            if format_name not in floats:
-                floats[format_name] = _write_float(subject, format_name, staging)
-            artifact = _write(subject, floats[format_name], precision, recipe, staging, progress)
-            verified = _verify(artifact, subject, samples, reference, recipe, progress)
+            step = f"writing {path.name}"
+            try:
+                artifact = writer.write(format_name, precision)
+                step = f"verifying {path.name}"
+                verified = _verify(artifact, precision, subject, samples, reference, recipe, progress)
+            except Exception as error:
+                failed.append(FailedFile.of(error, path, format_name, precision, step))
+                continue
             files.append(_deliver(verified, subject, recipe, folder, samples, reference.accuracy))
+        if not files:
+            reasons = dict.fromkeys(file.reason for file in failed)
+            raise EdgecnnError("; ".join(reasons)) from failed[0].error
     good = [file.artifact for file in files if file.rejected is None]
     write_bundle(good, recipe, folder, subject.name, subject.labels)
+    told = [text for file in files for text in file.artifact.contradictions]
+    bad = [file.path for file in (*files, *failed) if isinstance(file, FailedFile) or file.rejected]
     chance = chance_warning("the network itself", reference.accuracy)
-    warnings = (*subject.warnings, *chance, *_left_over(files, folder))
-    return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy)
+    warnings = (*subject.warnings, *chance, *told, *_left_over(bad, folder))
+    return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy, tuple(failed))
 
 
 def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
     """Write the w8a8 TFLite file of *subject* to *folder* as an export by *recipe* would, without verifying it."""
-    return _write(subject, _write_float(subject, "tflite", folder), "w8a8", recipe, folder, progress)
+    return _Writer(subject, recipe, folder, progress).write("tflite", "w8a8")
 
 
 def _wanted(subject: Subject, recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
@@ -144,8 +157,9 @@ def _wanted(subject: Subject, recipe: Recipe, folder: Path) -> list[tuple[str, s
     if not wanted:
         raise EdgecnnError(f"recipe {recipe.name} writes TFLite alone, which needs the torch network, not an ONNX file")
     targets = {(folder / f"{subject.name}.{precision}.{name}").resolve() for name, precision in wanted}
-    if subject.source.path.resolve() in targets:
-        raise EdgecnnError(f"{subject.source.path} would be written over; give another folder with -o")
+    for source in subject.source.files:
+        if source.resolve() in targets:
+            raise EdgecnnError(f"{source} would be written over; give another folder with -o")
     return wanted
 
 
@@ -163,11 +177,12 @@ def _staged(folder: Path) -> Iterator[Path]:
                 folder.rmdir()  # fails, as it should, where something is in it
 
 
-def _left_over(files: list[ExportedFile], folder: Path) -> Iterator[str]:
-    for file in files:
-        earlier = folder / file.path.name.removesuffix(REJECTED)
-        if file.rejected and earlier.exists():
-            yield f"{earlier} is from an earlier export; the one just made was rejected"
+def _left_over(bad: list[Path], folder: Path) -> Iterator[str]:
+    for path in bad:
+        earlier = folder / path.name.removesuffix(REJECTED)
+        if earlier.exists():
+            what = "was rejected" if path.name.endswith(REJECTED) else "failed"
+            yield f"{earlier} is from an earlier export; the one just made {what}"
 
 
 @dataclass(frozen=True)
@@ -230,19 +245,43 @@ def _write_float(subject: Subject, format_name: str, staging: Path) -> Artifact:
     return to_tflite(subject.network.module, path, subject.shape, facts)
 
 
-def _write(
-    subject: Subject, float_file: Artifact, precision: str, recipe: Recipe, staging: Path, progress: Progress
-) -> Artifact:
-    if precision == "fp32":
-        return float_file
-    path = staging / f"{subject.name}.{precision}.{float_file.format}"
-    samples = subject.data.calibration(recipe.calibration.samples)
-    calibration = CalibrationInputs(samples, subject.normalization, subject.data.name)
-    return quantize(float_file, path, precision, recipe=recipe, calibration=calibration, progress=progress)
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the files of a recipe into a folder; each format's float file is made once, or fails once."""
+
+    subject: Subject
+    recipe: Recipe
+    folder: Path
+    progress: Progress
+    floats: dict[str, Artifact | Exception] = field(default_factory=dict)
+
+    def write(self, format_name: str, precision: str) -> Artifact:
+        """Return the file of *precision*, written, not yet verified."""
+        subject, float_file = self.subject, self._float_file(format_name)
+        if precision == "fp32":
+            return float_file
+        path = self.folder / f"{subject.name}.{precision}.{format_name}"
+        samples = subject.data.calibration(self.recipe.calibration.samples)
+        calibration = CalibrationInputs(samples, subject.normalization, subject.data.name)
+        return quantize(
+            float_file, path, precision, recipe=self.recipe, calibration=calibration, progress=self.progress
+        )
+
+    def _float_file(self, format_name: str) -> Artifact:
+        if format_name not in self.floats:
+            try:
+                self.floats[format_name] = _write_float(self.subject, format_name, self.folder)
+            except Exception as error:
+                self.floats[format_name] = error
+        found = self.floats[format_name]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 def _verify(
     artifact: Artifact,
+    precision: str,
     subject: Subject,
     samples: Samples,
     reference: _Reference,
@@ -264,11 +303,11 @@ def _verify(
             progress(f"verifying {artifact.path.name}", done, len(samples))
             yield original, outputs
 
-    parity = parity_of(pairs())
+    parity = parity_of(pairs(), centred=subject.data.name != NOISE)
     accuracy = None if reference.accuracy is None else Accuracy(correct, done, classes=reference.accuracy.classes)
-    limits = recipe.limits.get(artifact.precision, Limits())
+    limits = recipe.limits.get(precision, Limits())
     broken = broken_limit(limits, parity, accuracy, reference.accuracy)
-    floats = artifact.graph.float_operators() if artifact.precision == "w8a8" else ()
+    floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
     return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path)
 
 
@@ -281,23 +320,17 @@ def _deliver(
     reference_accuracy: Accuracy | None,
 ) -> ExportedFile:
     """Give a verified file its name in *folder*, with its history beside it."""
-    staged = file.artifact.path
-    final = folder / (staged.name + (REJECTED if file.rejected else ""))
-    if file.artifact.precision == "fp32":
-        # The float file is still the source of those quantized from it.
-        copy = staged.with_name(f"copy-{staged.name}")
-        shutil.copyfile(staged, copy)
-        os.replace(copy, final)
-    else:
-        os.replace(staged, final)
-    delivered = replace(file, artifact=replace(file.artifact, path=final), path=final)
+    name = file.artifact.path.name + (REJECTED if file.rejected else "")
+    # A copy: the float file is still the source of those quantized from it.
+    artifact = file.artifact.copied_to(folder / name)
+    delivered = replace(file, artifact=artifact, path=artifact.path)
     result = delivered.to_json() | {
         "reference_accuracy": reference_accuracy and reference_accuracy.to_json(),
         "data": subject.data.name,
     }
     delivered.artifact.write_history(_history(subject, recipe, file, len(samples)), result)
     if not file.rejected:
-        for stale in (f"{final.name}{REJECTED}", f"{final.name}{REJECTED}.json"):
+        for stale in (f"{name}{REJECTED}", f"{name}{REJECTED}.json"):
             (folder / stale).unlink(missing_ok=True)
     return delivered
 
@@ -311,11 +344,11 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
         {"step": "build", "model": subject.name, "weights_sha256": metadata.get("weights_sha256")},
         {"step": f"to_{file.artifact.format}", "tools": metadata.get("tools"), "input_shape": list(subject.shape)},
     ]
-    if file.artifact.precision != "fp32":
+    if metadata.get("precision") != "fp32":
         steps.append(
             {
                 "step": "quantize",
-                "precision": file.artifact.precision,
+                "precision": metadata.get("precision"),
                 "recipe": recipe.name,
                 "calibration": metadata.get("calibration"),
                 "calibration_samples": metadata.get("calibration_samples"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
-from edgecnn.benchmarks.compare import Outputs
+from edgecnn.benchmarks.parity import Outputs
 from edgecnn.benchmarks.plan import side_of
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.datasets.noise import noise

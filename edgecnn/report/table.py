@@ -84,9 +84,9 @@ def _accuracy(row: Row) -> str:
 def _sqnr(row: Row) -> str:
     if row.file is None:
         return NOT_TAKEN
-    sqnr_db = row.file.parity.sqnr_db
-    if sqnr_db is not None:
-        return f"{sqnr_db:.1f} dB"
+    worst = row.file.parity.worst
+    if worst is not None:
+        return join([f"{worst.sqnr_db:.1f} dB", element("small", str(worst))])
     return "identical" if row.file.parity.noise == 0 else NOT_TAKEN
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from edgecnn.pipeline import ExportResult
 
+PARITY = {"max_abs_diff", "sqnr_db", "top1_agreement", "n", "worst", "least_agreeing", "moved"}
+
 
 def edgecnn(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
@@ -37,7 +39,7 @@ def test_export_json_holds_what_scripts_rely_on(digits_checkpoint: Path, tmp_pat
         assert {"path", "format", "precision", "size_bytes", "accuracy", "parity", "float_operators"} <= set(file)
         assert Path(file["path"]).stat().st_size == file["size_bytes"]
         assert 0.9 < file["accuracy"]["low"] < file["accuracy"]["top1"] <= 1
-        assert set(file["parity"]) == {"max_abs_diff", "sqnr_db", "top1_agreement", "n"}
+        assert set(file["parity"]) == PARITY
         assert file["float_operators"] == []
 
 
@@ -108,7 +110,7 @@ def test_compare_json_holds_what_scripts_rely_on(board: ExportResult) -> None:
     run = edgecnn("compare", reference, candidate, "--data", "digits", "--samples", 100, "--json")
     assert run.returncode == 0, run.stderr
     document = json.loads(run.stdout)
-    assert set(document) == {"reference", "candidate", "max_abs_diff", "sqnr_db", "top1_agreement", "n"}
+    assert set(document) == {"reference", "candidate", *PARITY}
     assert document["n"] == 100
     assert document["top1_agreement"] > 0.97
 

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.verify import ExportedFile
-from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import ExportResult, export_model
 from edgecnn.recipe import Recipe, load_recipe
@@ -131,11 +130,14 @@ def test_linear_layers_have_one_scale_for_each_output(precision: str, dtype: str
 
 
 def test_four_bits_are_for_linear_layers_alone(tmp_path: Path) -> None:
-    """A network without one is told so, and what to take instead; nothing is left behind."""
+    """A network without one is told so, and what to take instead; the recipe's other file is written."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    with pytest.raises(EdgecnnError, match="it has none; take w8"):
-        export_model(Network("bare", network), tmp_path / "out", recipe="phone-w4", input_shape=(3, 8, 8))
-    assert not (tmp_path / "out").exists()
+    recipe = replace(load_recipe("phone-w4"), limits={})
+    result = export_model(Network("bare", network), tmp_path / "out", recipe=recipe, input_shape=(3, 8, 8))
+    assert [file.path.name for file in result.files] == ["bare.w8.tflite"]
+    [failed] = result.failed
+    assert failed.path.name == "bare.w4.tflite"
+    assert failed.reason.endswith("it has none; take w8")
 
 
 def test_onnx_weights_are_per_channel(mixed: ExportResult) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import Parity, compare
+from edgecnn.benchmarks.compare import compare
+from edgecnn.benchmarks.parity import Parity
 from edgecnn.benchmarks.verify import broken_limit
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import Parity
 from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.parity import Parity, Part
 from edgecnn.benchmarks.verify import ExportedFile
 from edgecnn.device import MemoryRegion, load_device
 from edgecnn.fit import check_fit
@@ -37,9 +37,9 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     names = ("net.fp32.tflite", "net.w8a8.tflite", "<b>bold<&.tflite")
     paths = [Path(shutil.copy(CLASSIFIER, folder / name)) for name in names]
     accuracy = Accuracy(529, 539)
-    judged = Parity(0.25, 100.0, 1.0, 530, 539)
+    judged = Parity(0.25, 100.0, 1.0, 530, 539, (Part(0, 100.0, 1.0),))
     files = [
-        ExportedFile(Artifact.open(paths[0]), accuracy, replace(judged, noise=0.0), (), None, paths[0]),
+        ExportedFile(Artifact.open(paths[0]), accuracy, replace(judged, noise=0.0, parts=()), (), None, paths[0]),
         ExportedFile(Artifact.open(paths[1]), accuracy, judged, (("RELU", "kept"),), "SQNR of 2.0 dB", paths[1]),
     ]
     effort = Effort(processes=2, warmup_s=0.01, min_time_s=0.05, min_values=20)
