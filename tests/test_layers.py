@@ -38,11 +38,12 @@ ROOMS = {
     "torch_pruning": ("compress",),
     "litert_torch": ("export",),
     "ai_edge_quantizer": ("export",),
+    "litert_quantizer": ("export",),
     "onnxsim": ("export",),
     "ai_edge_litert": ("runtimes.litert",),
     "tflite_runtime": ("runtimes.litert",),
     "ai_edge_litert.schema_py_generated": ("export",),  # the file format, not the runtime
-    "onnxruntime": ("runtimes.onnxruntime",),
+    "onnxruntime": ("runtimes.onnxruntime", "export.simplify"),  # the latter: one sample, to check a rewritten graph
     "onnxruntime.quantization": ("export",),  # the quantizer, not the runtime
     "sklearn": ("datasets",),
 }

@@ -100,13 +100,13 @@ def command(
         reference = result.reference_accuracy
         print_json(
             {
-                "files": [f.to_json() for f in (*result.files, *result.failed)],
+                "files": [*(file.to_json() for file in result.files), *(file.to_json() for file in result.failed)],
                 "reference_accuracy": reference and reference.to_json(),
             }
         )
     else:
         _print(result)
-    bad = [(file.path, file.rejected, None) for file in result.files if file.rejected]
+    bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
     bad += [(file.path, file.reason, file.error) for file in result.failed]
     for path, reason, _ in bad[1:]:
         warn(f"{path}: {reason}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import FileFacts, versions
-from edgecnn.export.means import pool_means
 from edgecnn.export.quiet import quiet
+from edgecnn.export.simplify import simplified
 from edgecnn.files import written_whole
 
 if TYPE_CHECKING:
@@ -30,22 +30,19 @@ def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: 
         facts: metadata for the file; None: its name alone.
 
     Raises:
-        EdgecnnError: the exporter, the simplifier or the checker refused the network; the message is theirs.
+        EdgecnnError: the exporter or the checker refused the network; the message is theirs.
     """
     torch = require("torch", "torch")
     onnx = require("onnx", "torch")
-    onnxsim = require("onnxsim", "torch")
     with quiet("ONNX export"):
         example = (torch.zeros(1, *input_shape),)
         program = torch.onnx.export(module, example, dynamo=True, verbose=False, input_names=["input"])
         buffer = io.BytesIO()
         program.save(buffer)
-        model, simplified = onnxsim.simplify(onnx.load_from_string(buffer.getvalue()))
-        pool_means(onnx, model)
-    if not simplified:
-        raise EdgecnnError("ONNX export: onnxsim changed what the network computes; please report the network")
+        model, notes = simplified(onnx.load_from_string(buffer.getvalue()))
     facts = facts or FileFacts(path.stem)
-    save_onnx(model, path, facts.to_json(precision="fp32", layout="NCHW", tools=versions(TOOLS)))
+    written = facts.to_json(precision="fp32", layout="NCHW", tools=versions(TOOLS), notes=list(notes))
+    save_onnx(model, path, written)
     return Artifact.open(path)
 
 
@@ -53,19 +50,20 @@ def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:
     """Write the fp32 ONNX file *source* to *path* simplified, with a batch of 1 and edgecnn's metadata.
 
     Raises:
-        EdgecnnError: it is not fp32, or the simplifier or the checker refused it.
+        EdgecnnError: it is not fp32, or the checker refused it.
     """
     if source.precision != "fp32":
         raise EdgecnnError(f"{source.path} is {source.precision} already; export from the fp32 file")
     onnx = require("onnx", "torch")
-    onnxsim = require("onnxsim", "torch")
-    shapes = {spec.name: list(spec.shape) for spec in source.inputs}
     with quiet("ONNX export"):
-        model, simplified = onnxsim.simplify(onnx.load(source.path), overwrite_input_shapes=shapes)
-        pool_means(onnx, model)
-    if not simplified:
-        raise EdgecnnError(f"{source.path}: onnxsim changed what the network computes; please report the network")
-    save_onnx(model, path, facts.to_json(precision="fp32", layout=source.layout, tools=versions(TOOLS[1:])))
+        model = onnx.load(source.path)
+        shapes = {spec.name: spec.shape for spec in source.inputs}
+        for value in model.graph.input:
+            for size, dimension in zip(shapes.get(value.name, ()), value.type.tensor_type.shape.dim, strict=False):
+                dimension.dim_value = size
+        model, notes = simplified(model)
+    written = facts.to_json(precision="fp32", layout=source.layout, tools=versions(TOOLS[1:]), notes=list(notes))
+    save_onnx(model, path, written)
     return Artifact.open(path)
 
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from edgecnn.errors import require
 from edgecnn.formats.graph import Graph, Operator
 
-#: Tensor name → its smallest and largest value, `min` and `max`, as ai-edge-quantizer takes them from a calibration.
+#: Tensor name → its smallest and largest value, `min` and `max`, as the quantizer takes them from a calibration.
 Ranges = dict[str, Any]
 Constant = Callable[[int], "npt.NDArray[np.float32] | None"]
 
-_NOTHING = 1e-9  # ai-edge-quantizer takes every narrower range to be as wide as this
+_NOTHING = 1e-9  # the quantizer takes every narrower range to be as wide as this
 _STEPS = 255  # from the smallest to the largest int8
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**30  # half of int32; the other half is for the products that are added to it

@@ -132,10 +132,14 @@ def export_subject(
             raise EdgecnnError("; ".join(reasons)) from failed[0].error
     good = [file.artifact for file in files if file.rejected is None]
     write_bundle(good, recipe, folder, subject.name, subject.labels)
-    told = [text for file in files for text in file.artifact.contradictions]
-    bad = [file.path for file in (*files, *failed) if isinstance(file, FailedFile) or file.rejected]
+    told = [
+        text
+        for file in files
+        for text in (*file.artifact.contradictions, *map(str, file.artifact.metadata.get("notes") or ()))
+    ]
+    bad = [file.path for file in files if file.rejected] + [file.path for file in failed]
     chance = chance_warning("the network itself", reference.accuracy)
-    warnings = (*subject.warnings, *chance, *told, *_left_over(bad, folder))
+    warnings = (*subject.warnings, *chance, *dict.fromkeys(told), *_left_over(bad, folder))
     return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy, tuple(failed))
 
 
