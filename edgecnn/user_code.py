@@ -104,8 +104,11 @@ class _UserFolder(MetaPathFinder):
         frame = sys._getframe(2)  # who called `find_spec`
         while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "importlib":
             frame = frame.f_back
-        file = Path(frame.f_code.co_filename)
-        return file.is_relative_to(self.folder) and "site-packages" not in file.parts
+        return self.holds(Path(frame.f_code.co_filename))
+
+    def holds(self, file: Path) -> bool:
+        """Whether *file* is code of this folder; Python's own and a virtual environment in it are not."""
+        return file.is_relative_to(self.folder) and not any(map(file.is_relative_to, filter(None, sys.path)))
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -153,8 +156,8 @@ def _hidden_file(place: str, attribute: str) -> EdgecnnError | None:
     """Return what to say where the module *place* lies in this folder, but an installed one has its name."""
     top, file = place.partition(".")[0], Path(place.replace(".", "/") + ".py")
     origin = _origin_of(top)
-    folders = [finder.folder for finder in sys.meta_path if isinstance(finder, _UserFolder)]
-    if not file.is_file() or origin is None or any(map(origin.is_relative_to, folders)):
+    finders = [finder for finder in sys.meta_path if isinstance(finder, _UserFolder)]
+    if not file.is_file() or origin is None or any(finder.holds(origin) for finder in finders):
         return None
     return EdgecnnError(
         f"'{place}:{attribute}': {file} is hidden by an installed module '{top}'; name the file: {file}:{attribute}"

@@ -38,10 +38,10 @@ def test_code_of_the_folder_imports_what_stands_beside_it(tmp_path: Path, monkey
 def test_nobody_else_finds_what_is_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the user's code is in, a package that tries an import still does not find the user's file of that name."""
     tried = "def tried():\n    try:\n        import uc_optional\n    except ImportError:\n        return None\n"
-    written(tmp_path / "site", uc_installed=tried + "    return uc_optional\n")
+    written(tmp_path / "here" / "venv", uc_installed=tried + "    return uc_optional\n")
     written(tmp_path / "here", uc_mine="import uc_installed\n", uc_optional="raise SystemExit('run')\n")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "here" / "venv")
     assert load_own("uc_mine:uc_installed").tried() is None
     assert str(tmp_path / "here") not in sys.path
     assert "" not in sys.path
