@@ -25,6 +25,8 @@ from edgecnn.user_code import is_file_name
 MODEL_FORMS = (
     "edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx file"
 )
+#: What a checkpoint gives the factories of networks of ours and of torchvision.
+_ARGUMENTS = ("aux_logits", "channels", "classes", "init_weights", "num_classes", "transform_input", "weights")
 _MOST_CLASSES = 2**15  # that a checkpoint may ask for; all of ImageNet has 21 841
 _MOST_PARAMS = 2**28  # of a network of ours; the largest has 2**25 for the images it is made for
 
@@ -227,6 +229,8 @@ def _check_size(path: Path, checkpoint: Checkpoint) -> None:
         EdgecnnError: it is.
     """
     for name, value in checkpoint.arguments.items():
+        if name not in _ARGUMENTS:
+            raise unknown_name(f"argument in {path}:", name, _ARGUMENTS)
         if isinstance(value, (int, float)) and not abs(value) <= _MOST_CLASSES:
             raise EdgecnnError(f"{path}: its argument {name} = {value} is too large; at most {_MOST_CLASSES}")
     if checkpoint.factory in NETS.rows.values():  # several of torchvision's cannot be built without memory
