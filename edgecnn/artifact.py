@@ -9,15 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of, write_whole, written_whole
 from edgecnn.formats import Graph, TensorSpec, read_graph
 from edgecnn.formats.precision import precision_of
 from edgecnn.normalization import Normalization
+from edgecnn.parsing import convert, from_table, parse_json, read_json
 
 METADATA_KEY = "edgecnn"  # of the one JSON text that edgecnn keeps inside every file it writes
+
+
+class _Metadata(TypedDict, total=False):
+    """The keys of the JSON text that are read again; others are kept as they are."""
+
+    model: str
+    precision: str
+    layout: Literal["NHWC", "NCHW"]
+    normalization: Mapping[str, list[float]] | None
+    labels: list[str] | None
+    weights_sha256: str | None
+    tools: dict[str, str]
+    calibration: str | None
+    calibration_samples: int | None
 
 
 @dataclass(frozen=True)
@@ -92,13 +106,13 @@ class Artifact:
         """What edgecnn wrote into the file (labels, normalization, layout, ...); empty for a file others made.
 
         Raises:
-            EdgecnnError: it is damaged.
+            EdgecnnError: it is damaged; the message names the key.
         """
-        try:
-            document = json.loads(self.graph.metadata.get(METADATA_KEY, b"{}"))
-        except ValueError as error:
-            raise EdgecnnError(f"{self.path}: its metadata are broken: {error}; copy or export it again") from None
-        return document if isinstance(document, dict) else {}
+        where = f"{self.path}: metadata"
+        table: Mapping[str, Any] = convert(
+            _Metadata, parse_json(self.graph.metadata.get(METADATA_KEY, b"{}"), where), where
+        )
+        return table
 
     @cached_property
     def precision(self) -> str:
@@ -117,7 +131,11 @@ class Artifact:
     def normalization(self) -> Normalization | None:
         """How pixels become its input; None where the file does not say."""
         stored = self.metadata.get("normalization")
-        return None if stored is None else Normalization(tuple(stored["mean"]), tuple(stored["std"]))
+        if stored is None:
+            return None
+        where = f"{self.path}: metadata.normalization"
+        lists = {key: convert(list[float], stored.get(key), f"{where}.{key}") for key in ("mean", "std")}
+        return from_table(Normalization, lists, where)
 
     @property
     def layout(self) -> str:
@@ -141,7 +159,9 @@ class Artifact:
         """The steps that made the file, oldest first; empty where no history lies beside it."""
         if not self.history_path.is_file():
             return []
-        return list(json.loads(self.history_path.read_text(encoding="utf-8"))["history"])
+        where = f"{self.history_path}: history"
+        document = convert(Mapping[str, Any], read_json(self.history_path), str(self.history_path))
+        return [dict(step) for step in convert(list[Mapping[str, Any]], document.get("history"), where)]
 
     def write_history(self, history: list[dict[str, Any]], result: Mapping[str, Any]) -> None:
         """Write the steps and the verification *result* beside the file."""

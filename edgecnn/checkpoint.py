@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
-from edgecnn.shipped import from_table
+from edgecnn.parsing import convert, from_table, parse_json
 from edgecnn.user_code import load_attribute, load_own, telling_own_failures
 
 if TYPE_CHECKING:
@@ -60,14 +60,12 @@ class Checkpoint:
             text = (file.metadata() or {}).get(_KEY)
         if text is None:
             return None
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise EdgecnnError(f"{path}: its description of the network is broken: {error}") from None
-        version = document.pop("schema_version", None) if isinstance(document, dict) else None
+        where = f"{path}: description of the network"
+        document = dict(convert(Mapping[str, Any], parse_json(text, where), where))
+        version = document.pop("schema_version", None)
         if version != SCHEMA_VERSION:
             raise EdgecnnError(f"{path}: written with schema {version}, this edgecnn reads {SCHEMA_VERSION}; update it")
-        read = from_table(cls, {key: value for key, value in document.items() if value is not None}, str(path))
+        read = from_table(cls, document, where)
         for name, value in read.arguments.items():
             _check_argument(path, name, value)
         return read

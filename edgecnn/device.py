@@ -11,7 +11,8 @@ from typing import Any
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.files import write_whole
 from edgecnn.host import HostFacts, read_host
-from edgecnn.shipped import BYTES, find_shipped, read_toml, shipped, shipped_files, user_folder
+from edgecnn.parsing import BYTES, read_toml
+from edgecnn.shipped import find_shipped, shipped, shipped_files, user_folder
 from edgecnn.units import format_bytes
 
 KINDS = ("linux", "android", "mcu", "macos", "windows")

@@ -181,7 +181,8 @@ def _cores(root: Path, processors: list[dict[str, str]], machine: str) -> tuple[
     for values in processors:
         name = ARM_PARTS.get(values.get("CPU part", "")) or values.get("model name") or machine
         limit = _text(root / f"sys/devices/system/cpu/cpu{values['processor']}/cpufreq/cpuinfo_max_freq").strip()
-        clock = round(int(limit) / 1000, 1) if limit.isdigit() else _current_mhz(values)
+        khz = _whole(limit)
+        clock = _current_mhz(values) if khz is None else round(khz / 1000, 1)
         kinds[name, clock] += 1
     ordered = sorted(kinds.items(), key=lambda item: -(item[0][1] or 0))
     return tuple((name, count, clock) for (name, clock), count in ordered)
@@ -189,7 +190,12 @@ def _cores(root: Path, processors: list[dict[str, str]], machine: str) -> tuple[
 
 def _current_mhz(values: dict[str, str]) -> float | None:
     text = values.get("cpu MHz", "")
-    return round(float(text)) if re.fullmatch(r"[0-9.]+", text) else None
+    return round(float(text)) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) else None
+
+
+def _whole(text: str) -> int | None:
+    """Return the whole number that *text* is, else None: another machine may send anything."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
@@ -202,16 +208,17 @@ def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
 def _memory(root: Path) -> tuple[int | None, int | None, str]:
     """Return RAM and what is in use of it, in bytes; a cgroup's limit counts where it is lower."""
     sizes = {
-        key: int(value.split()[0]) * 1024
+        key: kib * 1024
         for key, _, value in (line.partition(":") for line in _text(root / "proc/meminfo").splitlines())
-        if value.strip().endswith("kB")
+        if (kib := _whole(value.strip().removesuffix(" kB"))) is not None
     }
     total = sizes.get("MemTotal")
     if total is None:
         return None, None, ""
-    limit = _text(root / "sys/fs/cgroup/memory.max").strip()
-    used = _text(root / "sys/fs/cgroup/memory.current").strip()
-    if limit.isdigit() and used.isdigit() and int(limit) < total:
-        stat = dict(line.split() for line in _text(root / "sys/fs/cgroup/memory.stat").splitlines())
-        return int(limit), max(0, int(used) - int(stat.get("inactive_file", 0))), "/sys/fs/cgroup/memory.max"
+    limit = _whole(_text(root / "sys/fs/cgroup/memory.max").strip())
+    used = _whole(_text(root / "sys/fs/cgroup/memory.current").strip())
+    if limit is not None and used is not None and limit < total:
+        lines = _text(root / "sys/fs/cgroup/memory.stat").splitlines()
+        stat = {key: _whole(value) for key, _, value in (line.partition(" ") for line in lines)}
+        return limit, max(0, used - (stat.get("inactive_file") or 0)), "/sys/fs/cgroup/memory.max"
     return total, total - sizes.get("MemAvailable", total), "/proc/meminfo"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from edgecnn.errors import EdgecnnError
+from edgecnn.parsing import convert, from_table, read_json
 
 SCHEMA_VERSION = 1
 
@@ -19,6 +19,43 @@ MEASURED, EMULATED = "measured", "emulated"
 
 #: A p99 of fewer values is one outlier, so there is none.
 _LEAST_FOR_P99 = 100
+
+
+class State(TypedDict, total=False):
+    """How a machine fared at one moment: `runtimes.conditions.read_state`."""
+
+    frequencies_mhz: list[float] | None
+    temperatures_c: dict[str, float] | None
+    throttled: int | None
+    load_1m: float | None
+    busy_ticks: int | None
+    steal_ticks: int | None
+    ticks_per_second: int | None
+    process_ns: int
+    monotonic_ns: int
+
+
+class Conditions(TypedDict, total=False):
+    """What a machine is and how it fared, as far as it tells: `runtimes.conditions.read_machine` and what we add."""
+
+    taken_at: str
+    ram_free_bytes: int | None
+    cpu: str | None
+    cpu_flags: list[str]
+    machine: str
+    system: str
+    python: str
+    cores: int | None
+    cores_allowed: int | None
+    cores_quota: float | None
+    governors: list[str] | None
+    features: list[str]
+    frequency_min_mhz: float | None
+    frequency_max_mhz: float | None
+    temperature_max_c: float | None
+    load_1m_max: float | None
+    throttled: int | None
+    repeated_after_throttling: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +67,10 @@ class Accuracy:
     auc: float | None = None  # area under the ROC curve, of a file that tells two classes apart
     classes: int | None = None  # of the data; None: not known
     class_offset: int = 0  # the output that stands for class 0: 1 behind a background class
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.n or self.n < 1:
+            raise EdgecnnError(f"an accuracy counts 0 to n of at least 1 sample, not {self.correct} of {self.n}")
 
     @property
     def top1(self) -> float:
@@ -58,10 +99,15 @@ class Accuracy:
         return {"top1": self.top1, "n": self.n, "low": low, "high": high, **auc, **classes, **offset}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Accuracy:
-        """Read what `to_json` wrote."""
-        more = (stored.get("auc"), stored.get("classes"), stored.get("class_offset", 0))
-        return cls(round(stored["top1"] * stored["n"]), stored["n"], *more)
+    def from_json(cls, stored: Any, where: str = "accuracy") -> Accuracy:
+        """Read what `to_json` wrote; *where* names it in errors.
+
+        Raises:
+            EdgecnnError: a key is missing or wrong.
+        """
+        table = convert(Mapping[str, Any], stored, where)
+        top1, n = convert(float, table.get("top1"), f"{where}.top1"), convert(int, table.get("n"), f"{where}.n")
+        return from_table(cls, {**table, "correct": round(top1 * n)}, where, strict=False)
 
 
 @dataclass(frozen=True)
@@ -86,10 +132,15 @@ class Run:
     values_ns: tuple[int, ...]  # of one call
     memory: Memory
     finite: bool  # no NaN or infinity came out
-    before: Mapping[str, Any] = field(default_factory=dict)  # how the machine fared: `runtimes.conditions.read_state`
-    after: Mapping[str, Any] = field(default_factory=dict)
-    during: tuple[Mapping[str, Any], ...] = ()  # once a second
+    before: Annotated[Mapping[str, Any], State] = field(default_factory=dict)  # how the machine fared
+    after: Annotated[Mapping[str, Any], State] = field(default_factory=dict)
+    during: tuple[Annotated[Mapping[str, Any], State], ...] = ()  # once a second
     instructions: int | None = None  # of one call, the median; None where they are not counted
+
+    def __post_init__(self) -> None:
+        counts = (self.import_ns, self.load_ns, self.first_ns, self.instructions, self.warmup, *self.values_ns)
+        if self.loops < 1 or any(count is not None and count < 0 for count in counts):
+            raise EdgecnnError("a duration or a count of a run is negative")
 
     @property
     def states(self) -> tuple[Mapping[str, Any], ...]:
@@ -121,7 +172,7 @@ class Measurement:
     accuracy: Accuracy | None = None
     assumptions: tuple[str, ...] = ()  # what the file does not say and we took for true
     warnings: tuple[str, ...] = ()
-    conditions: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Annotated[Mapping[str, Any], Conditions] = field(default_factory=dict)
     method: str = MEASURED
     foretold_rss_bytes: int | None = None  # what `check_fit` says of the peak, from the file alone
 
@@ -204,19 +255,27 @@ class Measurement:
         }
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Measurement:
-        """Read what `to_json` wrote; keys that are not ours are left out."""
-        values = iter(stored["values_ns"])
+    def from_json(cls, stored: Any, where: str = "result") -> Measurement:
+        """Read what `to_json` wrote, *where* naming it in errors; keys that are not ours are left out.
+
+        Raises:
+            EdgecnnError: a key is missing, or its value is of the wrong type.
+        """
+        table = convert(Mapping[str, Any], stored, where)
+        values = convert(list[int], table.get("values_ns"), f"{where}.values_ns")
         runs = []
-        for run in stored["runs"]:
-            own = tuple(next(values) for _ in range(run["values_ns"]))
-            during = tuple(run.get("during", ()))
-            runs.append(Run(**{**run, "values_ns": own, "during": during, "memory": Memory(**run["memory"])}))
-        accuracy = Accuracy.from_json(stored["accuracy"]) if stored["accuracy"] else None
-        given = {"runs": tuple(runs), "accuracy": accuracy}
-        lists = {key: tuple(stored[key]) for key in ("assumptions", "warnings")}
-        own_keys = {key: stored[key] for key in cls.__dataclass_fields__ if key in stored}
-        return cls(**{**own_keys, **given, **lists})
+        for index, run in enumerate(convert(list[Mapping[str, Any]], table.get("runs"), f"{where}.runs")):
+            count = convert(int, run.get("values_ns"), f"{where}.runs[{index}].values_ns")
+            if not 0 <= count <= len(values):
+                raise EdgecnnError(f"{where}.runs[{index}].values_ns: there are not {count} values left")
+            runs.append({**run, "values_ns": values[:count]})
+            values = values[count:]
+        accuracy = table.get("accuracy")
+        own = {**table, "runs": runs, "accuracy": None}
+        measurement = from_table(cls, own, where, strict=False)
+        if accuracy is None:
+            return measurement
+        return replace(measurement, accuracy=Accuracy.from_json(accuracy, f"{where}.accuracy"))
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
@@ -242,14 +301,17 @@ def read_measurements(path: Path) -> list[Measurement]:
         EdgecnnError: no such file, no result file, or one of a newer version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version = document["schema_version"]
-        if version > SCHEMA_VERSION:
-            raise EdgecnnError(
-                f"{path} has schema version {version}; this edgecnn reads up to {SCHEMA_VERSION}: update it"
-            )
-        return [Measurement.from_json(stored) for stored in document["results"]]
+        document = convert(_Results, read_json(path), str(path))
     except FileNotFoundError:
         raise EdgecnnError(f"no result file at '{path}'") from None
-    except (ValueError, TypeError, KeyError, StopIteration, RuntimeError) as error:
-        raise EdgecnnError(f"{path}: not a result file of edgecnn bench ({type(error).__name__}: {error})") from None
+    version, results = document.get("schema_version"), document.get("results")
+    if version is None or results is None:
+        raise EdgecnnError(f"{path}: not a result file of edgecnn bench: it has no schema_version or no results")
+    if version > SCHEMA_VERSION:
+        raise EdgecnnError(f"{path} has schema version {version}; this edgecnn reads up to {SCHEMA_VERSION}: update it")
+    return [Measurement.from_json(stored, f"{path}: results[{index}]") for index, stored in enumerate(results)]
+
+
+class _Results(TypedDict, total=False):
+    schema_version: int
+    results: list[Any]

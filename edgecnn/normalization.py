@@ -81,6 +81,8 @@ class Normalization:
                 f"a normalization has as many means as standard deviations, one or one a channel; "
                 f"found {len(self.mean)} and {len(self.std)}"
             )
+        if 0.0 in self.std or not all(np.isfinite(part).all() for part in self._scale_and_shift()):
+            raise EdgecnnError(f"pixels cannot be divided by the standard deviations {self.std}")
 
     @classmethod
     def parse(cls, text: str) -> Normalization:
@@ -96,12 +98,8 @@ class Normalization:
         try:
             assert match is not None
             mean, std = (tuple(float(number) for number in part.split(",")) for part in match.groups())
-            if len(mean) != len(std) or 0.0 in std:
-                raise ValueError
             parsed = cls(mean, std)
-            if not all(np.isfinite(part).all() for part in parsed._scale_and_shift()):
-                raise ValueError
-        except (AssertionError, ValueError):
+        except (AssertionError, ValueError, EdgecnnError):
             raise EdgecnnError(
                 f"--normalize '{text}' is not understood; known: pixels, unit, imagenet, mean=…,std=… "
                 "(as many of each as the image has channels, or one; of pixels divided by 255)"

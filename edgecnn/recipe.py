@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.formats.precision import PRECISIONS
-from edgecnn.shipped import find_shipped, read_toml, shipped_files
+from edgecnn.parsing import read_toml
+from edgecnn.shipped import find_shipped, shipped_files
 
 #: Format → the precisions it can be written in.
 WRITABLE: Mapping[str, tuple[str, ...]] = {

@@ -184,8 +184,8 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ("{broken", "is broken"),
-        ("[1]", "schema None"),
+        ("{broken", "not JSON"),
+        ("[1]", "expected a table"),
         ('{"schema_version": 1}', "missing key 'factory'"),
         ('{"schema_version": 1, "factory": "a:b", "layers": 3}', "'layers'"),
         ('{"schema_version": 1, "factory": "a:b", "input_shape": ["x"]}', "expected int"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.benchmarks.suite import Suite
-from edgecnn.shipped import read_toml
+from edgecnn.parsing import read_toml
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
+from edgecnn.parsing import checked
 from edgecnn.runtimes import interfaces_of, packages_of, runtime_class, runtime_for, worker_program
 from edgecnn.runtimes.frames import Message, read_message, write_message
 from edgecnn.targets import Process, Target, open_target
@@ -78,8 +79,9 @@ class Worker:
             raise EdgecnnError(f"{self.file}: {self.runtime} did not answer within {patience_s:.0f} s; it was stopped")
         if message is None:
             raise self._death(self.process.ending())
-        if "error" in message[0]:
-            raise self._failure(message[0]["error"], str(message[0]["text"]))
+        answer = checked(message[0], f"{self.file}: the answer of {self.runtime}'s worker")
+        if "error" in answer:
+            raise self._failure(str(answer["error"])[:40], str(answer.get("text")))
         return message
 
     def _death(self, how: str) -> EdgecnnError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
+from edgecnn.parsing import from_table, parse_json
 
 if TYPE_CHECKING:
     import sqlite3
@@ -134,7 +135,10 @@ def read_history(name: str | None = None, last: int | None = None, file: Path | 
             "ORDER BY taken_at DESC, id DESC LIMIT ?",
             (wanted, wanted, -1 if last is None else last),
         ).fetchall()
-    return [HistoryEntry(*row) for row in reversed(rows)]
+    return [
+        from_table(HistoryEntry, dict(zip(_COLUMNS, row, strict=True)), f"{place}: measurement {row[0]!r}")
+        for row in reversed(rows)
+    ]
 
 
 def read_from_history(number: int, file: Path | None = None) -> Measurement:
@@ -150,10 +154,8 @@ def read_from_history(number: int, file: Path | None = None) -> Measurement:
             row = connection.execute("SELECT document FROM measurement WHERE id = ?", (number,)).fetchone()
     if row is None:
         raise EdgecnnError(f"no measurement {number} in the history {place}; edgecnn history lists them")
-    try:
-        return Measurement.from_json(json.loads(row[0]))
-    except (ValueError, TypeError, KeyError, StopIteration, RuntimeError) as error:
-        raise EdgecnnError(f"{place}: measurement {number} cannot be read ({type(error).__name__}: {error})") from None
+    where = f"{place}: measurement {number}"
+    return Measurement.from_json(parse_json(row[0], where), where)
 
 
 def _is_begun(file: Path) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on
@@ -21,8 +21,9 @@ from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.host import FEATURES
-from edgecnn.measurement import EMULATED, Measurement, Memory, Run
+from edgecnn.measurement import EMULATED, Conditions, Measurement, Run
 from edgecnn.normalization import Normalization
+from edgecnn.parsing import from_table
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
 from edgecnn.targets import Target, device_of, open_target, target_of
@@ -185,6 +186,16 @@ def time_cool(
     return timed
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker tells beside the run."""
+
+    version: str
+    interface: str
+    machine: Annotated[Mapping[str, Any], Conditions]
+    refused: str | None = None
+
+
 def time_process(
     artifact: Artifact, *, runtime: str, threads: int, target: Target | None = None, effort: Effort | None = None
 ) -> TimedProcess:
@@ -206,19 +217,15 @@ def time_process(
         "min_value_ns": round(effort.min_value_s * 1e9),
         "cpus": list(effort.cpus),
     }
-    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as (_, answer):
+    with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as (_, message):
         pass
-    own = ("import_ns", "load_ns", "first_ns", "warmup", "loops", "finite", "before", "after")
-    taken: dict[str, Any] = {key: answer[key] for key in own}
-    run = Run(
-        **taken, during=tuple(answer["during"]), values_ns=tuple(answer["values_ns"]), memory=Memory(**answer["memory"])
-    )
-    machine = dict(answer["machine"])
+    where = f"{artifact.path}: the answer of {runtime}'s worker"
+    answer = from_table(_Answer, message, where, strict=False)
+    run = from_table(Run, {key: value for key, value in message.items() if key != "instructions"}, where, strict=False)
+    machine = dict(answer.machine)
     flags = machine.pop("cpu_flags", [])
     machine["features"] = list(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags))
-    return TimedProcess(
-        counted(run) if counts else run, answer["version"], answer["interface"], machine, answer.get("refused")
-    )
+    return TimedProcess(counted(run) if counts else run, answer.version, answer.interface, machine, answer.refused)
 
 
 #: A count is the same each time: a few calls are enough, and emulating more takes long.

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgecnn.device import DeviceProfile, profile_of
@@ -14,6 +15,8 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.host import FILES, HostFacts, read_host
 from edgecnn.targets import open_target
 from edgecnn.targets.remote import Remote
+
+_DEEPEST = 1 + max(name.count("/") for name in FILES)  # `*` of a pattern may stand for `/`
 
 #: A line above each file's content; the content itself is followed by a line break of ours.
 _MARK = "edgecnn file "
@@ -41,7 +44,7 @@ def _read_remote(place: Remote) -> HostFacts:
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
         root = Path(folder)
         for name, content in _split(place.ask(_SEND)):
-            if ".." not in name:
+            if any(fnmatchcase(name, pattern) for pattern in FILES) and name.count("/") < _DEEPEST and ".." not in name:
                 path = root / name.lstrip("/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content, encoding="utf-8")

@@ -13,8 +13,9 @@ from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
+from edgecnn.parsing import read_toml
 from edgecnn.progress import Progress, silent
-from edgecnn.shipped import find_shipped, read_toml, shipped_files
+from edgecnn.shipped import find_shipped, shipped_files
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ from torch import nn
 from edgecnn.checkpoint import load_weights
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
+from edgecnn.parsing import from_table, parse_json
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What the file says beside the tensors."""
+
+    identity: str
+    epoch: int
+    groups: tuple[Mapping[str, Any], ...]
+    numbers: Mapping[str, Any]
+    schedule: Mapping[str, Any]
 
 
 class TrainingState:
@@ -68,13 +81,14 @@ class TrainingState:
         safetensors = require("safetensors", "torch")
         try:
             with safetensors.safe_open(str(self.path), framework="pt") as file:
-                document = json.loads((file.metadata() or {})["training"])
+                where = f"{self.path}: training"
+                document = from_table(_Document, parse_json((file.metadata() or {}).get("training", ""), where), where)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, no dict)
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        except (safetensors.SafetensorError, OSError, EdgecnnError) as error:
             raise EdgecnnError(
                 f"{self.path}: not a training that can go on ({error}); delete it to start anew"
             ) from None
-        if document["identity"] != self.identity:
+        if document.identity != self.identity:
             raise EdgecnnError(f"{self.path} keeps another training; delete it to start anew")
         load_weights(module, _of_module(tensors), str(self.path))
         state: dict[int, dict[str, Any]] = {}
@@ -82,12 +96,12 @@ class TrainingState:
             if name.startswith("optimizer."):
                 _, index, entry = name.split(".", 2)
                 state.setdefault(int(index), {})[entry] = tensor
-        for name, value in document["numbers"].items():
+        for name, value in document.numbers.items():
             index, entry = name.split(".", 1)
             state.setdefault(int(index), {})[entry] = value
-        optimizer.load_state_dict({"state": _laid_out(state, optimizer), "param_groups": document["groups"]})
-        schedule.load_state_dict(document["schedule"])
-        return int(document["epoch"])
+        optimizer.load_state_dict({"state": _laid_out(state, optimizer), "param_groups": list(document.groups)})
+        schedule.load_state_dict(dict(document.schedule))
+        return document.epoch
 
 
 def module_of(path: Path, module: nn.Module) -> nn.Module:

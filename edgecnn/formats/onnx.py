@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, checked_shape
 from edgecnn.formats.onnx_data import read_data_files
+from edgecnn.parsing import convert, parse_json
 
 #: Shape inference reads the values of small constants (the target of a Reshape), never those of weights.
 _SHAPE_VALUE_BYTES = 4096
@@ -57,7 +57,7 @@ def _read_model(onnx: Any, model: Any, path: Path) -> Graph:
     named: Iterable[str] = (name for node in nodes for name in (*node.input, *node.output) if name)
     index = {name: i for i, name in enumerate(dict.fromkeys((*inputs, *constants, *named, *outputs)))}
     metadata = {_text(entry.key): _text(entry.value).encode() for entry in model.metadata_props}
-    quant = _quantization(metadata)
+    quant = _quantization(metadata, path)
     tensors = tuple(_tensor(onnx, name, shapes.get(name), sizes.get(name), quant.get(name)) for name in index)
     operators = tuple(_operator(node, index, shapes) for node in nodes)
     return Graph(
@@ -161,13 +161,12 @@ def _stated_shapes(onnx: Any, model: Any) -> _Shapes:
     }
 
 
-def _quantization(metadata: Mapping[str, bytes]) -> dict[str, QuantParams]:
+def _quantization(metadata: Mapping[str, bytes], path: Path) -> dict[str, QuantParams]:
     """Return tensor name → scale and zero point, as the exporter wrote them into the metadata `edgecnn`."""
-    stored = json.loads(metadata.get("edgecnn", b"{}")).get("quantization") or {}
-    return {
-        name: QuantParams(tuple(map(float, entry["scale"])), tuple(map(int, entry["zero_point"])))
-        for name, entry in stored.items()
-    }
+    where = f"{path}: metadata"
+    table = convert(Mapping[str, Any], parse_json(metadata.get("edgecnn", b"{}"), where), where)
+    found = convert(Mapping[str, QuantParams] | None, table.get("quantization"), f"{where}.quantization")
+    return dict(found or {})
 
 
 def _tensor(

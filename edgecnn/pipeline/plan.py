@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
-from edgecnn.shipped import from_table, read_table
+from edgecnn.parsing import from_table, read_table
 
 if TYPE_CHECKING:
     from edgecnn.compress.train import TrainConfig
@@ -156,10 +156,7 @@ def read_plan(path: Path) -> Plan:
         raise EdgecnnError(f"no plan at '{path}'; every run of edgecnn compress writes one beside its result")
     table, text = read_table(path)
     counts = table.pop(_COUNTS, None)  # plans written by hand, and the first ones, have none
-    try:
-        plan = from_table(Plan, table, str(path))
-    except EdgecnnError as error:
-        raise error if str(path) in str(error) else EdgecnnError(f"{path}: {error}") from None
+    plan = from_table(Plan, table, str(path))
     if plan.schema_version != SCHEMA_VERSION:
         raise EdgecnnError(
             f"{path}: written with schema {plan.schema_version}, this edgecnn reads {SCHEMA_VERSION}; update it"

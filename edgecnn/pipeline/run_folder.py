@@ -5,14 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
+from edgecnn.parsing import from_table, read_json
 
 SCHEMA_VERSION = 1
 _JOURNAL = "run.json"
+
+
+class _Step(TypedDict, total=False):
+    """What the journal may say of a step."""
+
+    cuts: dict[str, float]
+    standing: dict[str, Any]
+    removed: list[str]
+    finished: bool
+
+
+@dataclass(frozen=True)
+class _Journal:
+    schema_version: int
+    identity: Mapping[str, Any]
+    steps: Mapping[str, Annotated[Mapping[str, Any], _Step]]
 
 
 class RunFolder:
@@ -51,12 +69,14 @@ class RunFolder:
                 f"'{path}' holds a run that was stopped: go on with --resume, or delete it to start anew"
             )
         try:
-            stored = json.loads(journal.read_text(encoding="utf-8"))
-            version, before, steps = stored["schema_version"], stored["identity"], stored["steps"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise EdgecnnError(f"{journal}: no journal of a run ({error!r}); delete '{path}' to start anew") from None
-        if version != SCHEMA_VERSION:
-            raise EdgecnnError(f"{journal}: written with schema {version}, this edgecnn reads {SCHEMA_VERSION}")
+            stored = from_table(_Journal, read_json(journal), str(journal))
+        except EdgecnnError as error:
+            raise EdgecnnError(f"{error}; delete '{path}' to start anew") from None
+        before = stored.identity
+        if stored.schema_version != SCHEMA_VERSION:
+            raise EdgecnnError(
+                f"{journal}: written with schema {stored.schema_version}, this edgecnn reads {SCHEMA_VERSION}"
+            )
         given = json.loads(json.dumps(identity))
         for key in dict.fromkeys((*before, *given)):
             if before.get(key) != given.get(key):
@@ -64,7 +84,7 @@ class RunFolder:
                     f"'{path}' holds another run, with {key} {before.get(key)}, not {given.get(key)}: "
                     "give --resume the same, or delete the folder to start anew"
                 )
-        return cls(path, identity, steps)
+        return cls(path, identity, {name: dict(facts) for name, facts in stored.steps.items()})
 
     def note(self, step: str, **facts: Any) -> None:
         """Add *facts* to what the journal says of a *step*."""

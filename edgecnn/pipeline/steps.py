@@ -26,6 +26,7 @@ from edgecnn.fit import check_fit
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network
 from edgecnn.normalization import ready
+from edgecnn.parsing import from_table
 from edgecnn.pipeline.budget import Budget, Packed, Standing, Use
 from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.plan import Method
@@ -34,7 +35,6 @@ from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress
 from edgecnn.recipe import load_recipe
 from edgecnn.samples import Samples
-from edgecnn.shipped import from_table
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Steps:
         """Return the original and what is known of it."""
         if "original" not in self.folder.steps:
             self.folder.note("original", standing=_stored(self._judged(self.original)))
-        return State(self.original, _standing(self.folder.steps["original"]["standing"]), self._graded)
+        return State(self.original, self._standing("original"), self._graded)
 
     def cut_and_tune(
         self,
@@ -214,11 +214,15 @@ class Steps:
         facts = self.folder.steps[step]
         checkpoint = self.original.checkpoint
         assert checkpoint is not None
-        checkpoint = replace(checkpoint, removed=tuple(facts["removed"]))
+        checkpoint = replace(checkpoint, removed=tuple(facts.get("removed", ())))
         network = replace(
             self.original, module=checkpoint.rebuild(self.folder.network_file(step)), checkpoint=checkpoint
         )
-        return State(network, _standing(facts["standing"]), self._graded)
+        return State(network, self._standing(step), self._graded)
+
+    def _standing(self, step: str) -> Standing:
+        """Return what the journal says of the network that *step* ended with."""
+        return from_table(Standing, self.folder.steps[step].get("standing"), f"{self.folder.path}: {step}.standing")
 
     def packed(self, network: Network) -> Packed:
         """Return what the zeros in *network* save in its w8a8 TFLite file: nothing, until it is compressed."""
@@ -285,8 +289,4 @@ def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
 
 
 def _stored(standing: Standing) -> dict[str, Any]:
-    return asdict(standing, dict_factory=lambda pairs: {key: value for key, value in pairs if value is not None})
-
-
-def _standing(stored: Mapping[str, Any]) -> Standing:
-    return from_table(Standing, {**stored, "memory": list(stored["memory"])}, "run.json")
+    return asdict(standing) | {"memory": [asdict(use) for use in standing.memory]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 Message = tuple[dict[str, Any], list[npt.NDArray[Any]]]
 _LONGEST_LINE = 1 << 26
+_MOST_DIMENSIONS = 16
 
 
 def write_message(stream: BinaryIO, message: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]] = ()) -> None:
@@ -36,21 +38,21 @@ def read_message(stream: BinaryIO) -> Message | None:
         return None
     try:
         message = json.loads(line)
-        announced = message.pop("edgecnn")
-    except (ValueError, AttributeError, TypeError, KeyError):
+        announced = [(np.dtype(dtype), [int(size) for size in shape]) for dtype, shape in message.pop("edgecnn")]
+    except (ValueError, AttributeError, TypeError, KeyError, SyntaxError, RecursionError, OverflowError):
         raise ValueError("not a message of the worker: " + repr(line[:80])) from None
     return message, [_read_array(stream, dtype, shape) for dtype, shape in announced]
 
 
-def _read_array(stream: BinaryIO, dtype: str, shape: Sequence[int]) -> npt.NDArray[Any]:
-    if np.dtype(dtype).hasobject:
-        raise ValueError("an array of objects was announced")
-    array = np.empty(shape, np.dtype(dtype))
-    left = array.reshape(-1).view(np.uint8).data
-    while left.nbytes:
-        chunk = stream.read(min(left.nbytes, 1 << 20))
+def _read_array(stream: BinaryIO, dtype: np.dtype[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
+    if dtype.hasobject or dtype.itemsize == 0 or min(shape, default=0) < 0 or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError(f"an array of type {dtype} and shape {shape} was announced")
+    # What is announced may be more than what comes, so memory is taken as it comes.
+    left, content = prod(shape) * dtype.itemsize, bytearray()
+    while left:
+        chunk = stream.read(min(left, 1 << 20))
         if not chunk:
             raise ValueError("the message ends in the middle")
-        left[: len(chunk)] = chunk
-        left = left[len(chunk) :]
-    return array
+        content += chunk
+        left -= len(chunk)
+    return np.frombuffer(content, dtype).reshape(shape) if content else np.empty(shape, dtype)

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Protocol, cast
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.shipped import read_table, user_folder
+from edgecnn.parsing import read_table
+from edgecnn.shipped import user_folder
 from edgecnn.tables import Table
 from edgecnn.targets.process import Process
 

@@ -196,7 +196,7 @@ def test_a_negative_size_of_weights_is_refused(tmp_path: Path) -> None:
     """Weights of a negative size are damage; a negative number of bytes would make everything fit."""
     model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], {"w": np.zeros(4, np.float32)})
     model.graph.initializer[0].dims[:] = [-4]
-    with pytest.raises(EdgecnnError, match="tensor 'w' has the shape .*, with a negative size"):
+    with pytest.raises(EdgecnnError, match="with a negative size"):
         written(tmp_path, model)
 
 

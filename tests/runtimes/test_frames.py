@@ -52,5 +52,5 @@ def test_a_message_cut_off_is_refused() -> None:
 
 def test_arrays_of_objects_are_refused() -> None:
     """Nothing that could hold a pickle is ever read."""
-    with pytest.raises(ValueError, match="objects"):
+    with pytest.raises(ValueError, match="type object"):
         read_message(io.BytesIO(b'{"edgecnn": [["|O", [1]]]}\n' + b"\0" * 8))
