@@ -118,11 +118,13 @@ _Path = Union[tuple["_Path", "str | int"], None]  # noqa: UP007 (it names itself
 
 def _named(where: str, path: _Path) -> str:
     """Return *where* and the keys that lead to a value: `x.toml: memory[0].size`."""
-    steps = []
+    steps: list[str | int] = []
     while path is not None:
         path, step = path
-        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
-    return f"{where}: {''.join(reversed(steps)).removeprefix('.')}" if steps else where
+        steps.append(step)
+    for step in reversed(steps):
+        where = f"{where}[{step}]" if isinstance(step, int) else _inner(where, step)
+    return where
 
 
 def from_table(

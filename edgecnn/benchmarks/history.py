@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
-from edgecnn.parsing import from_table, parse_json
+from edgecnn.parsing import checked, from_table, parse_json
 
 if TYPE_CHECKING:
     import sqlite3
@@ -135,10 +135,12 @@ def read_history(name: str | None = None, last: int | None = None, file: Path | 
             "ORDER BY taken_at DESC, id DESC LIMIT ?",
             (wanted, wanted, -1 if last is None else last),
         ).fetchall()
-    return [
-        from_table(HistoryEntry, dict(zip(_COLUMNS, row, strict=True)), f"{place}: measurement {row[0]!r}")
-        for row in reversed(rows)
-    ]
+    names = (*_COLUMNS, *_IN_DOCUMENT)
+    return [_entry(dict(zip(names, row, strict=True)), f"{place}: measurement {row[0]!r}") for row in reversed(rows)]
+
+
+def _entry(row: dict[str, Any], where: str) -> HistoryEntry:
+    return from_table(HistoryEntry, checked(row, where), where)
 
 
 def read_from_history(number: int, file: Path | None = None) -> Measurement:

@@ -219,3 +219,16 @@ def test_a_number_that_is_not_there_is_told(tmp_path: Path) -> None:
         connection.execute("UPDATE measurement SET document = '{}'")
     with pytest.raises(EdgecnnError, match=r"measurement 1\.values_ns: expected a list, found None"):
         read_from_history(number, file)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("threads", "'two'"), ("p50_ns", "x'00'"), ("name", "3"), ("top1", "9e999")]
+)
+def test_a_row_of_wrong_types_is_told(tmp_path: Path, column: str, value: str) -> None:
+    """A row that something else changed is named with its column, for SQLite keeps any type in any column."""
+    file = tmp_path / "h"
+    add_to_history(result(), file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(f"UPDATE measurement SET {column} = {value}")
+    with pytest.raises(EdgecnnError, match=f"h: measurement 1.{column}: "):
+        read_history(file=file)
