@@ -15,6 +15,8 @@ from edgecnn.errors import EdgecnnError
 
 Outputs = list[npt.NDArray[Any]]  # [n, ...] each, channels first
 
+#: Values that are looked at at a time, in double precision: an output may be a large image itself.
+_AT_ONCE = 1 << 21
 #: A channel of fewer values is not judged by itself: its variance is chance.
 _LEAST_VALUES = 8
 #: Of an output [n, a, b] either axis may be that of the channels; an axis of more entries is that of positions.
@@ -126,8 +128,7 @@ def parity_of(pairs: Iterable[tuple[Outputs, Outputs]], *, centred: bool = True)
     Raises:
         EdgecnnError: the two give different outputs in number or shape.
     """
-    biggest, signal, noise, agreeing, n = 0.0, 0.0, 0.0, 0, 0
-    classifies = True
+    agreeing, n, classifies = 0, 0, True
     tallies: list[_Tally] = []
     for reference, candidate in pairs:
         if [a.shape for a in reference] != [b.shape for b in candidate]:
@@ -135,11 +136,10 @@ def parity_of(pairs: Iterable[tuple[Outputs, Outputs]], *, centred: bool = True)
             raise EdgecnnError(f"the two give outputs of different shapes: {shapes[0]} and {shapes[1]}")
         tallies = tallies or [_Tally(number, b.dtype.kind in "iub") for number, b in enumerate(candidate)]
         for tally, a, b in zip(tallies, reference, candidate, strict=True):
-            difference = a.astype(np.float64) - b
-            biggest = max(biggest, float(np.abs(difference).max(initial=0.0)))
-            signal += float(np.square(a, dtype=np.float64).sum())
-            noise += float(np.square(difference).sum())
-            tally.add(a.astype(np.float64), difference)
+            rows = max(1, _AT_ONCE // max(a[:1].size, 1))
+            for start in range(0, len(a), rows):
+                real = a[start : start + rows].astype(np.float64)
+                tally.add(real, real - b[start : start + rows])
         scores = class_scores(reference), class_scores(candidate)
         classifies = classifies and scores[0] is not None and scores[1] is not None
         if scores[0] is not None and scores[1] is not None:
@@ -149,6 +149,8 @@ def parity_of(pairs: Iterable[tuple[Outputs, Outputs]], *, centred: bool = True)
         raise EdgecnnError("no samples to compare on")
     parts = tuple(part for tally in tallies for part in tally.parts(centred))
     moved = tuple(part for tally in tallies for part in tally.moved()) if centred else ()
+    biggest = max((tally.biggest for tally in tallies), default=0.0)
+    signal, noise = sum(tally.signal for tally in tallies), sum(tally.noise for tally in tallies)
     return Parity(biggest, signal, noise, agreeing if classifies else None, n, parts, moved)
 
 
@@ -211,6 +213,9 @@ class _Tally:
     is_classes: bool
     channels: list[_Sums] = field(default_factory=list)  # of each axis that may be that of the channels
     rank: int = 0
+    biggest: float = 0.0  # the largest absolute difference
+    signal: float = 0.0  # sum of the reference's squares
+    noise: float = 0.0  # sum of the squared differences
     same: int = 0
     count: int = 0
     distribution: bool = True
@@ -225,6 +230,9 @@ class _Tally:
                 self.channels.append(_Sums(axis, a.mean(axis=others)))
         for sums in self.channels:
             sums.add(a, difference)
+        self.biggest = max(self.biggest, float(np.abs(difference).max(initial=0.0)))
+        self.signal += float(np.square(a).sum())
+        self.noise += float(np.square(difference).sum())
         self.same += int((difference == 0).sum())
         self.count += a.size
         self.rank = a.ndim

@@ -131,3 +131,15 @@ def test_few_values_are_judged_without_surprise(shape: tuple[int, ...]) -> None:
     assert found.worst is not None
     assert np.isfinite(found.worst.sqnr_db)
     assert parity(x, x).worst is None
+
+
+def test_large_outputs_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a batch give the figures that the batch gives: none depends on how much is held at a time."""
+    x = RANDOM.normal(2, 1, (9, 3, 5, 5))
+    other = x + RANDOM.normal(0, 0.1, x.shape)
+    whole = parity(x, other)
+    monkeypatch.setattr("edgecnn.benchmarks.parity._AT_ONCE", 100)
+    pieces = parity(x, other)
+    assert pieces.max_abs_diff == whole.max_abs_diff
+    assert [part.sqnr_db for part in pieces.parts] == pytest.approx([part.sqnr_db for part in whole.parts])
+    assert len(whole.parts) == 4
