@@ -6,10 +6,9 @@ evaluated, unpickled or loaded as a library: each operator is looked up among to
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import nn
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.aten import DTYPES, Step, read_step
+from edgecnn.parsing import parse_json
 
 _SCHEMA = 8  # the major version that is read; torch writes it since 2.5
 
@@ -34,7 +34,6 @@ _RECORDS = re.compile(
 _SYMBOL = re.compile(r"Symbol\('[a-z]+\d+'(, \w+=True)*\)|\b[a-z]+\d+\b")
 _EXPRESSION = re.compile(r"([A-Z][A-Za-z]*\(|\d+|[-+*/%(), ])*")
 _MOST_VALUES = 2**28  # of one tensor: 1 GiB of float32
-_TOO_DEEP = 100  # levels of JSON; torch writes about 15
 
 
 def read_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
@@ -88,19 +87,7 @@ class _Archive:
 
     def json(self, record: str) -> Any:
         """Return what a record of JSON says."""
-        text = self.read(record)
-        if max(_depths(text), default=0) > _TOO_DEEP:
-            raise EdgecnnError(f"its {record} is nested too deep")
-        return json.loads(text)
-
-
-def _depths(text: bytes) -> Iterator[int]:
-    """Yield how deep each bracket of a JSON text stands; brackets in strings only make it more."""
-    depth = 0
-    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]', text):
-        if not match[0].startswith(b'"'):
-            depth += 1 if match[1] else -1
-            yield depth
+        return parse_json(self.read(record), f"its {record}")
 
 
 def _read(archive: _Archive) -> tuple[nn.Module, tuple[int, ...]]:
