@@ -1,6 +1,6 @@
 # `make help` tells what there is. Every target works on a fresh machine with Python 3.11 or newer.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types docs clean
+.PHONY: help setup demo fuzz test quick lint types docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -37,6 +37,9 @@ test: setup ## run every test
 
 quick: setup ## run the quick tests, some of every subject: a minute
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not serial"
+
+fuzz: setup ## change files and documents and read them, for MINUTES=60; failures are kept in ~/.cache/edgecnn-fuzz
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60)
 
 lint: setup ## check style
 	$(BIN)/ruff check .

@@ -199,8 +199,8 @@ def _ticks_share(run: Run, key: str) -> float | None:
 
 
 def _busy_cores_of_others(run: Run) -> float | None:
-    busy = _ticks_share(run, "busy_ticks")
-    if busy is None:
+    busy, ends = _ticks_share(run, "busy_ticks"), (run.before, run.after)
+    if busy is None or not all("process_ns" in end and "monotonic_ns" in end for end in ends):
         return None
     own_ns = int(run.after["process_ns"]) - int(run.before["process_ns"])
     return busy - own_ns / (int(run.after["monotonic_ns"]) - int(run.before["monotonic_ns"]))

@@ -13,6 +13,8 @@ import numpy.typing as npt
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 _ACTIVATIONS = frozenset({"Clip", "Relu"})
 _ONNX_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+#: What reads a graph takes for given that these have an input and an output.
+_UNARY = frozenset({*_ACTIVATIONS, *_ONNX_CONVERSIONS, "QUANTIZE", "DEQUANTIZE", "Cast", "CAST"})
 #: Operators that give the same numbers another shape or place: they compute nothing.
 _MOVES = frozenset(
     [
@@ -136,6 +138,10 @@ class Operator:
     macs: int = 0  # multiply-adds of one run, batch of the file; 0 where the operator has none
     options: Mapping[str, int] = field(default_factory=dict)  # stride_h, dilation_w, depth_multiplier, ...
     name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind in _UNARY and (min(self.inputs[:1], default=-1) < 0 or not self.outputs):
+            raise ValueError(f"an operator {self.kind} lacks its input or its output")
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,9 @@ def computed_precisions(graph: Graph) -> list[Precision]:
     runtimes make of it: an integer kernel between conversions, where there is one.
     """
     between, producers = between_conversions(graph), _producers(graph)
-    quantized = Counter(
-        _signed(graph.tensors[operator.inputs[0]].dtype)
-        for operator in graph.operators
-        if operator.kind == "DequantizeLinear" and not graph.tensors[operator.inputs[0]].constant
-    )
+    sources = [graph.tensors[op.inputs[0]] for op in graph.operators if op.kind == "DequantizeLinear"]
+    types = (_signed(tensor.dtype) for tensor in sources if not tensor.constant)
+    quantized = Counter(dtype for dtype in types if dtype in _WIDTHS)
     inner = quantized.most_common(1)[0][0] if quantized else "int8"
     return [
         _computed(graph, operator, producers, inner if step in between else None)
