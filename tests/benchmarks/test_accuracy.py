@@ -6,19 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-import torch
 from tflite_builder import Builder, schema
-from torch import nn
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import chance_warning, evaluate
 from edgecnn.benchmarks.detection import detection
 from edgecnn.benchmarks.measure import Effort
 from edgecnn.benchmarks.plan import measure_files
-from edgecnn.export.tflite import to_tflite
 from edgecnn.measurement import Accuracy
 from edgecnn.samples import Samples
+
+
+def linear(path: Path, weights: npt.NDArray[np.float32], *, softmax: bool = False) -> Artifact:
+    """Write a file that multiplies its input [n] by *weights* [outputs, n]."""
+    net = Builder("float32")
+    outputs, n = weights.shape
+    x = net.tensor((1, n))
+    w = net.tensor(weights.shape, data=weights)
+    y = net.operator("FULLY_CONNECTED", (x, w, net.bias(outputs)), (1, outputs), schema.FullyConnectedOptionsT())
+    path.write_bytes(net.file([x], [net.softmax(y) if softmax else y]))
+    return Artifact.open(path)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -26,13 +35,10 @@ def test_two_classes_have_an_auc(tmp_path: Path, classes: int) -> None:
     """It is that of the scores of all batches together, and goes to JSON and back; more classes have none."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(150, 6)).astype(np.float32), rng.integers(0, 2, 150)
-    torch.manual_seed(0)
-    net = nn.Linear(6, classes).eval()
-    file = to_tflite(net, tmp_path / "net.tflite", (6,))
-    accuracy = evaluate(file, Samples.of(x, y)).accuracy
+    weights = rng.normal(size=(classes, 6)).astype(np.float32)
+    accuracy = evaluate(linear(tmp_path / "net.tflite", weights), Samples.of(x, y)).accuracy
     assert accuracy is not None
-    with torch.no_grad():
-        scores = net(torch.from_numpy(x)).numpy()
+    scores = x @ weights.T
     assert accuracy.correct == int((scores.argmax(1) == y).sum())
     assert accuracy.auc == (pytest.approx(detection(scores[:, 1] - scores[:, 0], y).auc) if classes == 2 else None)
     assert Accuracy.from_json(accuracy.to_json()) == accuracy
@@ -41,7 +47,7 @@ def test_two_classes_have_an_auc(tmp_path: Path, classes: int) -> None:
 def test_samples_of_one_class_have_no_auc(tmp_path: Path) -> None:
     """There is nothing to tell apart."""
     x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
-    file = to_tflite(nn.Linear(6, 2).eval(), tmp_path / "net.tflite", (6,))
+    file = linear(tmp_path / "net.tflite", np.ones((2, 6), np.float32))
     accuracy = evaluate(file, Samples.of(x, np.zeros(20))).accuracy
     assert accuracy is not None
     assert accuracy.auc is None
@@ -51,11 +57,7 @@ def test_samples_of_one_class_have_no_auc(tmp_path: Path) -> None:
 def test_small_probabilities_are_told_apart(tmp_path: Path) -> None:
     """Beside a probability of nearly 1, those of 1e-9 and 1e-12 rank as they should."""
     x = np.array([[-20.0], [-21.0], [-22.0], [-23.0]], dtype=np.float32)
-    net = nn.Sequential(nn.Linear(1, 2), nn.Softmax(1)).eval()
-    with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[0.0], [1.0]]))
-        net[0].bias.zero_()
-    file = to_tflite(net, tmp_path / "net.tflite", (1,))
+    file = linear(tmp_path / "net.tflite", np.array([[0.0], [1.0]], np.float32), softmax=True)
     accuracy = evaluate(file, Samples.of(x, np.array([1, 1, 0, 0]))).accuracy
     assert accuracy is not None
     assert accuracy.auc == 1.0
@@ -63,14 +65,7 @@ def test_small_probabilities_are_told_apart(tmp_path: Path) -> None:
 
 def scorer(path: Path, outputs: int, shift: int) -> Artifact:
     """Write a file whose input [classes] is moved by *shift* among its *outputs*: it is right on one-hot samples."""
-    net = Builder("float32")
-    x = net.tensor((1, outputs - 1))
-    weights = np.eye(outputs, outputs - 1, -shift, dtype=np.float32)
-    w = net.tensor(weights.shape, data=weights)
-    options = schema.FullyConnectedOptionsT()
-    y = net.operator("FULLY_CONNECTED", (x, w, net.bias(outputs)), (1, outputs), options)
-    path.write_bytes(net.file([x], [y]))
-    return Artifact.open(path)
+    return linear(path, np.eye(outputs, outputs - 1, -shift, dtype=np.float32))
 
 
 @pytest.mark.parametrize(("shift", "sentence"), [(1, "taken for a background class"), (0, "output 0 is taken for")])
