@@ -60,9 +60,34 @@ def board(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, wor
 #: Fixtures that take long to make: a test that needs one is slow, whatever it does itself.
 _SLOW_FIXTURES = {"board", "digits_checkpoint", "installed", "image"}
 
+#: Files whose tests are slow, most of them; a single one elsewhere bears the mark itself.
+_SLOW_FILES = {
+    "cli/test_bench.py",
+    "cli/test_bench_ssh.py",
+    "cli/test_compress.py",
+    "cli/test_export.py",
+    "cli/test_faults.py",
+    "cli/test_sensitivity.py",
+    "export/test_quantize.py",
+    "pipeline/test_compress.py",
+    "pipeline/test_export.py",
+    "pipeline/test_sparse.py",
+    "pipeline/test_teachers.py",
+    "report/test_browser.py",
+    "targets/test_adb.py",
+    "targets/test_emulated.py",
+    "targets/test_ssh.py",
+    "test_demo.py",
+    "test_packaging.py",
+    "test_readme.py",
+    "test_wheel.py",
+}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need what is slow to make."""
+    """Mark the tests of slow files, and those that need what is slow to make."""
+    here = Path(__file__).parent
     for item in items:
-        if _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+        slow_file = item.path.relative_to(here).as_posix() in _SLOW_FILES
+        if slow_file or _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

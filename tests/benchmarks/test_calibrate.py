@@ -6,7 +6,9 @@ import json
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,29 +60,36 @@ def test_chains_show_every_kind(tmp_path: Path) -> None:
 
 def test_families_are_held_out_whole(tmp_path: Path) -> None:
     """Where one family alone takes twice as long as its operators, the band says so."""
-    timed = simulated(tmp_path, Blocks(), {"dense": 2.0})
+    timed = simulated(Blocks(), {"dense": 2.0})
     assert fit_calibration("board", "fp32", 1, timed, "there", tmp_path / "board.toml").model.high > 1.5
-    even = simulated(tmp_path, Blocks(), {})
+    even = simulated(Blocks(), {})
     assert fit_calibration("board", "fp32", 1, even, "there", tmp_path / "board.toml").model.high < 1.1
 
 
 def test_blocks_of_channels_are_found(tmp_path: Path) -> None:
     """On a machine whose kernels compute 64 by 64 channels at once, calibration finds that out."""
-    timed = simulated(tmp_path, Blocks(64, 64), {})
+    timed = simulated(Blocks(64, 64), {})
     found = fit_calibration("board", "fp32", 1, timed, "there", tmp_path / "board.toml")
     assert (found.model.input_block, found.model.output_block) == (64, 64)
     assert found.median_error < 0.02
     assert found.to_json()["networks"] == 20
 
 
-def simulated(folder: Path, blocks: Blocks, slower: dict[str, float]) -> list[Timed]:
+@cache
+def float_works(number: int) -> tuple[Work, ...]:
+    """Return the works of a synthetic network, written once for all simulated machines."""
+    with tempfile.TemporaryDirectory() as folder:
+        return tuple(works_of(number, "fp32", Path(folder)))
+
+
+def simulated(blocks: Blocks, slower: dict[str, float]) -> list[Timed]:
     """Return what calibration measures on a machine of such *blocks* that is *slower* at some families."""
     costs = prior_of("litert", "fp32") * 0.01
     found = []
     for number in range(20):
-        works, family = works_of(number, "fp32", folder), family_of(number)
+        works, family = float_works(number), family_of(number)
         latency_ns = float(amounts_of(works, "fp32", blocks) @ costs) * slower.get(family, 1.0)
-        found.append(Timed(tuple(works), latency_ns, family))
+        found.append(Timed(works, latency_ns, family))
     return found
 
 
