@@ -84,10 +84,16 @@ _SLOW_FILES = {
 }
 
 
+#: Files whose tests look at time and memory: `make test` runs them alone.
+_SERIAL_FILES = {"benchmarks/test_measure.py", "cli/test_bench.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files, and those that need what is slow to make."""
+    """Mark the tests of slow and of serial files, and those that need what is slow to make."""
     here = Path(__file__).parent
     for item in items:
-        slow_file = item.path.relative_to(here).as_posix() in _SLOW_FILES
-        if slow_file or _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+        file = item.path.relative_to(here).as_posix()
+        if file in _SERIAL_FILES:
+            item.add_marker(pytest.mark.serial)
+        if file in _SLOW_FILES or _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -38,6 +38,7 @@ def works_of(number: int, precision: str, folder: Path, write: Writer = write_sy
     return [work for _, work in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_synthetic, write_chain])
 @pytest.mark.parametrize("number", range(len(FAMILIES)))
 def test_files_are_the_same_at_both_precisions(tmp_path: Path, number: int, write: Writer) -> None:
@@ -58,6 +59,7 @@ def test_chains_show_every_kind(tmp_path: Path) -> None:
     assert kinds == set(LATENCY_KINDS) - {"other"}
 
 
+@pytest.mark.slow
 def test_families_are_held_out_whole(tmp_path: Path) -> None:
     """Where one family alone takes twice as long as its operators, the band says so."""
     timed = simulated(Blocks(), {"dense": 2.0})
@@ -66,6 +68,7 @@ def test_families_are_held_out_whole(tmp_path: Path) -> None:
     assert fit_calibration("board", "fp32", 1, even, "there", tmp_path / "board.toml").model.high < 1.1
 
 
+@pytest.mark.slow
 def test_blocks_of_channels_are_found(tmp_path: Path) -> None:
     """On a machine whose kernels compute 64 by 64 channels at once, calibration finds that out."""
     timed = simulated(Blocks(64, 64), {})
@@ -93,6 +96,7 @@ def simulated(blocks: Blocks, slower: dict[str, float]) -> list[Timed]:
     return found
 
 
+@pytest.mark.slow
 def test_a_calibrated_board_is_estimated(tmp_path: Path) -> None:
     """After a calibration the device's file has coefficients, the rest of it untouched, and files are estimated."""
     board = tmp_path / "board.toml"

@@ -203,6 +203,7 @@ def int16_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_that_one_interface_refuses_is_run_by_the_next(int16_file: Path, brief: Effort, tmp_path: Path) -> None:
     """It gives right answers and a latency, and the result says which interface ran it and why."""
     x = np.arange(-32, 32, dtype=np.int16).reshape(2, 4, 4, 2)

@@ -96,6 +96,7 @@ def test_what_is_given_takes_the_place_of_the_suites_own() -> None:
     assert with_given(suite, target="ssh://lab").targets == {"host": "ssh://lab", "rpi4": "ssh://lab"}
 
 
+@pytest.mark.slow
 def test_the_whole_table_is_measured(folder: Path, brief: Effort) -> None:
     """Each file is measured with each number of threads, as long as the suite says, with its accuracy."""
     suite = load_suite(written(folder, "files = ['out/*.tflite']\nthreads = [1, 2]\ndata = 'digits'"))

@@ -17,6 +17,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CRITERIA.names())
 def test_every_criterion_scores_every_unit(name: str) -> None:
     """Each gives finite scores, one for each part that can go, and a network that runs."""

@@ -80,6 +80,7 @@ def test_a_residual_block_gives_what_it_is_given() -> None:
     assert torch.equal(small(x), expected(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["edgecnn:resnet20", "edgecnn:vgg16-compact", "edgecnn:digits-cnn"])
 def test_a_checkpoint_rebuilds_what_was_cut(model: str, tmp_path: Path) -> None:
     """Layers out, filters out, saved and read again: the same outputs."""
@@ -100,6 +101,7 @@ def test_a_checkpoint_rebuilds_what_was_cut(model: str, tmp_path: Path) -> None:
     assert torch.equal(build(str(path)).module(x), smaller.module(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [small_nets.mobilenet_v3, small_nets.densenet, small_nets.built("edgecnn:vgg16-compact")]
 )
@@ -112,6 +114,7 @@ def test_every_layer_that_can_go_leaves_a_network_that_runs(make: Callable[[], n
         assert cut(module, shape, {name: 1}, units=units).module(torch.zeros(1, *shape)).shape == (1, 10)
 
 
+@pytest.mark.slow
 def test_a_layer_that_must_stay_is_told_with_the_reason() -> None:
     """The output layer, and a convolution that changes the resolution."""
     module = build("edgecnn:resnet20").module

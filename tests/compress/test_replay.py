@@ -58,6 +58,7 @@ def started(name: str) -> tuple[nn.Module, torch.Tensor, Calls]:
     return module, x, read_calls(module, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_a_replay_gives_what_a_whole_pass_gives(name: str) -> None:
     """Whichever layer has other weights, running on from it gives the outputs of the whole network."""

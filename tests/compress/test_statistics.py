@@ -74,6 +74,7 @@ def test_what_is_left_gives_what_it_gave(
         assert torch.equal(tensor, before[name])
 
 
+@pytest.mark.slow
 def test_a_cut_loses_less_where_the_statistics_follow(digits: nn.Module, data: Dataset) -> None:
     """Every convolution cut by half; by images that are none of the network's, they lose more again."""
     config = SensitivityConfig((0.5,), agreement=1)

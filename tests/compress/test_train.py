@@ -72,6 +72,7 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
         train(start, samples, CONFIG, data.normalization, state=state)
 
 
+@pytest.mark.slow
 def test_a_pupil_learns_the_scores_of_its_teacher() -> None:
     """Trained by its teacher alone, a network comes to give nearly the teacher's answers."""
     data = open_dataset("digits")

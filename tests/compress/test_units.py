@@ -40,6 +40,7 @@ def _agree(small: nn.Module, other: nn.Module, shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(given, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", NETS)
 def test_a_cut_network_equals_the_masked_one(model: str) -> None:
     """Residual adds, padded shortcuts, concats, depthwise convolutions and squeeze-excite stay consistent."""

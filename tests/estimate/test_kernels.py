@@ -59,6 +59,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
     return {name: read_graph(folder / f"net.{name}") for name in ("onnx", "tflite")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_one_network_is_the_same_work_in_both_formats(both: dict[str, Graph], runtime: str) -> None:
     """Multiply-adds, bytes and number of operators of each kind are the same from an ONNX and from a TFLite file."""

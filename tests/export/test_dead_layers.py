@@ -113,6 +113,7 @@ def check_integers(path: Path) -> None:
             assert np.abs(np.asarray(data, np.uint8).view(np.int32).astype(np.int64)).max() <= 2**30 + 128
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_name", ["onnx", "tflite"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_always_zero_is_computed(name: str, format_name: str, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_within_a_tenth_of_the_peak(tmp_path: Path, channels: int, layers: int, 
     check_peak(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [4, 8])
 def test_weights_that_are_unpacked_count_as_floats(tmp_path: Path, bits: int) -> None:
     """A file that others quantized by its weights alone is small on disk and large in memory."""

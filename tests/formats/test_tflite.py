@@ -128,6 +128,7 @@ def test_what_is_no_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_never_surprise(tmp_path: Path, data: st.DataObject) -> None:
