@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of, write_whole, written_whole
 from edgecnn.formats import Graph, TensorSpec, read_graph
 from edgecnn.formats.precision import precision_of
@@ -156,11 +157,21 @@ class Artifact:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The steps that made the file, oldest first; empty where no history lies beside it."""
+        """The steps that made the file, oldest first; empty where no history lies beside it.
+
+        Raises:
+            EdgecnnError: what lies beside it is broken, or the history of another file.
+        """
         if not self.history_path.is_file():
             return []
         where = f"{self.history_path}: history"
         document = convert(Mapping[str, Any], read_json(self.history_path), str(self.history_path))
+        sha256 = str(document.get("sha256"))
+        if sha256 != self.sha256:
+            raise EdgecnnError(
+                f"{self.history_path} is not of {self.path}: its sha256 is {sha256[:12]}…, the file's "
+                f"{self.sha256[:12]}…; export the file again, or delete the JSON"
+            )
         return [dict(step) for step in convert(list[Mapping[str, Any]], document.get("history"), where)]
 
     def write_history(self, history: list[dict[str, Any]], result: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from edgecnn.benchmarks.measure import measure
 from edgecnn.datasets import open_dataset
 from edgecnn.device import load_device
 from edgecnn.errors import require
+from edgecnn.files import check_writable
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.measurement import Measurement
 from edgecnn.pipeline import CompressResult, ExportResult, compress_model, export_model
@@ -48,6 +49,7 @@ def run_demo(folder: Path, progress: Progress = silent) -> DemoResult:
         EdgecnnError: a package of the extras `torch` or `report` is missing.
     """
     require("matplotlib", "report")  # missed now, not after a minute
+    check_writable(folder / "report.html")
     trained, small = folder / "digits.safetensors", folder / "digits-small.safetensors"
     # Pruning nothing and fine-tuning from fresh weights is training.
     for model, ratio, path in (("edgecnn:digits-cnn", 0.0, trained), (str(trained), PRUNING_RATIO, small)):

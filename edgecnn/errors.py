@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+#: What steers a terminal: controls (C0, DEL, C1), breaks of lines, and what turns the direction of writing.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 #: More known names than these are counted in an error, not listed.
 _MOST_LISTED = 20

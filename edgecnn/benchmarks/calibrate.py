@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from edgecnn.estimate.latency import CALIBRATED
 from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.export.synthetic import CHAINS, PRECISIONS, family_of, write_chain, write_synthetic
 from edgecnn.formats import read_graph
+from edgecnn.locks import PrivateFolder
 from edgecnn.progress import Progress, silent
 from edgecnn.shipped import shipped, user_folder
 from edgecnn.targets import Target, open_target, target_of
@@ -145,7 +145,7 @@ def measure_synthetic(
     ]
     step = f"calibrating {device}: {precision}, {threads} thread{'s' * (threads > 1)}"
     found = []
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+    with PrivateFolder() as folder:
         for done, (write, number, family) in enumerate(files):
             progress(step, done, len(files))
             path = write(Path(folder) / f"{family or 'chain'}{number}.{precision}.tflite", number, precision)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
+from edgecnn.locks import PrivateFolder
 from edgecnn.parsing import checked
 from edgecnn.runtimes import interfaces_of, packages_of, runtime_class, runtime_for, worker_program
 from edgecnn.runtimes.frames import Message, read_message, write_message
@@ -192,7 +192,7 @@ def started_worker(
 @contextlib.contextmanager
 def _worker(file: str, place: Target, name: str, job: Mapping[str, Any]) -> Iterator[Worker]:
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgecnn-")))
+        folder = Path(stack.enter_context(PrivateFolder()))
         program = folder / f"worker-{name}.pyz"
         program.write_bytes(worker_program(name))
         process = stack.enter_context(place.run(place.push(program)))

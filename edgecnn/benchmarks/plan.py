@@ -77,10 +77,7 @@ def measure_files(
     def data_for(side: tuple[int, int] | None) -> Dataset | None:
         return None if data is None else open_dataset(data, data_dir, download=download, side=side, resize=resize)
 
-    for case in cases:
-        samples = data_for(side_of(case.artifact))
-        if samples is not None:
-            plan_for(case.artifact, samples.evaluation, normalization, samples.normalization)
+    _check_data(cases, data_for, normalization)
     accurate: dict[tuple[Path, str], Measurement] = {}
     with open_target(target) as place:
         check_architecture(device, place)
@@ -138,6 +135,42 @@ def evaluating(
         return evaluate_on(dataset, artifact, runtime=runtime, normalization=normalization, progress=progress)
 
     return evaluation
+
+
+def check_files(
+    files: Sequence[Path | str],
+    *,
+    runtimes: Sequence[str] = (),
+    device: str = HOST,
+    target: str = "local",
+    data: str | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    normalization: Normalization | None = None,
+) -> None:
+    """Check all of `measure_files` that can be checked without its target.
+
+    Raises:
+        EdgecnnError: as `measure_files` does.
+    """
+    open_target(check_at_hand(device, target))  # made, not entered: its name is checked, and nothing is reached
+    cases = plan_cases(files, runtimes)
+
+    def data_for(side: tuple[int, int] | None) -> Dataset | None:
+        return None if data is None else open_dataset(data, data_dir, download=download, side=side)
+
+    _check_data(cases, data_for, normalization)
+
+
+def _check_data(
+    cases: Sequence[Case],
+    data_for: Callable[[tuple[int, int] | None], Dataset | None],
+    normalization: Normalization | None,
+) -> None:
+    for case in cases:
+        samples = data_for(side_of(case.artifact))
+        if samples is not None:
+            plan_for(case.artifact, samples.evaluation, normalization, samples.normalization)
 
 
 def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,8 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgecnn.device import DeviceProfile, profile_of
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import STEERING, EdgecnnError
 from edgecnn.host import FILES, HostFacts, read_host
+from edgecnn.locks import PrivateFolder
 from edgecnn.targets import open_target
 from edgecnn.targets.remote import Remote
 
@@ -41,7 +41,7 @@ def probe_device(target: str) -> DeviceProfile:
 def _read_remote(place: Remote) -> HostFacts:
     if place.system != "Linux" or place.machine is None:
         raise EdgecnnError(f"{place.name} runs {place.system}; only a Linux can be probed from here")
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+    with PrivateFolder() as folder:
         root = Path(folder)
         for name, content in _split(place.ask(_SEND)):
             if any(fnmatchcase(name, pattern) for pattern in FILES) and name.count("/") < _DEEPEST and ".." not in name:
@@ -83,8 +83,8 @@ def _table(header: str, values: Mapping[str, str]) -> list[str]:
 
 
 def _text(value: str) -> str:
-    """Return *value* as a TOML string, whose escapes are those of JSON, save that DEL is escaped too."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """Return *value* as a TOML string, whose escapes are those of JSON; what steers a terminal is escaped too."""
+    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 __all__ = ["probe_device", "profile_toml"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecnn.benchmarks.measure import Effort, check_at_hand
-from edgecnn.benchmarks.plan import measure_files
+from edgecnn.benchmarks.plan import check_files, measure_files
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.measurement import Measurement
@@ -116,8 +116,7 @@ def measure_suite(
     Raises:
         EdgecnnError: the suite names no files, or as `measure_files` does.
     """
-    if not suite.files:
-        raise EdgecnnError("no files to measure: give FILES, or a suite that names some")
+    _check_has_files(suite)
     if normalization is None and suite.normalize is not None:
         normalization = Normalization.parse(suite.normalize)
     if resize is None and suite.resize is not None:
@@ -141,6 +140,37 @@ def measure_suite(
             install=install,
             progress=progress,
         )
+
+
+def check_suite(
+    suite: Suite,
+    *,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    normalization: Normalization | None = None,
+) -> None:
+    """Check all of *suite* that can be checked without its targets: devices, files, runtimes, data.
+
+    Raises:
+        EdgecnnError: as `measure_suite` does.
+    """
+    _check_has_files(suite)
+    for device in suite.devices:
+        check_files(
+            suite.files,
+            runtimes=suite.runtimes,
+            device=device,
+            target=suite.targets.get(device, "local"),
+            data=suite.data,
+            data_dir=data_dir,
+            download=download,
+            normalization=normalization or (Normalization.parse(suite.normalize) if suite.normalize else None),
+        )
+
+
+def _check_has_files(suite: Suite) -> None:
+    if not suite.files:
+        raise EdgecnnError("no files to measure: give FILES, or a suite that names some")
 
 
 def _matching(pattern: str, suite_file: Path) -> list[str]:

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 import edgecnn
 from edgecnn.cli.interruption import interruptible, interruption_code
-from edgecnn.cli.table import wrapped
+from edgecnn.cli.table import tell
 from edgecnn.errors import EdgecnnError, telling_missing_packages, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
@@ -85,12 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one line on standard error and its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     _prepare_streams()
-    if COMPLETE_VARIABLE in os.environ:
-        importlib.import_module("edgecnn.cli.completion")  # has the bash completion of our own
-        cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # click prints the completions and exits
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime is imported; see `runtimes.worker`
     # Read here rather than by click, which may fail before it has parsed it.
     debug = "--debug" in given
     try:
+        if COMPLETE_VARIABLE in os.environ:
+            importlib.import_module("edgecnn.cli.completion")  # has the bash completion of our own
+            cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # prints the completions and exits
         with interruptible(), telling_missing_packages(), cli.make_context("edgecnn", given) as context:
             code = cli.invoke(context)
             sys.stdout.flush()  # here, where a full disk is told, not when Python ends
@@ -126,19 +127,33 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open as long as the program
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may not be text, or a terminal plain ASCII
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        binary = io.BufferedWriter(_Forgiving(sys.stderr.fileno(), "w", closefd=False))
+        encoding = sys.stderr.encoding
+        sys.stderr = io.TextIOWrapper(binary, encoding, errors="backslashreplace", line_buffering=True)
+
+
+class _Forgiving(io.FileIO):
+    """Standard error: where it takes nothing, a full disk say, words are lost, and the exit code stays what it was."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
 
 
 def fail(message: str, code: int, debug: bool) -> None:
     """Print *message* as one line on standard error (the traceback before it where *debug*) and exit with *code*."""
     if debug:
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            tell(line)
     try:
         sys.stdout.flush()
     except OSError:
         # What cannot be written would be tried again when Python ends, with an exit code and lines of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    line = f"edgecnn: {' '.join(message.split())}"
-    print(wrapped(line, sys.stderr), file=sys.stderr)
+    tell(f"edgecnn: {' '.join(message.split())}")
     sys.exit(code)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,16 @@ import click
 
 from edgecnn.cli.names import complete_device, complete_runtimes, complete_suite, complete_target
 from edgecnn.cli.results import print_changes, print_results
-from edgecnn.cli.shared import common, data_options, parse_cores, parse_numbers, print_json, showing_progress, tables
+from edgecnn.cli.shared import (
+    common,
+    data_options,
+    is_standard_output,
+    parse_cores,
+    parse_numbers,
+    print_json,
+    showing_progress,
+    tables,
+)
 from edgecnn.cli.table import warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, read_measurements, to_document
@@ -73,7 +83,11 @@ SLOWER = 4  # the exit code of a regression
 @click.option("--tolerance", default="5%", show_default=True, help="The change in latency that is none yet.")
 @data_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the results there as JSON."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the results there as JSON; - is standard output, as --json.",
 )
 @tables
 @common
@@ -121,11 +135,13 @@ def command(
     from edgecnn.benchmarks.foretell import is_at_hand
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.plan import evaluating, left_out
-    from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, with_given
+    from edgecnn.benchmarks.suite import Suite, check_suite, load_suite, measure_suite, with_given
     from edgecnn.device import HOST
     from edgecnn.files import check_writable, write_whole
     from edgecnn.targets import target_of
 
+    if output is not None and is_standard_output(output):
+        output, as_json = None, True
     if output is not None:
         check_writable(output)
     runtimes = [name.strip() for name in runtime.split(",") if name.strip()]
@@ -164,7 +180,8 @@ def command(
     if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board
 
-        prepare_board(agreed=yes)
+        given = partial(check_suite, plan, data_dir=data_dir, download=download, normalization=normalization)
+        prepare_board(given, agreed=yes)
     results: list[Measurement] = []
     changes: list[Change] = []
     try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.shared import common, print_json, showing_progress
-from edgecnn.cli.table import print_table, say
+from edgecnn.cli.shared import common, parse_folder, print_json, showing_progress
+from edgecnn.cli.table import Cell, print_table, say
 from edgecnn.units import format_bytes, format_count, format_ns, format_share
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 @click.command("demo")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder to write to."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=parse_folder,
+    default=Path("demo"),
+    show_default=True,
+    help="Folder to write to.",
 )
 @common
 def command(out: Path, as_json: bool) -> None:
@@ -73,14 +79,14 @@ def _print(result: DemoResult) -> None:
     ]
     columns = ["file", "runtime", "p50", "p90", "size", "peak RSS", "accuracy"]
     print_table("Measured on this machine, one thread", columns, measured, right=(2, 3, 4, 5, 6), spare=(3, 5, 4))
-    fits = [
+    fits: list[list[Cell]] = [
         [
             fit.device,
             str(Path(fit.file).relative_to(result.report.parent)),
-            "\n".join(
+            [
                 f"{region.name} {format_bytes(region.used_bytes)} of {format_bytes(region.limit_bytes)}"
                 for region in fit.regions
-            ),
+            ],
             "fits" if fit.fits else "does not fit",
         ]
         for fit in result.fits

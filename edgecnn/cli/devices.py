@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from edgecnn.cli.names import complete_device, complete_target
 from edgecnn.cli.shared import common, parse_numbers, print_json, showing_progress, tables
-from edgecnn.cli.table import print_table, say
+from edgecnn.cli.table import Cell, print_table, say
 from edgecnn.device import Core, DeviceProfile, MemoryRegion, add_device, device_names, load_device
 from edgecnn.units import format_bytes
 
@@ -171,8 +171,8 @@ def _print_catalogue(profiles: list[DeviceProfile]) -> None:
     say("edgecnn devices NAME shows one, with the source of each fact; - is not known")
 
 
-def _row(profile: DeviceProfile) -> tuple[str, ...]:
-    variants = "".join(f"\n  :{variant}" for variant in profile.variants)
+def _row(profile: DeviceProfile) -> tuple[Cell, ...]:
+    variants = tuple(f"  :{variant}" for variant in profile.variants)
     known = profile.facts()
     also = {
         "memory.ram.system": "system",
@@ -182,10 +182,10 @@ def _row(profile: DeviceProfile) -> tuple[str, ...]:
         "memcpy_mb_s": "memcpy",
     }
     return (
-        profile.name + variants,
+        (profile.name, *variants),
         profile.title,
         profile.kind,
-        "\n".join(map(_short, profile.cores)) or profile.arch,
+        tuple(map(_short, profile.cores)) or profile.arch,
         *(format_bytes(region.size_bytes if region else None) for region in map(profile.region, ("ram", "flash"))),
         ", ".join(profile.features) or "-",
         ", ".join(text for fact, text in also.items() if fact in known) or "-",

@@ -36,8 +36,8 @@ def command(boards: bool, as_json: bool) -> None:
         [
             extra.name,
             extra.purpose,
-            "\n".join(f"{package.name} {package.version}" for package in extra.packages if package.usable) or "-",
-            "\n".join(map(_lacking, extra.missing)) or "-",
+            [f"{package.name} {package.version}" for package in extra.packages if package.usable] or "-",
+            [*map(_lacking, extra.missing)] or "-",
         ]
         for extra in found.extras
     ]

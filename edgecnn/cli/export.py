@@ -12,6 +12,7 @@ from edgecnn.cli.shared import (
     common,
     data_options,
     model_options,
+    parse_folder,
     parse_input_shape,
     print_json,
     showing_progress,
@@ -39,7 +40,15 @@ if TYPE_CHECKING:
 )
 @click.option("--eval-samples", type=click.IntRange(min=1), help="How many samples to verify on.  [as the recipe says]")
 @click.option("--name", metavar="NAME", help="Of the files.  [as the network is known]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=parse_folder,
+    default=Path("out"),
+    show_default=True,
+    help="Folder.",
+)
 @tables
 @common
 def command(

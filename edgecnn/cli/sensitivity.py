@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.names import complete_criterion
-from edgecnn.cli.shared import common, data_options, model_options, print_json, showing_progress, tables
+from edgecnn.cli.shared import (
+    common,
+    data_options,
+    model_options,
+    parse_folder,
+    print_json,
+    showing_progress,
+    tables,
+)
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
@@ -62,7 +70,13 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     show_default=True,
     help="How well the ranking must be known (Spearman) before no more samples are taken; 1 takes all.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="A folder for the table, the plot and the JSON.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=parse_folder,
+    help="A folder for the table, the plot and the JSON.",
+)
 @tables
 @common
 def command(
@@ -92,13 +106,14 @@ def command(
       edgecnn sensitivity edgecnn:resnet20 --weights resnet20.safetensors --data cifar10 --ratio 0.5,1.0 -o sensitivity/
     """
     from edgecnn.pipeline import measure_sensitivity
-    from edgecnn.report.sensitivity import COLUMNS, staying, table_of, title_of, write_sensitivity
+    from edgecnn.report.sensitivity import COLUMNS, sensitivity_files, staying, table_of, title_of, write_sensitivity
 
     if data is None:
         raise EdgecnnError("sensitivity judges by labelled data: give --data digits, say")
     if out is not None:
         require("matplotlib", "report")  # missed now, not after the passes
-        check_writable(out / "sensitivity.json")
+        for path in sensitivity_files(out):
+            check_writable(path)
     with showing_progress() as progress:
         result = measure_sensitivity(
             model,

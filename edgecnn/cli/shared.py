@@ -16,7 +16,7 @@ import click
 
 from edgecnn.cli.interruption import check_interruption
 from edgecnn.cli.names import complete_data, complete_model, complete_normalization
-from edgecnn.cli.table import take_form
+from edgecnn.cli.table import shown, take_form
 from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
 
@@ -90,6 +90,22 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
+def is_standard_output(path: Path) -> bool:
+    """Whether *path* is a name of standard output; what is written there must not be renamed over it."""
+    return str(path) in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def parse_folder(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Return the folder *path* of several files.
+
+    Raises:
+        EdgecnnError: it is standard output, which takes one document.
+    """
+    if path is not None and is_standard_output(path):
+        raise EdgecnnError(f"-o {path}: several files are written, and standard output takes one; name a folder")
+    return path
+
+
 @contextmanager
 def showing_progress() -> Iterator[Progress]:
     """Yield a progress that draws on standard error, quiet when that is not a terminal; interrupted work ends there.
@@ -127,7 +143,7 @@ def _bars() -> Iterator[Progress]:
             check_interruption()
             if step != current:
                 current = step
-                bars.reset(task, description=step, total=total)
+                bars.reset(task, description=shown(step), total=total)
             bars.update(task, completed=done, total=total)
 
         yield show

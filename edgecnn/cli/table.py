@@ -1,4 +1,7 @@
-"""What is printed for people: tables and sentences that keep names and numbers whole, however narrow the terminal."""
+"""What is printed for people: tables and sentences that keep names and numbers whole, however narrow the terminal.
+
+All text passes here, and what could steer a terminal is shown escaped: names come from files and boards of others.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,16 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from edgecnn.errors import STEERING
+
 if TYPE_CHECKING:
     from edgecnn.benchmarks.parity import Parity
 
-Rows = Sequence[Sequence[str]]
+#: A cell is one line, or several.
+Cell = str | Sequence[str]
+Rows = Sequence[Sequence[Cell]]
+
+Lines = Sequence[Sequence[list[str]]]  # rows, ready to be printed
 
 _FORM = "edgecnn.form"  # in a context's `meta`, which subcommands share: `as_json` or `markdown`, where one was given
 
@@ -33,23 +42,29 @@ def print_table(
     others, the last of them being the most important; where not even the others fit, each row is a block of lines. No
     cell is ever broken. With `--markdown` it is a table of GitHub's Markdown with all columns.
     """
+    cells = [[_lines(cell) for cell in row] for row in rows]
     if _in_markdown():
-        _print_markdown(title, columns, rows, right)
+        _print_markdown(title, columns, cells, right)
         return
     limit = line_width(sys.stdout)
     kept = [index for index in range(len(columns)) if index not in spare]
     for index in reversed(spare):
-        if limit is None or _width(columns, rows, [*kept, index]) <= limit:
+        if limit is None or _width(columns, cells, [*kept, index]) <= limit:
             kept = sorted([*kept, index])
     if title:
         say(title)
-    if limit is None or _width(columns, rows, kept) <= limit:
-        _print_grid([columns[index] for index in kept], _only(rows, kept), [kept.index(i) for i in right if i in kept])
+    if limit is None or _width(columns, cells, kept) <= limit:
+        _print_grid([columns[index] for index in kept], _only(cells, kept), [kept.index(i) for i in right if i in kept])
         if len(kept) < len(columns):
             names = ", ".join(column for index, column in enumerate(columns) if index not in kept)
             say(f"(for a wider terminal, or --json: {names})")
     else:
-        _print_blocks(columns, rows)
+        _print_blocks(columns, cells)
+
+
+def shown(text: str) -> str:
+    """Return *text* with what could steer a terminal written as Python escapes it: `\\x1b`, `\\u202e`, `\\n`."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def format_worst(parity: Parity) -> str:
@@ -66,6 +81,7 @@ def say(text: str) -> None:
 
     With `--markdown` it is a paragraph, or an item of a list where it is indented.
     """
+    text = shown(text)
     if _in_markdown():
         click.echo(f"- {_escaped(text.strip())}" if text.startswith("  ") else f"{_escaped(text)}\n")
     else:
@@ -74,7 +90,12 @@ def say(text: str) -> None:
 
 def warn(message: str) -> None:
     """Print a warning on standard error: one line, on a terminal broken between words alone."""
-    click.echo(wrapped(f"edgecnn: warning: {' '.join(message.split())}", sys.stderr), err=True)
+    tell(f"edgecnn: warning: {' '.join(message.split())}")
+
+
+def tell(line: str) -> None:
+    """Print *line* on standard error, on a terminal broken between words alone."""
+    click.echo(wrapped(shown(line), sys.stderr), err=True)
 
 
 def wrapped(text: str, stream: TextIO) -> str:
@@ -102,22 +123,25 @@ def line_width(stream: TextIO) -> int | None:
         return 80
 
 
-def _only(rows: Rows, kept: Sequence[int]) -> Rows:
+def _lines(cell: Cell) -> list[str]:
+    return [shown(line) for line in ([cell] if isinstance(cell, str) else cell)]
+
+
+def _only(rows: Lines, kept: Sequence[int]) -> Lines:
     return [[row[index] for index in kept] for row in rows]
 
 
-def _width(columns: Sequence[str], rows: Rows, kept: Sequence[int]) -> int:
+def _width(columns: Sequence[str], rows: Lines, kept: Sequence[int]) -> int:
     """Return how many characters a line of the table has that shows the *kept* columns."""
     from rich.cells import cell_len
 
     widest = (
-        max(cell_len(line) for cell in (columns[i], *(row[i] for row in rows)) for line in cell.split("\n"))
-        for i in kept
+        max(cell_len(line) for lines in ([columns[i]], *(row[i] for row in rows)) for line in lines) for i in kept
     )
     return sum(width + _FRAME for width in widest) + 1
 
 
-def _print_grid(columns: Sequence[str], rows: Rows, right: Sequence[int]) -> None:
+def _print_grid(columns: Sequence[str], rows: Lines, right: Sequence[int]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -125,7 +149,7 @@ def _print_grid(columns: Sequence[str], rows: Rows, right: Sequence[int]) -> Non
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index in right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*("\n".join(lines) for lines in row))
     # Names are shown as they are: no markup in brackets, no :emoji:.
     width = _width(columns, rows, range(len(columns)))
     console = Console(width=width, highlight=False, markup=False, emoji=False)
@@ -155,21 +179,21 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*|<>\[\]])", r"\\\1", text)
 
 
-def _print_markdown(title: str, columns: Sequence[str], rows: Rows, right: Sequence[int]) -> None:
+def _print_markdown(title: str, columns: Sequence[str], rows: Lines, right: Sequence[int]) -> None:
     if title:
-        click.echo(f"**{_escaped(title)}**\n")
+        click.echo(f"**{_escaped(shown(title))}**\n")
     rule = ["---:" if index in right else "---" for index in range(len(columns))]
-    cells = ([_escaped(cell).replace("\n", "<br>") for cell in row] for row in (columns, *rows))
+    cells = (["<br>".join(map(_escaped, lines)) for lines in row] for row in ([[name] for name in columns], *rows))
     head, *body = (f"| {' | '.join(row)} |" for row in cells)
     click.echo("\n".join((head, f"| {' | '.join(rule)} |", *body)) + "\n")
 
 
-def _print_blocks(columns: Sequence[str], rows: Rows) -> None:
+def _print_blocks(columns: Sequence[str], rows: Lines) -> None:
     widest = max(map(len, columns[1:]), default=0)
     for row in rows:
-        say(row[0].replace("\n", ","))
+        say(",".join(row[0]))
         for column, cell in zip(columns[1:], row[1:], strict=True):
-            say(f"  {column:<{widest}}  {cell.replace(chr(10), ', ')}")
+            say(f"  {column:<{widest}}  {', '.join(cell)}")
 
 
-__all__ = ["line_width", "print_table", "say", "take_form", "warn", "wrapped"]
+__all__ = ["line_width", "print_table", "say", "shown", "take_form", "tell", "warn", "wrapped"]

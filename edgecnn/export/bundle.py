@@ -10,6 +10,9 @@ from edgecnn.artifact import Artifact
 from edgecnn.files import write_whole
 from edgecnn.recipe import Recipe
 
+#: What the names of the C source file and header of a TFLite file end in, behind its own name.
+COMPANIONS = (".cc", ".h")
+
 
 def write_bundle(
     artifacts: Sequence[Artifact], recipe: Recipe, folder: Path, name: str, labels: Sequence[str] | None
@@ -35,8 +38,7 @@ def _write_c_array(artifact: Artifact) -> list[Path]:
     symbol = f"g_{symbol}"
     content = artifact.path.read_bytes()
     lines = [", ".join(f"0x{byte:02x}" for byte in content[i : i + 16]) for i in range(0, len(content), 16)]
-    source = artifact.path.with_name(artifact.path.name + ".cc")
-    header = artifact.path.with_name(artifact.path.name + ".h")
+    source, header = (artifact.path.with_name(artifact.path.name + end) for end in COMPANIONS)
     # TFLite Micro reads the flatbuffer in place: it wants 16-byte alignment, and const keeps it in flash.
     array = f"alignas(16) const unsigned char {symbol}[] = {{\n  " + ",\n  ".join(lines) + "\n};\n"
     write_whole(source, f'#include "{header.name}"\n\n{array}const unsigned int {symbol}_len = {len(content)};\n')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
 from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quiet import quiet
+from edgecnn.locks import PrivateFolder
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
 
@@ -31,7 +31,8 @@ def quantize_onnx(
 ) -> None:
     """Write the fp32 file *artifact* to *path* as `w8` (dynamic) or `w8a8` (static, QDQ)."""
     onnx = require("onnx", "torch")
-    with quiet(f"ONNX {precision} quantization"), tempfile.TemporaryDirectory() as folder:
+    with quiet(f"ONNX {precision} quantization"), PrivateFolder() as folder:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported; see `runtimes.worker`
         os.environ["ORT_LOAD_CONFIG_FROM_MODEL"] = "0"  # else a file may have profiles written
         quantization = require("onnxruntime.quantization", "torch")
         prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")

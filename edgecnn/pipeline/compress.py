@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.compress import CRITERIA, ORDERS
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, telling_missing_packages
-from edgecnn.files import check_writable
+from edgecnn.files import check_name, check_writable, destination
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.budget import Budget, Packed, Search, Standing
 from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
-from edgecnn.pipeline.run_folder import RunFolder
+from edgecnn.pipeline.run_folder import RunFolder, folder_of
 from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, original_outputs
 from edgecnn.progress import Progress, silent
@@ -179,6 +179,8 @@ def compress_model(
             raise EdgecnnError("compress trains and judges: name the data set")
         data = written.data
     check_writable(path)
+    check_name(folder_of(path))
+    destination(_plan_file(path))
     # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
     seen = None if written is None else partial(_check_plan, written, where=str(plan))
     subject = load_subject(
@@ -261,7 +263,7 @@ def _compressed(
             *(text for one in teachers for text in one.warnings),
             *_notes(found, budget, original, recorded),
         ),
-        path.with_suffix(".plan.toml"),
+        _plan_file(path),
         found.tries,
         found.stopped,
         () if budget is None else budget.unmet(original, standing, reference),
@@ -282,6 +284,11 @@ def _compressed(
         done.write(result.plan)
     folder.remove()
     return result
+
+
+def _plan_file(path: Path) -> Path:
+    """Return where the plan goes that made the checkpoint at *path*."""
+    return path.with_suffix(".plan.toml")
 
 
 def _packed(steps: Steps, before: Network, after: Network) -> tuple[Packed, Packed] | None:
@@ -450,6 +457,8 @@ def _kept(folder: RunFolder) -> Iterator[RunFolder]:
                 f"{error}; to run with other settings, delete '{folder.path}' or write to another file"
             ) from error
         raise
+    finally:
+        folder.close()
 
 
 def _notes(found: Found, budget: Budget | None, original: Standing, recorded: Accuracy | None) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,9 +20,11 @@ from edgecnn.benchmarks.verify import ExportedFile, FailedFile, broken_limit
 from edgecnn.datasets.noise import NOISE
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
-from edgecnn.export.bundle import write_bundle
+from edgecnn.export.bundle import COMPANIONS, write_bundle
+from edgecnn.files import destination
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
+from edgecnn.locks import InUseError, Lock, PrivateFolder
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named, original_outputs
@@ -112,6 +113,7 @@ def export_subject(
     samples = subject.data.evaluation.take(evaluation_samples or recipe.evaluation_samples)
     files: list[ExportedFile] = []
     failed: list[FailedFile] = []
+    _check_places(wanted, subject.name, folder)
     with _staged(folder) as staging:
         reference = _Reference.take(subject, samples, staging / "reference", progress)
         writer = _Writer(subject, recipe, staging, progress)
@@ -173,12 +175,41 @@ def _staged(folder: Path) -> Iterator[Path]:
     existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".edgecnn-", dir=folder) as staging:
+        with _alone_in(folder), PrivateFolder(folder) as staging:
             yield Path(staging)
     finally:
         if not existed:
             with suppress(OSError):
                 folder.rmdir()  # fails, as it should, where something is in it
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other exports out of *folder*, so that each file and what lies beside it come from the same one.
+
+    Raises:
+        EdgecnnError: one is at work there.
+    """
+    try:
+        lock = Lock(folder / ".edgecnn.lock")
+    except InUseError as error:
+        who = "another process" if error.pid is None else f"process {error.pid}"
+        raise EdgecnnError(f"{who} is exporting to '{folder}': wait for it, or give another folder with -o") from None
+    with lock:
+        yield
+
+
+def _check_places(wanted: list[tuple[str, str]], name: str, folder: Path) -> None:
+    """See before the work that every file can get its name in *folder*, whether it is good or rejected.
+
+    Raises:
+        EdgecnnError: a name is too long, or taken by what is no file.
+    """
+    for format_name, precision in wanted:
+        file = f"{name}.{precision}.{format_name}"
+        for beside in ("", ".json", REJECTED, f"{REJECTED}.json", *COMPANIONS):
+            destination(folder / f"{file}{beside}")
+    destination(folder / f"{name}.labels.txt")
 
 
 def _left_over(bad: list[Path], folder: Path) -> Iterator[str]:
@@ -325,6 +356,9 @@ def _deliver(
 ) -> ExportedFile:
     """Give a verified file its name in *folder*, with its history beside it."""
     name = file.artifact.path.name + (REJECTED if file.rejected else "")
+    # What was made from the earlier file goes first: killed in between, a file never has another one's beside it.
+    for companion in (".json", *COMPANIONS):
+        destination(folder / f"{name}{companion}").unlink(missing_ok=True)
     # A copy: the float file is still the source of those quantized from it.
     artifact = file.artifact.copied_to(folder / name)
     delivered = replace(file, artifact=artifact, path=artifact.path)

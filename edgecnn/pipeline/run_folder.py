@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Annotated, Any, TypedDict
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
+from edgecnn.locks import InUseError, Lock
 from edgecnn.parsing import from_table, read_json
 
 SCHEMA_VERSION = 1
 _JOURNAL = "run.json"
+_LOCK = "lock"  # held by the process that is at the run; a name that a journal, a network or a training never has
 
 
 class _Step(TypedDict, total=False):
@@ -36,11 +39,13 @@ class _Journal:
 class RunFolder:
     """A folder beside the result: a journal of the steps, a checkpoint of each finished one, the training under way.
 
-    A step is noted as soon as it is decided upon and once more when its network is written; each write is whole.
+    A step is noted as soon as it is decided upon and once more when its network is written; each write is whole. A
+    lock in it tells a run that goes on from one that was stopped.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], steps: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, Any], steps: dict[str, dict[str, Any]], lock: Lock) -> None:
         self.path = path
+        self._lock = lock
         self.identity = dict(identity)
         self.steps = steps
 
@@ -54,14 +59,36 @@ class RunFolder:
             resume: whether to go on.
 
         Raises:
-            EdgecnnError: there is a run and *resume* is not asked for, or the other way round, or it is another run.
+            EdgecnnError: there is a run and *resume* is not asked for, or the other way round, it is another run, or
+                another process is at it; or something else bears the folder's name.
         """
-        path = result.with_name(f"{result.name}.run")
+        path = folder_of(result)
+        journal = path / _JOURNAL
+        if resume and not journal.is_file():
+            raise EdgecnnError(f"nothing to go on with: no run at '{path}'; leave --resume out to start")
+        if os.path.lexists(path) and not journal.is_file():
+            _check_is_ours(path)
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = Lock(path / _LOCK)
+        except InUseError as error:
+            who = "another process" if error.pid is None else f"process {error.pid}"
+            stop = "" if error.pid is None else f" (kill {error.pid})"
+            raise EdgecnnError(
+                f"{who} is writing '{result}' at this moment, with its run in '{path}': wait for it, or stop it{stop} "
+                "and go on with --resume, or write to another file"
+            ) from None
+        try:
+            return cls._locked(path, identity, lock, resume=resume)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _locked(cls, path: Path, identity: Mapping[str, Any], lock: Lock, *, resume: bool) -> RunFolder:
         journal = path / _JOURNAL
         if not journal.is_file():
-            if resume:
-                raise EdgecnnError(f"nothing to go on with: no run at '{path}'; leave --resume out to start")
-            folder = cls(path, identity, {})
+            folder = cls(path, identity, {}, lock)
             folder._write()
             return folder
         if not resume:
@@ -84,7 +111,7 @@ class RunFolder:
                     f"'{path}' holds another run, with {key} {before.get(key)}, not {given.get(key)}: "
                     "give --resume the same, or delete the folder to start anew"
                 )
-        return cls(path, identity, {name: dict(facts) for name, facts in stored.steps.items()})
+        return cls(path, identity, {name: dict(facts) for name, facts in stored.steps.items()}, lock)
 
     def note(self, step: str, **facts: Any) -> None:
         """Add *facts* to what the journal says of a *step*."""
@@ -107,7 +134,31 @@ class RunFolder:
     def remove(self) -> None:
         """Delete the folder: the run has ended well."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let another process go on with the run; nothing happens the second time."""
+        self._lock.release()
 
     def _write(self) -> None:
         document = {"schema_version": SCHEMA_VERSION, "identity": self.identity, "steps": self.steps}
         write_whole(self.path / _JOURNAL, json.dumps(document, indent=1, allow_nan=False))
+
+
+def folder_of(result: Path) -> Path:
+    """Return the folder of the run that ends in the file *result*."""
+    return result.with_name(f"{result.name}.run")
+
+
+def _check_is_ours(path: Path) -> None:
+    """See that what is at *path* is a folder in which a run was only just begun.
+
+    Raises:
+        EdgecnnError: it is a file or a link, or holds what no run has written.
+    """
+    theirs = "which is not of a run: move it away, or write to another file"
+    if path.is_symlink() or not path.is_dir():
+        raise EdgecnnError(f"the run needs a folder at '{path}', and there is a file or a link, {theirs}")
+    others = [name for name in os.listdir(path) if name != _LOCK and not name.startswith(".edgecnn-")]
+    if others:
+        raise EdgecnnError(f"the run needs a folder at '{path}', and there is one that holds '{others[0]}', {theirs}")

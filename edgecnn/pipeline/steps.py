@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -23,6 +22,7 @@ from edgecnn.compress.training_state import module_of
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
+from edgecnn.locks import PrivateFolder
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network
 from edgecnn.normalization import ready
@@ -227,7 +227,7 @@ class Steps:
     def packed(self, network: Network) -> Packed:
         """Return what the zeros in *network* save in its w8a8 TFLite file: nothing, until it is compressed."""
         subject = replace(self.subject, name=self.name, network=network)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.folder.path) as folder:
+        with PrivateFolder(self.folder.path) as folder:
             file = write_int8(subject, load_recipe("board"), Path(folder), self.progress)
             return Packed(sparsity_of(network.module), file.size_bytes, zip_size_bytes(file.path))
 
@@ -257,7 +257,7 @@ class Steps:
         device = None if self.budget.device is None else load_device(self.budget.device)
         recipe = load_recipe("mcu" if device is not None and device.kind == "mcu" else "board")
         subject = replace(self.subject, name=self.name, network=network)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=self.folder.path) as folder:
+        with PrivateFolder(self.folder.path) as folder:
             file = write_int8(subject, recipe, Path(folder), self.progress)
             standing = replace(standing, size_bytes=file.size_bytes)
             if device is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
+from edgecnn.benchmarks.inputs import class_scores
 from edgecnn.benchmarks.parity import Outputs
 from edgecnn.benchmarks.plan import side_of
 from edgecnn.datasets import Dataset, open_dataset
@@ -111,18 +112,34 @@ def _of_network(
     )
     if subject.normalization is not None:
         subject.normalization.check_channels(shape)
-    for _ in original_outputs(subject, data.evaluation.take(1), threads=1):
-        pass  # a network and data that do not fit are told here, before any work
+    # A network and data that do not fit are told here, before any work.
+    for _, outputs in original_outputs(subject, data.evaluation.take(1), threads=1):
+        _check_labels(network.name, network.labels, outputs)
     return subject
 
 
 def _of_onnx(source: Artifact, dataset: Dataset | None, shape: tuple[int, ...], given: Normalization | None) -> Subject:
     data, warnings = _or_noise(dataset, shape)
     plan = plan_for(source, data.evaluation, given, data.normalization)
-    labels = tuple(source.metadata.get("labels") or ()) or data.labels
+    own = tuple(source.metadata.get("labels") or ())
     name = source.path.stem.removesuffix(".fp32")
     told = (*plan.assumptions, *warnings, "the source is an ONNX file: TFLite needs the torch network and is left out")
-    return Subject(name, None, source, data, data.shape, plan.normalization, labels, told)
+    _check_labels(name, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
+    return Subject(name, None, source, data, data.shape, plan.normalization, own or data.labels, told)
+
+
+def _check_labels(name: str, labels: Sequence[str] | None, outputs: Outputs) -> None:
+    """See that a network's own *labels* are as many as the classes that it tells apart, by its *outputs*.
+
+    Raises:
+        EdgecnnError: they are not.
+    """
+    scores = class_scores(outputs)
+    if labels and scores is not None and scores.shape[1] != len(labels):
+        raise EdgecnnError(
+            f"{name} carries {len(labels)} labels and tells {scores.shape[1]} classes apart; leave its labels "
+            "out, or give one for each class"
+        )
 
 
 def _or_noise(dataset: Dataset | None, shape: tuple[int, ...]) -> tuple[Dataset, tuple[str, ...]]:

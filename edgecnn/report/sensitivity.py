@@ -33,10 +33,15 @@ def write_sensitivity(sensitivity: Sensitivity, folder: Path) -> tuple[Path, ...
         "md": _markdown(sensitivity),
         "json": json.dumps(sensitivity.to_json(), indent=2, allow_nan=False) + "\n",
     }
-    paths = tuple(folder / f"sensitivity.{kind}" for kind in contents)
-    for path, content in zip(paths, contents.values(), strict=True):
-        write_whole(path, content)
+    paths = sensitivity_files(folder)
+    for path in paths:
+        write_whole(path, contents[path.suffix[1:]])
     return paths
+
+
+def sensitivity_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files that `write_sensitivity` writes to *folder*."""
+    return tuple(folder / f"sensitivity.{kind}" for kind in ("svg", "md", "json"))
 
 
 def table_of(sensitivity: Sensitivity) -> list[tuple[str, ...]]:

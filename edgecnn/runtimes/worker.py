@@ -33,6 +33,8 @@ def main() -> None:
     if message is None:
         return
     job = message[0]
+    # onnxruntime would otherwise queue what it is used for, and look up a host to send it to after some seconds.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     step = "import"
     try:
         # Whatever the worker itself needs is done and loaded before memory is first read, so that it does not count

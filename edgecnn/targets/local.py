@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
+from edgecnn.locks import PrivateFolder
 from edgecnn.measurement import MEASURED
 from edgecnn.targets.process import Process
 
@@ -25,13 +25,13 @@ class Local:
         self.name = name
         self.machine: str | None = platform.machine()
         self.free_bytes: int | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: PrivateFolder | None = None
 
     def __enter__(self) -> Local:
         facts = read_host()
         if facts.ram_bytes is not None and facts.ram_used_bytes is not None:
             self.free_bytes = facts.ram_bytes - facts.ram_used_bytes
-        self._folder = tempfile.TemporaryDirectory(prefix="edgecnn-")
+        self._folder = PrivateFolder()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class Local:
     def run(self, program: str) -> Process:
         """Start *program* with the Python that runs us."""
         assert self._folder is not None, "a target is used inside `with`"
-        return Process([sys.executable, program], Path(self._folder.name))
+        return Process([sys.executable, program], self._folder.path)
 
     def limit_memory(self, limit_bytes: int) -> None:
         """Do nothing: this machine's figures are those of this machine."""

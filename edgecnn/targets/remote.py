@@ -21,6 +21,7 @@ from typing import BinaryIO, NoReturn
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of
+from edgecnn.locks import PrivateFolder
 from edgecnn.measurement import MEASURED
 from edgecnn.targets.process import Process
 from edgecnn.units import format_bytes
@@ -33,18 +34,28 @@ PATIENCE_S = 60.0
 _KEEPER = r"""
 umask 077
 for base in "$TMPDIR" /tmp /data/local/tmp; do test -w "$base" && break; done
-lock=$base/edgecnn.lock
+lock=$base/edgecnn.lock held=
 while command -v flock >/dev/null; do
-  (umask 0; : >>"$lock") 2>/dev/null
+  # Others may write to this folder. So the file is made only where nothing bears its name (set -C: O_EXCL), it is never
+  # reached through a link, and it is written to through the descriptor that was checked.
+  (umask 0; set -C; : >"$lock") 2>/dev/null
+  if test -L "$lock" || { test -e "$lock" && test ! -f "$lock"; }; then echo "badlock=$lock"; exit; fi
   test -r "$lock" || break
   exec 9<"$lock"
-  flock -n 9 || { echo "busy=$(cat "$lock")"; exit; }
+  flock -n 9 || { read -r holder <&9; echo "busy=$holder"; exit; }
   # Whoever held it may have removed the file in between, and a third one made it anew.
-  test "$lock" -ef /proc/self/fd/9 || test ! -e /proc/self/fd/9 || continue
-  { echo "$1" >"$lock"; } 2>/dev/null
+  if test -e /proc/self/fd/9; then
+    test ! -L "$lock" && test "$lock" -ef /proc/self/fd/9 || continue
+    { echo "$1" >/proc/self/fd/9; } 2>/dev/null
+  fi
+  held=$lock
   break
 done
-folder=$(mktemp -d "$base/edgecnn-XXXXXX") || { echo "nofolder=$base"; exit; }
+# With the lock nobody is at work here: what lies there was left by a keeper that was killed.
+test -z "$held" || for old in "$base"/.edgecnn-work-??????; do
+  test ! -L "$old" && test -d "$old" && test -O "$old" && rm -rf "$old"
+done 2>/dev/null
+folder=$(mktemp -d "$base/.edgecnn-work-XXXXXX") || { echo "nofolder=$base"; exit; }
 stop() { kill -KILL "-$(cat "$1")" || kill -KILL "$(cat "$1")"; rm -f "$1"; } 2>/dev/null
 group=/sys/fs/cgroup/edgecnn-$$
 limit() {
@@ -53,7 +64,8 @@ limit() {
 } 2>/dev/null
 finish() {
   for pid in "$folder"/*.pid; do test -e "$pid" && stop "$pid"; done
-  rm -rf "$folder" "$lock"
+  rm -rf "$folder"
+  test -z "$held" || rm -f "$held"
   for attempt in 1 2 3 4 5; do test ! -d "$group" || rmdir "$group" || sleep 0.1; done
 } 2>/dev/null
 trap finish EXIT
@@ -82,7 +94,7 @@ class Remote:
         self.machine: str | None = None  # as `uname -m` says
         self.system: str | None = None  # as `uname -s` says
         self.free_bytes: int | None = None  # memory that was free when we came
-        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self._own: PrivateFolder | None = None
         self._keeper: Process | None = None
         self._facts: dict[str, str] = {}
         self._pushed: dict[str, str] = {}
@@ -111,13 +123,13 @@ class Remote:
     def folder(self) -> Path:
         """A private folder on this machine that ends with the `with`."""
         assert self._own is not None, "a target is used inside `with`"
-        return Path(self._own.name)
+        return self._own.path
 
     def __enter__(self) -> Remote:
         # A socket's path may have 104 bytes, which a long TMPDIR uses up.
         root = tempfile.gettempdir()
         short = root if len(root) < 50 else "/tmp"  # noqa: S108 - the folder made in it is private
-        self._own = tempfile.TemporaryDirectory(prefix="edgecnn-", dir=short)
+        self._own = PrivateFolder(Path(short))
         try:
             self.connect()
             self._keeper = Process(self.command(shell_line(_KEEPER, _ourselves())), self.folder)
@@ -274,6 +286,11 @@ class Remote:
                     raise EdgecnnError(f"{self.name}: {self.explain(keeper.ending())}")
                 if key == "busy":
                     raise EdgecnnError(f"{self.name} is taken by {value or 'another bench'}; wait until it is done")
+                if key == "badlock":
+                    raise EdgecnnError(
+                        f"{self.name}: {value} there is no plain file, and may be somebody's trap; look at it and "
+                        "remove it"
+                    )
                 if key == "nofolder":
                     raise EdgecnnError(f"{self.name}: no folder can be made in {value} there; is its disk full?")
                 if not equals or key not in ("folder", "system", "machine", "python", "site", "free"):

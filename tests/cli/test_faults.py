@@ -58,6 +58,64 @@ def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("arguments", "code"), [("devices", 0), ("devices nothing", 2), ("fit $MODEL --ram 1KiB", 1)])
+def test_a_full_standard_error_changes_no_exit_code(tmp_path: Path, arguments: str, code: int) -> None:
+    """Words that cannot be written are lost; what the command says by its exit code is not."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    done = shell(f"edgecnn {arguments} 2>/dev/full", tmp_path, MODEL=str(MODEL))
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["edgecnn --help", "edgecnn completion bash", "COMP_WORDS='edgecnn de' _EDGECNN_COMPLETE=bash_complete edgecnn"],
+)
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path, line: str) -> None:
+    """Nor does anything else that prints complain where its reader went away."""
+    done = shell(f"{line} | true", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_one_document_goes_to_standard_output(tmp_path: Path, name: str) -> None:
+    """`bench -o -` prints the JSON alone, and a file that standard output leads to is written, not replaced."""
+    done = shell(f"edgecnn bench {MODEL} {QUICK} -o {name} > result.json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "result.json").read_text())["results"]) == 1
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (f"edgecnn bench {MODEL} {QUICK} -o /dev/null", "/dev/null': it is a device; name a file"),
+        (f"edgecnn bench {MODEL} {QUICK} -o pipe", "pipe': it is a pipe; name a file"),
+        (f"edgecnn bench {MODEL} {QUICK} -o $(printf %256s | tr ' ' x)", "names may have 255 bytes here"),
+        ("edgecnn export edgecnn:digits-cnn --data digits -o -", "several files are written, and standard output"),
+        ("edgecnn export edgecnn:digits-cnn --data digits -o out", "digits-cnn.w8a8.tflite': it is a folder"),
+        ("edgecnn export edgecnn:digits-cnn --data digits --name $(printf %245s | tr ' ' x)", "names may have 255"),
+        ("edgecnn demo -o /dev/stdout", "several files are written, and standard output"),
+        ("edgecnn sensitivity edgecnn:digits-cnn --data digits -o out", "sensitivity.svg': it is a folder"),
+        ("edgecnn compress edgecnn:digits-cnn --data digits -o $(printf %240s | tr ' ' x).safetensors", "have 255"),
+        ("edgecnn compress edgecnn:digits-cnn --data digits -o m.safetensors", "m.plan.toml': it is a folder"),
+        ("edgecnn compress edgecnn:digits-cnn --data digits -o taken.safetensors", "there is one that holds 'mine'"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path, line: str, told: str) -> None:
+    """Devices, pipes, folders in a file's place and names that are too long end in one line; all stays as it was."""
+    for folder in ("out/digits-cnn.w8a8.tflite", "out/sensitivity.svg", "m.plan.toml", "taken.safetensors.run/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(map(str, tmp_path.rglob("*")))
+    done = shell(line, tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
 @pytest.mark.parametrize("name", ["[red]x:smile:.tflite", "a\nb.tflite", "ü漢 x.tflite"])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_odd_names_go_through(tmp_path: Path, name: str, encoding: str) -> None:

@@ -81,7 +81,7 @@ def test_markdown_is_a_table_that_github_draws(capsys: pytest.CaptureFixture[str
     """With --markdown there is a table of pipes with every column, and what a name holds is no markup."""
     with click.Context(click.Command("x")) as ctx:
         take_form(ctx, click.Option(["--markdown"]), True)
-        print_table("a <b>", ["file", "size"], [["m|n\n*x*.tflite", "9 B"]], right=(1,), spare=(1,))
+        print_table("a <b>", ["file", "size"], [[["m|n", "*x*.tflite"], "9 B"]], right=(1,), spare=(1,))
         say("one [link](x)")
         say("  12 B  conv")
     assert capsys.readouterr().out == (
@@ -97,3 +97,48 @@ def test_json_and_markdown_exclude_each_other(capsys: pytest.CaptureFixture[str]
             main(arguments)
         assert ended.value.code == 2
         assert "give --json or --markdown, not both" in capsys.readouterr().err
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[31m[red]x:smile:\r\n\x9b2K\u202e\x7f"
+ESCAPED = r"\x1b]0;title\x07\x1b[31m[red]x:smile:\r\n\x9b2K\u202e\x7f"
+
+PRINTED = f"""
+from edgecnn.cli.table import print_table, say, tell
+say({HOSTILE!r})
+print_table({HOSTILE!r}, ["name"], [[{HOSTILE!r}], [["one", {HOSTILE!r}]]])
+"""
+
+
+@pytest.mark.parametrize("columns", [20, 200])
+def test_names_do_not_steer_the_terminal(columns: int) -> None:
+    """Escapes, controls, breaks of lines and turns of direction in a name are shown escaped, and markup as it is."""
+    lines = shown(PRINTED, columns)
+    assert not any(ord(character) < 32 or character in "\x7f\x9b\u202e" for line in lines for character in line)
+    text = "\n".join(lines)
+    if columns == 200:
+        assert text.count(ESCAPED) == 4
+    assert "[red]x:smile:" in text
+
+
+def test_errors_do_not_steer_the_terminal() -> None:
+    """What an error or its traceback says of a file's name is shown escaped too."""
+    call = [sys.executable, "-m", "edgecnn", "fit", "\x1b[31mno\u202e.tflite", "--device", "rpi4", "--debug"]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert "\u202e" not in done.stderr
+    assert r"\x1b[31mno\u202e.tflite" in done.stderr.splitlines()[-1]
+
+
+def test_progress_does_not_steer_the_terminal() -> None:
+    """The step that a bar shows, which may name a file, is escaped as well."""
+    code = f"""
+import sys
+sys.stderr = sys.stdout
+from edgecnn.cli.shared import showing_progress
+with showing_progress() as show:
+    show({HOSTILE!r}, 1, 2)
+"""
+    text = "\n".join(shown(code, 200))
+    assert ESCAPED in text
+    assert "\x07" not in text

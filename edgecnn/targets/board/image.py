@@ -15,12 +15,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
+from edgecnn.locks import PrivateFolder
 from edgecnn.progress import Progress, silent
 
 #: The Debian release of the board and the Python that comes with it.
@@ -142,7 +142,7 @@ def build_board(progress: Progress = silent) -> Image:
     cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
     final = cache / f"board-{_recipe_hash()}"
-    with tempfile.TemporaryDirectory(prefix=".board-", dir=cache) as scratch:
+    with PrivateFolder(cache) as scratch:
         work = Path(scratch)
         image, root = work / "image", work / "root"
         image.mkdir()
@@ -285,7 +285,7 @@ def _megabytes(folder: Path) -> int:
 
 def _write_initramfs(root: Path, path: Path) -> None:
     """Write the kernel's first file system, with busybox and what finds the disk, to *path*."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+    with PrivateFolder(path.parent) as scratch:
         first = Path(scratch)
         for name in ("bin", "modules", "proc", "dev", "root"):
             (first / name).mkdir()

@@ -6,12 +6,12 @@ import contextlib
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
+from edgecnn.locks import PrivateFolder
 from edgecnn.targets.board.image import PROGRAMS, Image, check_programs, find_program
 from edgecnn.units import format_bytes
 
@@ -52,7 +52,7 @@ class Board:
         check_programs(_NEEDED)
         self.image = image
         self.hardware = hardware
-        self._folder = tempfile.TemporaryDirectory(prefix="edgecnn-board-")
+        self._folder = PrivateFolder()
         self._qemu: subprocess.Popen[bytes] | None = None
         try:
             self._boot()
