@@ -38,7 +38,7 @@ lock=$base/edgecnn.lock held=
 while command -v flock >/dev/null; do
   # Others may write to this folder. So the file is made only where nothing bears its name (set -C: O_EXCL), it is never
   # reached through a link, and it is written to through the descriptor that was checked.
-  (umask 0; set -C; : >"$lock") 2>/dev/null
+  test -e "$lock" || test -L "$lock" || (umask 0; set -C; : >"$lock") 2>/dev/null
   if test -L "$lock" || { test -e "$lock" && test ! -f "$lock"; }; then echo "badlock=$lock"; exit; fi
   test -r "$lock" || break
   exec 9<"$lock"

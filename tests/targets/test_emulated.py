@@ -346,6 +346,29 @@ def test_nothing_is_fetched_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--device rpi44", "did you mean 'rpi4'"),
+        ("--device stm32h7a3", "cannot be emulated"),
+        ("--device rpi4 --runtime onnxruntime", "onnxruntime runs .onnx"),
+        ("--device rpi4 --data npz:nothing.npz", "nothing.npz"),
+        ("--device rpi4 -o /dev/null", "it is a device; name a file"),
+        ("--device rpi4", "nothing was fetched: add --yes to build it"),
+    ],
+)
+def test_bench_checks_all_before_it_builds(tmp_path: Path, arguments: str, told: str) -> None:
+    """Without a terminal nothing is fetched unless --yes says so, and names, files and data are checked before."""
+    bare = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "COLUMNS": "500"}
+    given = arguments.split() + ([] if told.startswith("nothing was") else ["--yes"])
+    call = [sys.executable, "-m", "edgecnn", "bench", str(CLASSIFIER), "--target", "emulated", *given]
+    done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=bare, timeout=120)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_programs_are_told_with_their_packages() -> None:
     """The line that installs what is missing names each package once."""
     wanted = {**PROGRAMS, "edgecnn-no-such-program": "no-such", "edgecnn-nor-this": "no-such"}

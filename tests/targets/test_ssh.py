@@ -185,6 +185,38 @@ def test_one_bench_at_a_time(server: SshServer) -> None:
         pass
 
 
+def test_a_lock_that_is_a_trap_is_not_stepped_into(server: SshServer) -> None:
+    """A link, to a file or to nothing, or a pipe in the lock's place is told; what the link leads to stays as it is."""
+    lock, precious = server.tmp / "edgecnn.lock", server.tmp / "precious"
+    precious.write_text("mine")
+    for make in (
+        lambda: lock.symlink_to(precious),
+        lambda: lock.symlink_to(server.tmp / "nothing"),
+        lambda: os.mkfifo(lock),
+    ):
+        make()
+        assert f"{lock} there is no plain file, and may be somebody's trap" in refused(server)
+        lock.unlink()
+    assert precious.read_text() == "mine"
+    assert sorted(os.listdir(server.tmp)) == ["precious"]
+    precious.unlink()
+
+
+def test_what_a_killed_keeper_left_goes_with_the_next(server: SshServer) -> None:
+    """The folder of a keeper that was killed is removed by the next; a user's own folder and links stay."""
+    (server.tmp / ".edgecnn-work-abcdef").mkdir()
+    (server.tmp / ".edgecnn-work-abcdef/model.tflite").write_text("left")
+    (server.tmp / "precious").mkdir(exist_ok=True)
+    (server.tmp / ".edgecnn-work-linked").symlink_to("precious")
+    (server.tmp / "edgecnn-models").mkdir()
+    with server.target():
+        assert not (server.tmp / ".edgecnn-work-abcdef").exists()
+    assert sorted(os.listdir(server.tmp)) == [".edgecnn-work-linked", "edgecnn-models", "precious"]
+    (server.tmp / ".edgecnn-work-linked").unlink()
+    (server.tmp / "edgecnn-models").rmdir()
+    (server.tmp / "precious").rmdir()
+
+
 def test_the_name_is_read(monkeypatch: pytest.MonkeyPatch, server: SshServer) -> None:
     """User, host and port come from the name; `open_target` takes it; what could be an option of ssh is refused."""
     monkeypatch.setenv(CONFIG_VARIABLE, str(server.config))
