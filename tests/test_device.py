@@ -103,7 +103,7 @@ HEAD = 'title = "x"\nkind = "linux"\narch = "a"\n'
         (HEAD + 'default_variant = "big"\n[sources]\n', "default_variant"),
         (HEAD + '[sources]\n[variants.big]\ntitle = "big"\nmemory = { rom = "1GiB" }\n', "'rom'"),
         (HEAD + '[[memory]]\nname = "ram"\nsize = "1MiB"\nsystem = "2MiB"\n[sources]\n', "nothing is left"),
-        (HEAD + '[[memory]]\nname = "ram"\nsize = "lots"\n[sources]\n', r"memory\[0\]: size: 'lots' is not a size"),
+        (HEAD + '[[memory]]\nname = "ram"\nsize = "lots"\n[sources]\n', r"memory\[0\]\.size: 'lots' is not a size"),
         (HEAD + 'name = "y"\n[sources]\n', "'name'"),
     ],
 )
