@@ -110,6 +110,8 @@ class LatencyModel:
     source: str
     input_block: int = 1  # channels that its kernels compute at once
     output_block: int = 8
+    winograd: float = 1.0  # share of the multiply-adds that its kernels take of a 3x3 convolution with stride 1
+    cores: str | None = None  # the only cores that the threads ran on; None: all, or those that the system chose
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def to_toml(models: Sequence[LatencyModel]) -> str:
 
 
 def _table(model: LatencyModel) -> str:
-    facts = {key: value for key, value in asdict(model).items() if key != "costs"}
+    facts = {key: value for key, value in asdict(model).items() if key != "costs" and value is not None}
     # JSON writes text, numbers and escapes as TOML does.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
     costs = []
@@ -44,8 +44,8 @@ def without_latency(text: str) -> str:
 
 
 def merged(old: Sequence[LatencyModel], new: Sequence[LatencyModel]) -> list[LatencyModel]:
-    """Return *old* and *new*, a new one in the place of the old of the same runtime, precision and threads."""
-    table = {(model.runtime, model.precision, model.threads): model for model in (*old, *new)}
+    """Return *old* and *new*, a new one in the place of the old of the same runtime, precision, threads and cores."""
+    table = {(model.runtime, model.precision, model.threads, model.cores or ""): model for model in (*old, *new)}
     return [table[key] for key in sorted(table)]
 
 

@@ -87,7 +87,7 @@ def estimate_latency(
     parts = dict.fromkeys(LATENCY_KINDS, 0.0)
     for precision, own in works.items():
         model = models[precision]
-        blocks = Blocks(model.input_block, model.output_block)
+        blocks = Blocks(model.input_block, model.output_block, model.winograd)
         costs = as_array(model.costs) * amounts_of(own, precision, blocks)
         for kind, cost_ns in zip(LATENCY_KINDS, costs.reshape(len(LATENCY_KINDS), -1).sum(axis=1), strict=True):
             parts[kind] += float(cost_ns)
@@ -132,14 +132,15 @@ def most_threads(profile: DeviceProfile, runtime: str, precisions: Iterable[str]
 
 
 def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: int) -> LatencyModel:
-    """Return the coefficients of *profile* for exactly that.
+    """Return the coefficients of *profile* for exactly that, of the first of its kinds of cores where they differ.
 
     Raises:
         NoCoefficientsError: there are none; the message says which there are and how to get them.
     """
-    for model in profile.latency:
-        if (model.runtime, model.precision, model.threads) == (runtime, precision, threads):
-            return model
+    order: dict[str | None, int] = {None: -1, **{core.name: place for place, core in enumerate(profile.cores)}}
+    fitting = [m for m in profile.latency if (m.runtime, m.precision, m.threads) == (runtime, precision, threads)]
+    if fitting:
+        return min(fitting, key=lambda model: order.get(model.cores, len(order)))
     wanted = f"{runtime}, {precision}, {threads} thread{'s' * (threads > 1)}"
     known = "; ".join(describe_models(profile.latency)) or "none"
     raise NoCoefficientsError(
@@ -158,9 +159,9 @@ def _way(profile: DeviceProfile, runtime: str, threads: int) -> str:
 
 def describe_models(models: Sequence[LatencyModel]) -> list[str]:
     """Return one text for each runtime and precision: `litert fp32 at 1, 4 threads`."""
-    counts: dict[tuple[str, str], list[int]] = {}
+    counts: dict[tuple[str, str], set[int]] = {}
     for model in models:
-        counts.setdefault((model.runtime, model.precision), []).append(model.threads)
+        counts.setdefault((model.runtime, model.precision), set()).add(model.threads)
     return [
         f"{runtime} {precision} at {', '.join(map(str, sorted(threads)))} thread{'s' * (max(threads) > 1)}"
         for (runtime, precision), threads in counts.items()
@@ -170,7 +171,9 @@ def describe_models(models: Sequence[LatencyModel]) -> list[str]:
 def _notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> tuple[str, ...]:
     few = min(models, key=lambda model: model.networks)
     text = f"the coefficients rest on {few.networks} network{'s' * (few.networks > 1)}; measure before you decide on it"
-    return (*((text,) if few.networks < 10 else ()), *(_micro_notes(profile, models) if profile.kind == "mcu" else ()))
+    cores = dict.fromkeys(f"the threads run on the {model.cores} cores" for model in models if model.cores)
+    micro = _micro_notes(profile, models) if profile.kind == "mcu" else ()
+    return (*((text,) if few.networks < 10 else ()), *cores, *micro)
 
 
 def _micro_notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> Iterator[str]:

@@ -8,6 +8,10 @@ from math import prod
 from edgecnn.estimate.kernels import CONVOLUTIONS, DEPTHWISE, LINEAR, constants_of, kernels_of
 from edgecnn.formats import Graph, Operator
 
+#: What a power costs, in multiply-adds: a local response normalization takes one for each value.
+POWER_MACS = 20
+_LEAST_WINOGRAD = 16  # channels from which on ncnn transforms
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -18,6 +22,8 @@ class Blocks:
 
     inputs: int = 1
     outputs: int = 8
+    #: Share of the multiply-adds that a 3x3 convolution with stride 1 takes; below 1 with Winograd's algorithm (ncnn).
+    winograd: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,16 +36,23 @@ class Work:
     outputs: int = 1  # channels that come out; of a group, and of a depthwise convolution all
     activations: int = 0  # values read and written
     weights: int = 0  # values read
+    winograd: bool = False  # a convolution that Winograd's algorithm can compute
 
     def padded_macs(self, blocks: Blocks) -> float:
         """Return the multiply-adds with channels rounded up to what kernels compute at once."""
         inputs = 1 if self.kind == "depthwise" else blocks.inputs
-        return self.macs * _excess(self.inputs, inputs) * _excess(self.outputs, blocks.outputs)
+        share = blocks.winograd if self.winograd else 1.0
+        return share * self.macs * _excess(self.inputs, inputs) * _excess(self.outputs, blocks.outputs)
 
 
 def _excess(channels: int, block: int) -> float:
     """Return by what factor *channels* grow when they are rounded up to a multiple of *block*."""
     return -(-channels // block) * block / max(channels, 1)
+
+
+def winograd_applies(kernel: tuple[int, ...], stride: int, inputs: int, outputs: int) -> bool:
+    """Return whether Winograd's algorithm pays (Lavin and Gray 2016): 3x3, stride 1, and channels enough to fill it."""
+    return kernel == (3, 3) and stride == 1 and min(inputs, outputs) >= _LEAST_WINOGRAD
 
 
 def kind_of_convolution(kernel_values: int, channels: int, groups: int) -> str:
@@ -104,6 +117,8 @@ def _computing(graph: Graph, operator: Operator) -> Work:
     if operator.kind in _PLAIN_KINDS or not operator.macs:
         kind = _PLAIN_KINDS.get(operator.kind, "other")
         shapes = {graph.tensors[index].shape for index in operator.inputs if index >= 0}
+        if operator.kind in ("LRN", "LOCAL_RESPONSE_NORMALIZATION"):
+            return Work("other", POWER_MACS * prod(graph.tensors[operator.outputs[0]].shape))
         several = len({shape for shape in shapes if prod(shape) > 1}) > 1
         return Work("broadcast" if kind == "elementwise" and several else kind, operator.macs)
     produced = graph.tensors[operator.outputs[0]].shape
@@ -113,11 +128,15 @@ def _computing(graph: Graph, operator: Operator) -> Work:
         return Work("linear", operator.macs, operator.macs // max(prod(produced), 1), channels)
     if operator.kind != DEPTHWISE and operator.kind not in CONVOLUTIONS:
         return Work("other", operator.macs)
-    taps = prod(weight[2:]) if graph.format == "onnx" else prod(weight[1:3])
+    sides = tuple(weight[2:] if graph.format == "onnx" else weight[1:3])
+    taps = prod(sides)
     inner = operator.macs // max(prod(produced) * taps, 1)  # input channels of a group
     x = graph.tensors[operator.inputs[0]].shape
     entering = x[1] if graph.format == "onnx" else x[-1]
     # A DEPTHWISE_CONV_2D that makes several channels of one is a depthwise convolution all the same.
     groups = entering if operator.kind == DEPTHWISE else max(entering // max(inner, 1), 1)
     kind = kind_of_convolution(taps, entering, groups)
-    return Work(kind, operator.macs, inner, channels if kind == "depthwise" else channels // groups)
+    made = channels if kind == "depthwise" else channels // groups
+    stride = max(operator.options.get(f"{name}_{side}", 1) for name in ("stride", "dilation") for side in "hw")
+    winograd = kind == "conv" and winograd_applies(sides, stride, inner, made)
+    return Work(kind, operator.macs, inner, made, winograd=winograd)
