@@ -26,13 +26,14 @@ class _Metadata(TypedDict, total=False):
 
     model: str
     precision: str
-    layout: Literal["NHWC", "NCHW"]
+    layout: Literal["NHWC", "NCHW", "NC"]  # NC: vectors
     normalization: Mapping[str, list[float]] | None
     labels: list[str] | None
     weights_sha256: str | None
     tools: dict[str, str]
     calibration: str | None
     calibration_samples: int | None
+    notes: list[str]
 
 
 @dataclass(frozen=True)
