@@ -264,6 +264,9 @@ def _check(profile: DeviceProfile, path: Path) -> None:
     for name, variant in profile.variants.items():
         for unknown in {*variant.memory, *variant.system} - regions:
             raise unknown_name(f"memory in {path}: variants.{name}:", unknown, regions)
+    for core in profile.cores:
+        if core.count < 1 or (core.clock_mhz is not None and core.clock_mhz <= 0):
+            raise EdgecnnError(f"{path}: cores: {core} are none")
     for region in profile.memory:
         if region.limit_bytes <= 0:
             raise EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import isfinite, prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -97,6 +97,8 @@ def _read_quantization(table: Table) -> QuantParams | None:
     scale = tuple(float(value) for value in table.vector(2, "float32").tolist())
     if not scale:
         return None
+    if not all(map(isfinite, scale)):
+        raise FlatbufferError("a scale is not a finite number")
     zero_point = table.integers(3, "int64") or (0,)
     if len(zero_point) != len(scale):
         zero_point = zero_point[:1] * len(scale)

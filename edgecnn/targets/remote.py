@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import hashlib
 import platform
+import re
 import shlex
 import subprocess
 import tempfile
@@ -302,9 +303,11 @@ class Remote:
         finally:
             watchdog.cancel()
         self.machine, self.system = self._facts["machine"], self._facts["system"]
-        self.free_bytes = int(self._facts["free"]) * 1024 if self._facts["free"].isdigit() else None
+        free = self._facts["free"]
+        self.free_bytes = int(free) * 1024 if re.fullmatch(r"[0-9]{1,18}", free) else None
         version = self._facts["python"]
-        if not version or tuple(map(int, version.split("."))) < (3, 9):
+        numbers = [int(part) for part in re.findall(r"[0-9]{1,9}", version)]
+        if numbers < [3, 9]:
             found = f"Python {version}" if version else "no Python"
             how = self.by_hand("sudo apt-get install -y python3 python3-pip")
             raise EdgecnnError(f"{self.name} has {found}; measuring there needs 3.9 or later: {how}")
