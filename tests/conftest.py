@@ -67,6 +67,7 @@ _SLOW_FILES = {
     "cli/test_compress.py",
     "cli/test_export.py",
     "cli/test_faults.py",
+    "cli/test_history.py",
     "cli/test_sensitivity.py",
     "export/test_quantize.py",
     "pipeline/test_compress.py",
@@ -77,9 +78,11 @@ _SLOW_FILES = {
     "targets/test_adb.py",
     "targets/test_emulated.py",
     "targets/test_ssh.py",
+    "test_checkpoint.py",
     "test_demo.py",
     "test_packaging.py",
     "test_readme.py",
+    "test_user_code.py",
     "test_wheel.py",
 }
 
