@@ -23,6 +23,7 @@ from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
+from edgecnn.nets.layout import runs_channels_last
 from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
@@ -44,7 +45,7 @@ _MOST_KEPT = 2**30
 class TrainConfig:
     """How long and how to train: one cycle of the learning rate, rising over the first third and falling to nothing."""
 
-    epochs: int = 10
+    epochs: float = 10  # of half an epoch the other half of the samples is not seen
     batch_size: int = 64
     optimizer: str = "adamw"  # or "sgd", with Nesterov's momentum, 0.95 down to 0.85 at the peak and back
     learning_rate: float = 3e-3  # the peak of the cycle
@@ -68,6 +69,8 @@ class TrainConfig:
             raise EdgecnnError("a teacher's weight is from 0 to 1, and the temperature above 0")
         if self.views < 0:
             raise EdgecnnError(f"views are 0 or more, not {self.views}")
+        if not 0 <= self.epochs < math.inf:
+            raise EdgecnnError(f"epochs are 0 or more, not {self.epochs:g}")
 
 
 def train(
@@ -105,22 +108,27 @@ def train(
     if config.epochs == 0:
         return copy.deepcopy(module).eval()
     device = _device()
-    trained = _placed(module, device).train()
-    guide = None if teacher is None else _Lessons(_placed(teacher, device).eval(), config.views)
+    order = _order_of_memory(module, teacher, training, normalization)
+    trained = copy.deepcopy(module).to(device).to(memory_format=order).train()
+    guide = None
+    if teacher is not None:
+        guide = _Lessons(copy.deepcopy(teacher).to(device).to(memory_format=order).eval(), config.views)
     # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
     steps = max(1, len(training) // config.batch_size)
+    total = max(1, round(config.epochs * steps))
     masks = nonzero_masks(trained) if config.keep_zeros else {}
     optimizer = _optimizer(trained, config)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total)
     stored = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
     first = 0 if stored is None else stored.restore(trained, optimizer, schedule)
     with torch.random.fork_rng(), freed_memory_kept():
-        for epoch in range(first, config.epochs):
+        for epoch in range(first, math.ceil(total / steps)):
             # Every epoch draws its own numbers, so that one that goes on draws the same.
             torch.manual_seed(config.seed * 1_000_003 + epoch)
             view = epoch if guide is None else guide.view(epoch)
-            for done, (x, y) in enumerate(_batches(training, config, normalization, view, steps)):
-                x = x.to(device)
+            batches = _batches(training, config, normalization, view, min(steps, total - epoch * steps))
+            for done, (x, y) in enumerate(batches):
+                x = x.to(device, memory_format=order) if x.ndim == 4 else x.to(device)
                 told = None if guide is None else guide.told(view, done, x)
                 loss = _loss(trained, told, x, y.to(device), config)
                 if not torch.isfinite(loss):
@@ -130,7 +138,7 @@ def train(
                 optimizer.step()
                 apply_masks(trained, masks)
                 schedule.step()
-                progress("training", epoch * steps + done + 1, config.epochs * steps)
+                progress("training", epoch * steps + done + 1, total)
             _check_weights(trained, epoch)
             if stored is not None:
                 stored.keep(epoch + 1, trained, optimizer, schedule)
@@ -177,9 +185,13 @@ def _check_weights(module: nn.Module, epoch: int) -> None:
         raise EdgecnnError(f"{broken[0]} became NaN or infinite in epoch {epoch + 1}; lower the learning rate")
 
 
-def _placed(module: nn.Module, device: torch.device) -> nn.Module:
-    """Return a copy of *module* on *device*, channels innermost: the order that convolutions are fastest in."""
-    return copy.deepcopy(module).to(device).to(memory_format=torch.channels_last)
+def _order_of_memory(
+    module: nn.Module, teacher: nn.Module | None, training: Samples, normalization: Normalization | None
+) -> torch.memory_format:
+    """Return channels innermost, the order that convolutions are fastest in, where the networks' code runs so."""
+    x = torch.from_numpy(np.ascontiguousarray(ready(next(iter(training.take(2))).x, normalization)))
+    fits = all(runs_channels_last(one, x) for one in (module, teacher) if one is not None)
+    return torch.channels_last if fits else torch.contiguous_format
 
 
 def _device() -> torch.device:
@@ -225,8 +237,6 @@ def _batches(
 
 def _scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Return what *module* gives for inputs [N, ...], in float32."""
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
     with _in_bfloat16(x.device), Columns():
         scores = module(x)
     if not isinstance(scores, torch.Tensor):

@@ -19,7 +19,8 @@ from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
 from edgecnn.nets.autoencoder import Autoencoders, hourglass
-from edgecnn.nets.network import build
+from edgecnn.nets.evaluate import accuracy_of
+from edgecnn.nets.network import Network, build
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 
@@ -271,3 +272,37 @@ def test_a_network_of_several_outputs_is_told() -> None:
 
     with pytest.raises(EdgecnnError, match=r"gives a tuple, not one tensor of scores; build it without auxiliary"):
         train(Twice(), data.training.take(64), TrainConfig(epochs=1), data.normalization)
+
+
+class Viewing(nn.Module):
+    """Flattens by `view`, which only runs on memory in the usual order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, 1, 8, 8] to [N, 10]."""
+        return self.head(self.conv(x).view(x.shape[0], -1))  # type: ignore[no-any-return]
+
+
+def test_a_network_that_needs_the_usual_order_of_memory_is_trained(data: Dataset) -> None:
+    """`x.view(n, -1)` after a convolution is common; such a network teaches and learns like any other."""
+    samples = data.training.take(200)
+    trained = train(Viewing(), samples, TrainConfig(epochs=1), data.normalization, teacher=Viewing())
+    assert isinstance(trained, Viewing)
+    accuracy = accuracy_of(Network("viewing", trained), samples, data.normalization)
+    assert accuracy.n == 200
+
+
+def test_half_an_epoch_shows_half_of_the_samples(data: Dataset) -> None:
+    """The training ends in the middle of its last epoch, and its cycle with it."""
+    steps: list[tuple[int, int | None]] = []
+    config = TrainConfig(epochs=1.5, batch_size=20)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def note(_step: str, done: int = 0, total: int | None = None) -> None:
+        steps.append((done, total))
+
+    train(net, data.training.take(200), config, data.normalization, note)
+    assert steps[-1] == (15, 15)
