@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,7 +15,8 @@ from edgecnn.compress.counting import params_and_macs
 from edgecnn.compress.criteria import Criterion as Criterion
 from edgecnn.compress.criteria import scores_of
 from edgecnn.compress.layers import find_links, take_out, taken_out
-from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, filter_units, find_units, merged, removed_by
+from edgecnn.compress.masking import MaskMismatchError, differing, merged
+from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, double_of, filter_units, find_units, removed_by
 from edgecnn.errors import EdgecnnError
 
 
@@ -53,6 +55,8 @@ class Cut:
 def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) -> nn.Module:
     """Return a smaller copy of *module*: the same share of every unit's filters gone; the output stays whole.
 
+    A unit without whose filters the network does not give what it gives with them at zero stays, with a warning.
+
     Args:
         module: a network with one input (C, H, W).
         input_shape: (C, H, W).
@@ -63,7 +67,16 @@ def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) 
     """
     units = find_units(module, input_shape)
     cuts = dict.fromkeys(units.of_kind(FILTERS), config.pruning_ratio)
-    return cut(module, input_shape, cuts, criterion=config.criterion, round_to=config.round_to, units=units).module
+
+    def pruned() -> nn.Module:
+        return cut(module, input_shape, cuts, criterion=config.criterion, round_to=config.round_to, units=units).module
+
+    try:
+        return pruned()
+    except MaskMismatchError as error:
+        warnings.warn(str(error), stacklevel=2)
+        cuts = {name: ratio for name, ratio in cuts.items() if name not in error.units}
+        return pruned()
 
 
 def cut(
@@ -75,6 +88,7 @@ def cut(
     round_to: int = 1,
     scores: Mapping[str, torch.Tensor] | None = None,
     units: Units | None = None,
+    verify: bool = True,
 ) -> Cut:
     """Return a smaller copy of *module*; what is not named stays as it is.
 
@@ -86,8 +100,10 @@ def cut(
         round_to: the filters a unit keeps become a multiple of it; never more go than asked.
         scores: unit → the score of each of its atoms, in place of the criterion.
         units: what `find_units` gave for this module, where it is known.
+        verify: whether to see that without the filters the network gives what it gives with them at zero.
 
     Raises:
+        MaskMismatchError: it does not.
         EdgecnnError: a ratio outside [0, 1], a unit there is not, or one that cannot go.
     """
     units = units or find_units(module, input_shape)
@@ -97,7 +113,12 @@ def cut(
     if removed and chosen:
         # What the filters meet further on is another layer now; the filters themselves are the same.
         units = Units(filter_units(shorter, input_shape), ())
-    gone = merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())
+    removals = {name: removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items()}
+    if verify and removals:
+        wrong = differing(*double_of(shorter, input_shape), removals, with_line=True)
+        if wrong:
+            raise MaskMismatchError(wrong)
+    gone = merged(removals.values())
     return Cut(without(shorter, gone).eval(), removed, gone)
 
 

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from edgecnn.compress.channels import (
-    LOST_TRACK,
     OUT,
     Convolution,
     Group,
-    Removed,
     Slice,
     find_groups,
     runs_of,
-    without,
-    zeroed,
 )
 from edgecnn.compress.layers import Link, find_blocks, links_of, taken_out
-from edgecnn.errors import EdgecnnError, told, unknown_name
+from edgecnn.compress.masking import differing
+from edgecnn.errors import EdgecnnError, unknown_name
 
 FILTERS, LAYER = "filters", "layer"
 
@@ -98,7 +94,7 @@ def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
     Raises:
         EdgecnnError: the network cannot be traced; where the reason is a branch on values, its file and line.
     """
-    work, example = _double(module, input_shape)
+    work, example = double_of(module, input_shape)
     groups = find_groups(work, example)
     filters, fixed = _filter_units(work, example, groups)
     runs = runs_of(work, example)
@@ -145,7 +141,7 @@ def _filter_units(
             continue
         members = tuple(dict.fromkeys(part.layer for part in group.slices))
         units.append(Unit(group.root, FILTERS, _width(_slice_of(group.root, group.slices)), members, group.slices))
-    lost = _lost_track(module, example, units)
+    lost = differing(module, example, {unit.name: removed_by(unit, _some(unit.atoms)) for unit in units})
     for name, reason in lost.items():
         slices = next(unit.slices for unit in units if unit.name == name)
         names = [part.layer for part in slices if part.side == OUT and _has_filters(layers[part.layer])]
@@ -162,11 +158,11 @@ def filter_units(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Unit,
     Raises:
         EdgecnnError: the network cannot be traced.
     """
-    work, example = _double(module, input_shape)
+    work, example = double_of(module, input_shape)
     return _filter_units(work, example, find_groups(work, example))[0]
 
 
-def _double(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module, torch.Tensor]:
+def double_of(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module, torch.Tensor]:
     """Return a copy of *module* and an input [1, ...] in double precision, where no wrong wiring passes as rounding."""
     for name, layer in module.named_modules():
         # Parametrizations keep other tensors than `weight`, older ones none that can be copied.
@@ -188,29 +184,6 @@ def removed_by(unit: Unit, atoms: Iterable[int]) -> dict[tuple[str, str], set[in
     return {key: indices for key, indices in removed.items() if indices}
 
 
-def merged(parts: Iterable[Removed]) -> dict[tuple[str, str], set[int]]:
-    """Return all that *parts* remove."""
-    together: dict[tuple[str, str], set[int]] = {}
-    for part in parts:
-        for key, indices in part.items():
-            together.setdefault(key, set()).update(indices)
-    return together
-
-
-def _lost_track(module: nn.Module, example: torch.Tensor, units: Sequence[Unit]) -> dict[str, str]:
-    """Return the units that without some parts do not give what they give with those at zero, and why."""
-    if not units:
-        return {}
-    removed = merged(removed_by(unit, _some(unit.atoms)) for unit in units)
-    reason = _disagreement(module, example, removed)
-    if reason is None:
-        return {}
-    if len(units) == 1:
-        return {units[0].name: reason}
-    middle = len(units) // 2
-    return _lost_track(module, example, units[:middle]) | _lost_track(module, example, units[middle:])
-
-
 def _some(atoms: int) -> range:
     """Return about half of the parts of a unit, every other one, that are never all of some pairs, triples, and so on.
 
@@ -219,28 +192,6 @@ def _some(atoms: int) -> range:
     """
     count = next(count for count in range(atoms // 2, 0, -1) if math.gcd(count, atoms) == 1)
     return range(0, 2 * count, 2)
-
-
-def _disagreement(module: nn.Module, example: torch.Tensor, removed: Mapping[tuple[str, str], set[int]]) -> str | None:
-    """Return why the network without what is *removed* does not give what it gives with that at zero; None: it does."""
-    with torch.no_grad():
-        try:
-            # A network may write over its input.
-            expected = tree_leaves(zeroed(module, removed)(example.clone()))
-            smaller = without(module, removed)
-        except Exception:
-            # Filters that a layer does not have cannot be set to zero.
-            return LOST_TRACK
-        try:
-            given = tree_leaves(smaller(example.clone()))
-        except Exception as error:
-            # Layers that do not fit each other fail in whatever way the network's own code does.
-            return f"the network does not run without some of them: {told(error)}"
-    agree = len(given) == len(expected) and all(
-        a.shape == b.shape and bool((a - b).abs().max() <= 1e-10 * b.abs().max())
-        for a, b in zip(given, expected, strict=True)
-    )
-    return None if agree else LOST_TRACK
 
 
 def _has_filters(layer: nn.Module) -> bool:
