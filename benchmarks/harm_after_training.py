@@ -28,7 +28,7 @@ from edgecnn.compress.units import find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization, ready
-from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
+from edgecnn.pipeline.judging import SHARES
 from edgecnn.samples import Samples
 
 RESULT = Path(__file__).parent / "tables" / "layer-optimization" / "harm_after_training.json"
@@ -56,7 +56,7 @@ def main() -> None:
     data = open_dataset("cifar10")
     network = build(given.model, weights=given.weights, classes=10, channels=3)
     normalization = network.normalization or data.normalization
-    others, judges = data.training.split(VALIDATION_SHARE)
+    others, judges = data.training.split(SHARES["training"])
     config = SensitivityConfig(tuple(float(ratio) for ratio in given.ratio.split(",")), agreement=1)
     plain, settled = (
         sensitivity(network.module, data.shape, judges, config, normalization, calibration=calibration)

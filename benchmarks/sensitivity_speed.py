@@ -33,7 +33,7 @@ from edgecnn.compress.units import LAYER, find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization, ready
-from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
+from edgecnn.pipeline.judging import SHARES
 from edgecnn.samples import Samples
 
 BATCH = 256
@@ -124,7 +124,7 @@ def main() -> None:
     data = open_dataset("cifar10")
     network = build(given.model, weights=given.weights)
     normalization = network.normalization or data.normalization
-    calibration, samples = data.training.split(VALIDATION_SHARE)
+    calibration, samples = data.training.split(SHARES["training"])
     samples = samples.take(given.samples)
     config = SensitivityConfig(tuple(ratios))
     whole_pass(network.module, samples.take(BATCH), normalization)  # what runs first pays for what both need

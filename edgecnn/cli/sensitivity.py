@@ -97,9 +97,9 @@ def command(
 ) -> None:
     """Cut each layer of a network alone: what is lost, what is saved.
 
-    Judged on a tenth of the training data that is kept for it; the evaluation data stay unseen. Every cut is judged on
-    a sample, and on more where the ranking is not clear yet. Batch norm's statistics follow each cut, by other images,
-    so that only what training has to mend counts.
+    Judged on a tenth of the training data that is kept for it, or on half of the evaluation data where the network was
+    trained on that tenth. Every cut is judged on a sample, and on more where the ranking is not clear yet. Batch norm's
+    statistics follow each cut, by other images, so that only what training has to mend counts.
 
     \b
     Example:

@@ -21,6 +21,7 @@ from torch import nn
 
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.criteria import Criterion
+from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, decide, prices
 from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
@@ -192,7 +193,8 @@ def sensitivity(
     """Return what each unit of *module* is worth, every one cut alone.
 
     Args:
-        module: in evaluation mode, with one input (C, H, W); classifies, or gives back its input.
+        module: in evaluation mode, with one input (C, H, W); classifies, or says that it gives back its input, see
+            `objective`.
         input_shape: (C, H, W).
         samples: what to judge by; not those that the result is to be evaluated on.
         config: which cuts.
@@ -211,23 +213,34 @@ def sensitivity(
     if not cuts:
         raise EdgecnnError(_nothing(found, config.ratios))
 
+    wrong: dict[str, str] = {}  # units that do not give what their mask gives, and why
+
     def candidates() -> Iterator[Candidate]:
         for done, (unit, ratio) in enumerate(cuts):
             progress("cutting each layer alone", done, len(cuts))
-            smaller = cut(
-                module,
-                input_shape,
-                {unit.name: ratio},
-                criterion=config.criterion,
-                round_to=config.round_to,
-                units=found,
-            )
+            try:
+                smaller = cut(
+                    module,
+                    input_shape,
+                    {unit.name: ratio},
+                    criterion=config.criterion,
+                    round_to=config.round_to,
+                    units=found,
+                )
+            except MaskMismatchError as error:
+                wrong.update(error.units)
+                continue
             yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.gone)
 
     judged = judge(
         module, input_shape, candidates(), samples, config, normalization, progress, found.fixed, calibration
     )
-    return replace(judged, fixed_whole=found.whole if 1 in config.ratios else ())
+    return replace(
+        judged,
+        rows=tuple(row for row in judged.rows if row.kind == LAYER or row.unit not in wrong),
+        fixed=(*found.fixed, *(Fixed(name, reason) for name, reason in wrong.items())),
+        fixed_whole=found.whole if 1 in config.ratios else (),
+    )
 
 
 def by_reason(fixed: Iterable[Fixed]) -> dict[str, list[str]]:
@@ -324,7 +337,7 @@ def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: 
         ratio,
         mine.shape[1],
         accuracy,
-        _flips(original[CORRECT], mine[CORRECT]) if accuracy else None,
+        accuracy_lost(original[CORRECT], mine[CORRECT]) if accuracy else None,
         float(mine[LOSS].mean()),
         _change(mine[HARM] - original[HARM]),
         saved,
@@ -338,7 +351,7 @@ def _change(lost: Floats) -> Change:
     return Change(mean, mean - half, mean + half)
 
 
-def _flips(before: Floats, after: Floats) -> Change:
+def accuracy_lost(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> Change:
     """Return the accuracy lost between two networks on the same samples, [n] of 0 and 1, with its 95 % interval.
 
     Half a sample is added to each of the four cells, so that no flip at all does not look certain (Agresti and Min
@@ -347,7 +360,7 @@ def _flips(before: Floats, after: Floats) -> Change:
     lost, won, n = float((before > after).sum()) + 0.5, float((after > before).sum()) + 0.5, len(before) + 2
     middle = (lost - won) / n
     half = Z * math.sqrt(lost + won - (lost - won) ** 2 / n) / n
-    return Change(float((before - after).mean()), middle - half, middle + half)
+    return Change(float(before.mean() - after.mean()), middle - half, middle + half)
 
 
 def _accuracy_of(outcomes: Floats) -> Accuracy | None:

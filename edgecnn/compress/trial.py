@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Iterable, Sequence
 
@@ -12,9 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.compress.channels import Removed
+from edgecnn.compress.objective import RECONSTRUCTION, check_scores, task_of
 from edgecnn.compress.replay import Calls, Recording, live_bytes, read_calls, record, replay, share
 from edgecnn.compress.statistics import moving_statistics, noting_statistics
 from edgecnn.errors import EdgecnnError
+from edgecnn.nets.layout import runs_channels_last
 from edgecnn.normalization import Normalization, ready
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
@@ -46,11 +49,12 @@ class Trial:
         """Set up the stages: *first* samples, then twice as many each time, up to all.
 
         Raises:
-            EdgecnnError: fewer than two samples, or a network whose outputs for them can not be judged.
+            EdgecnnError: fewer than two samples, or a network whose outputs for them can not be judged: nothing says as
+                what, or they are something else.
         """
         if len(samples) < 2:
             raise EdgecnnError("a network is judged by two samples or more; give more data")
-        self.original = original
+        self.task = task_of(original, labelled=samples.labels is not None)
         self.normalization = normalization
         self.progress = progress
         self.samples = samples.shuffled(seed)
@@ -58,12 +62,15 @@ class Trial:
         while self.stages[-1] < len(samples):
             self.stages.append(min(2 * self.stages[-1], len(samples)))
         probe = self._inputs(self.samples.indices[:_PROBE])[0]
+        # The originals' and the variants' code is the same, so they run in the same order of memory.
+        order = torch.channels_last if runs_channels_last(original, probe) else torch.contiguous_format
+        self.original = original = copy.deepcopy(original).to(memory_format=order)
         self.calls = _calls_of(original, probe)
         self.variants: list[nn.Module] = []
         self.starts: list[int] = []
         self.mistrusted: list[int] = []  # the variants whose passes are whole, as parts of them gave something else
         for variant in variants:  # one after the other, as an iterator may make them
-            self.variants.append(share(original, variant.eval()))
+            self.variants.append(share(original, variant.eval().to(memory_format=order)))
             self.starts.append(self._start_of(self.variants[-1], probe))
         self.scales = [1.0] * len(self.variants)  # of the scores, before they tell how sure a variant is
         self._trace = record(original, probe, self.calls, set(self.starts))
@@ -148,10 +155,10 @@ class Trial:
         for done, place in enumerate(batches):
             x, y = self._inputs(chosen[place : place + self.batch_size])
             recording = record(self.original, x, self.calls, starts)
-            of_original.append(_outcomes(recording.output, x, y, self.samples.labels is not None))
+            of_original.append(_outcomes(recording.output, x, y, self.task))
             for count, index in enumerate(waiting):
                 output = replay(self.variants[index], recording, self.starts[index])
-                found[index].append(_outcomes(output, x, y, self.samples.labels is not None, self.scales[index]))
+                found[index].append(_outcomes(output, x, y, self.task, self.scales[index]))
                 step = f"judging {len(waiting)} cuts on up to {self.stages[part]} samples"
                 self.progress(step, done * len(waiting) + count + 1, len(batches) * len(waiting))
         if part == len(self._of_original):
@@ -204,7 +211,7 @@ def score_scale(before: torch.Tensor, after: torch.Tensor) -> float:
     return ratio if 0 < ratio < math.inf else 1.0
 
 
-def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, labelled: bool, scale: float = 1.0) -> Floats:
+def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, task: str, scale: float = 1.0) -> Floats:
     """Return what each sample gave: [3, n], rows `LOSS`, `HARM`, `CORRECT`.
 
     Of a classifier: the cross entropy, 1 less the probability given to the right class by the scores times *scale*, and
@@ -213,18 +220,18 @@ def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, labelled: 
     and NaN.
 
     Raises:
-        EdgecnnError: the output is neither.
+        EdgecnnError: the output is not what *task* asks for.
     """
     output = output.float()
-    if output[0].numel() == x[0].numel():
+    if task == RECONSTRUCTION:
+        if output[0].numel() != x[0].numel():
+            raise EdgecnnError(
+                f"the network says that it gives back its input {list(x.shape[1:])}, and gives {list(output.shape[1:])}"
+            )
         squares = (output.flatten(1) - x.flatten(1)).square().mean(1).nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)
         energy = x.flatten(1).square().mean(1).clamp_min(1e-12)
         return torch.stack([squares, squares / energy, torch.full_like(squares, torch.nan)]).double().numpy()
-    if output.ndim != 2 or not labelled:
-        raise EdgecnnError(
-            f"outputs of shape {list(output.shape[1:])} can not be judged: give labelled samples and a network that "
-            "gives class scores, or one that gives back its input"
-        )
+    check_scores(tuple(output.shape))
     if int(y.max()) >= output.shape[1]:
         raise EdgecnnError(
             f"the network gives {output.shape[1]} class scores, the data has classes up to {int(y.max())}; "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgecnn.pipeline.budget import Budget, Search
-from edgecnn.pipeline.compress import CompressResult, compress_model
+from edgecnn.pipeline.compress import compress_model
 from edgecnn.pipeline.export import ExportResult, export_model, export_subject
+from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.sensitivity import measure_sensitivity
 from edgecnn.pipeline.subject import Subject, load_subject
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -136,13 +137,20 @@ class Search:
     """How to look for cuts."""
 
     order: str = "accuracy"
-    share: float = 0.2  # of the parameters or MACs left, that a round takes
-    epochs_between: int = 1
+    share: float = 0.25  # of the parameters or MACs left, that a round takes
+    epochs_between: float | None = None  # None: one, or less where that shows many samples
     layers: bool = True  # whether layers and blocks may go whole
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75)  # of a layer's filters, tried alone
     samples: int = 512  # that every cut is judged on, and more where the ranking is not clear
-    agreement: float = 0.98  # how well the ranking must be known
+    agreement: float = 0.95  # how well the ranking must be known; a round takes the first of it alone
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise EdgecnnError(f"a round cuts a share above 0 and below 1, not {self.share:g}")
+        if not 0 <= self.between < math.inf:
+            raise EdgecnnError(f"the epochs between rounds are 0 or more, not {self.between:g}")
+
+    @property
+    def between(self) -> float:
+        """The epochs of tuning after each round."""
+        return 1 if self.epochs_between is None else self.epochs_between

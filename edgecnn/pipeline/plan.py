@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+#: The parts of a data set.
+TRAINING, EVALUATION = "training", "evaluation"
+
 #: A key before all tables: how many cuts each round has. A file that lost its end is TOML still, and would do less.
 _COUNTS = "cuts_of_rounds"
 
@@ -28,7 +32,8 @@ class Method:
 
     criterion: str = "l2"
     round_to: int = 1  # channel counts become multiples of it
-    held_out: float = 0.1  # share of the training part that is not trained on, to judge by
+    held_out: float = 0.1  # share of the part below that is kept to choose by: neither trained on nor in final figures
+    held_out_of: str = TRAINING  # or `EVALUATION`, where the network knows the training part by heart
     learning_rate: float = 3e-3  # the peak of each training's one cycle
     optimizer: str = "adamw"
     batch_size: int = 64
@@ -45,12 +50,14 @@ class Method:
             raise EdgecnnError(f"a batch has at least 2 samples, not {self.batch_size}")
         if not 0 <= self.held_out < 1:
             raise EdgecnnError(f"the share held out is at least 0 and less than 1, not {self.held_out:g}")
+        if self.held_out_of not in (TRAINING, EVALUATION):
+            raise EdgecnnError(f"held_out_of is {TRAINING} or {EVALUATION}, not '{self.held_out_of}'")
         for name in ("shift", "seed"):
             if getattr(self, name) < 0:
                 raise EdgecnnError(f"{name} is at least 0, not {getattr(self, name)}")
         self.training(0)  # tells what is wrong with the rest
 
-    def training(self, epochs: int, number: int = 0, *, keep_zeros: bool = False) -> TrainConfig:
+    def training(self, epochs: float, number: int = 0, *, keep_zeros: bool = False) -> TrainConfig:
         """Return how to train in round *number*; 0: at the end."""
         from edgecnn.compress.augment import Augmentation
         from edgecnn.compress.train import TrainConfig
@@ -73,13 +80,13 @@ class Round:
     """Cuts made at once, the zeros among the weights that are left, and the tuning after them."""
 
     cuts: Mapping[str, float]  # unit → share of its filters that goes; 1: the layer or block goes whole
-    epochs: int = 0
+    epochs: float = 0
     sparsity: float = 0.0  # share of the weights of convolutions and linear layers that are 0 from here on
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
             raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {self.sparsity:g}")
-        _check_epochs(self.epochs)
+        object.__setattr__(self, "epochs", checked_epochs(self.epochs))
         for unit, ratio in self.cuts.items():
             if not 0 <= ratio <= 1:
                 raise EdgecnnError(
@@ -95,13 +102,13 @@ class Plan:
     layers: Mapping[str, tuple[int, ...]]  # what it is for: the sizes of each of the network's weights
     method: Method = Method()
     rounds: tuple[Round, ...] = ()
-    epochs: int = 0  # of the training at the end
+    epochs: float = 0  # of the training at the end
     data: str = ""  # the data set it was made with, and is done again with where no other is named
     teachers: tuple[str, ...] = ()  # name and sha256 of each network that taught in the original's place
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
+        object.__setattr__(self, "epochs", checked_epochs(self.epochs))
 
     def is_sparse(self, number: int) -> bool:
         """Return whether weights are 0, and stay it, from a round up to *number* on."""
@@ -141,9 +148,15 @@ class Plan:
         write_whole(path, "\n".join(_toml(counts | asdict(self))) + "\n")
 
 
-def _check_epochs(epochs: int) -> None:
-    if epochs < 0:
-        raise EdgecnnError(f"epochs are 0 or more, not {epochs}")
+def checked_epochs(epochs: float) -> float:
+    """Return *epochs*, whole ones as an integer.
+
+    Raises:
+        EdgecnnError: less than none, or no number.
+    """
+    if not 0 <= epochs < math.inf:
+        raise EdgecnnError(f"epochs are 0 or more, not {epochs:g}")
+    return int(epochs) if float(epochs).is_integer() else epochs
 
 
 def read_plan(path: Path) -> Plan:

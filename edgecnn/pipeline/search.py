@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from edgecnn.compress.order import ordered
@@ -14,10 +14,11 @@ from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.pipeline.budget import Budget, Gap, Search, Standing, drop_of
 from edgecnn.pipeline.plan import Plan, Round
-from edgecnn.pipeline.steps import State, Steps, telling
+from edgecnn.pipeline.steps import State, Steps
+from edgecnn.progress import telling
 
 _TRIES = 3  # of a round: as it is, with half its share, with a quarter
-_SHORT_TUNING = 2.0  # times the drop that is allowed at the end, as training at the end recovers a part
+_SHORT_TUNING = 3.0  # times the drop that is allowed at the end, as training at the end recovers a part
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Found:
     state: State
     rounds: tuple[Round, ...]  # that it comes of
     tries: tuple[Try, ...] = ()  # all that was tried
-    epochs: int = 0  # of training at the end
+    epochs: float = 0  # of training at the end
     stopped: str = ""  # why the rounds ended
 
 
@@ -49,26 +50,27 @@ def follow(steps: Steps, plan: Plan) -> Found:
         EdgecnnError: cuts that cannot be made, or a loss that is no number.
     """
     state = steps.start()
-    tries = []
+    tries, done = [], []
     for number, one in enumerate(plan.rounds, start=1):
         after = steps.cut_and_tune(
             _name(number, 1),
             state,
-            partial(dict, one.cuts),
+            partial(steps.agreed, state, one.cuts),
             one.epochs,
             number,
             sparsity=one.sparsity,
             keep_zeros=plan.is_sparse(number),
         )
         state = after or state
-        tries.append(Try(number, one.cuts, state.standing, kept=True, sparsity=one.sparsity))
+        done.append(replace(one, cuts=steps.cuts_of(_name(number, 1))))
+        tries.append(Try(number, done[-1].cuts, state.standing, kept=True, sparsity=one.sparsity))
     if plan.epochs:
         sparse = plan.is_sparse(len(plan.rounds))
         state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs, keep_zeros=sparse)
-    return Found(state, plan.rounds, tuple(tries), plan.epochs)
+    return Found(state, tuple(one for one in done if one.cuts or one.sparsity), tuple(tries), plan.epochs)
 
 
-def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found:
+def search(steps: Steps, config: Search, epochs: float, reference: float) -> Found:
     """Return the best network within the budget, or the nearest to it.
 
     Args:
@@ -97,7 +99,7 @@ def search(steps: Steps, config: Search, epochs: int, reference: float) -> Found
             break
         state = after
         way.append(_name(len(rounds) + 1, len(tried)))
-        rounds.append(Round(tried[-1].cuts, config.epochs_between))
+        rounds.append(Round(tried[-1].cuts, config.between))
         was, gap = gap, _widest(budget, original.standing, state.standing)
         # The peak of the RAM, say, is in one layer: what is cut elsewhere does not move it.
         stalled = stalled + 1 if gap is not None and was.share - gap.share < share / 4 else 0
@@ -146,11 +148,17 @@ def _round(
             if not ranking:
                 ranking.append(_ranked(steps, config, gap.per, before, number))
             # To take a layer that saves more than its share is worth a try; one that saves more than the goal is not.
-            cuts = choose_cuts(steps, before, *ranking[0], gap.per, share, share if count else max(share, gap.share))
+            most = share if count else max(share, gap.share)
+            units, rows = ranking[0]
+            cuts = choose_cuts(steps, before, units, rows, gap.per, share, most)
+            while (agreed := steps.agreed(before, cuts)) != cuts:
+                rows = [row for row in rows if row.kind == LAYER or row.unit in agreed or row.unit not in cuts]
+                cuts = choose_cuts(steps, before, units, rows, gap.per, share, most)
+            ranking[0] = units, rows
             return {} if any(cuts == earlier.cuts for earlier in tries) else cuts
 
         name = _name(number, count + 1)
-        after = steps.cut_and_tune(name, before, choose, config.epochs_between, number)
+        after = steps.cut_and_tune(name, before, choose, config.between, number)
         if after is None:
             break
         kept = steps.budget.allows(drop_of(reference, after.standing), _SHORT_TUNING)
@@ -167,15 +175,16 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
     ratios = (*config.ratios, *((1.0,) if config.layers else ()))
     if not any(unit.kind == FILTERS or config.layers for unit in units.units):
         return units, ()
-    assert steps.validation is not None
+    assert steps.parts.validation is not None
     method = steps.method
     judged = SensitivityConfig(
         ratios, method.criterion, method.round_to, per, config.agreement, config.samples, method.seed
     )
     normalization, progress = steps.subject.normalization, telling(steps.progress, _name(number, 1))
     found = sensitivity(
-        network.module, shape, steps.validation, judged, normalization, progress, calibration=steps.training
+        network.module, shape, steps.parts.validation, judged, normalization, progress, calibration=steps.parts.training
     )
+    steps.note_wrong({one.name: one.reason for one in found.fixed if one not in units.fixed})
     return units, ordered(found, config.order, seed=method.seed + number)
 
 
@@ -220,7 +229,13 @@ def choose_cuts(
         if estimate >= wanted or any(other.kind == LAYER for other in (*others, unit)):
             try:
                 made = cut(
-                    network.module, shape, trial, criterion=method.criterion, round_to=method.round_to, units=units
+                    network.module,
+                    shape,
+                    trial,
+                    criterion=method.criterion,
+                    round_to=method.round_to,
+                    units=units,
+                    verify=False,
                 )
             except EdgecnnError:
                 continue  # it does not go together with what was chosen; by itself it may, in a later round

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.normalization import Normalization, Resize
+from edgecnn.pipeline.plan import TRAINING
 from edgecnn.pipeline.subject import check_classes, load_subject, original_outputs
 from edgecnn.progress import Progress, silent
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from edgecnn.compress.sensitivity import Sensitivity
     from edgecnn.nets.network import Network
 
-#: The share of the training part that a network is judged by while it is compressed; the evaluation part stays unseen.
-VALIDATION_SHARE = 0.1
+#: Samples of each part that tell whether a network knows the training part by heart.
+_ASKED = 2000
 
 
 @telling_missing_packages()
@@ -39,8 +40,9 @@ def measure_sensitivity(
 ) -> Sensitivity:
     """Cut every layer of a network alone, and return what is lost and what is gained.
 
-    Judged on a tenth of the data set's training part, of each class alike; its evaluation part is not touched. Batch
-    norm's statistics and the spread of class scores follow each cut, by images of the rest.
+    Judged on a tenth of the data set's training part, of each class alike, or where the network knows that by heart on
+    half of the evaluation part, as `compress_model` does. Batch norm's statistics and the spread of class scores follow
+    each cut, by other images of the training part.
 
     Args:
         model: see `edgecnn.build`; an exported program cannot be cut.
@@ -62,7 +64,9 @@ def measure_sensitivity(
         EdgecnnError: bad arguments, or a network that cannot be cut or judged.
     """
     from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
+    from edgecnn.compress.objective import CLASSIFICATION, check_scores, task_of
     from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
+    from edgecnn.pipeline.judging import SHARES, Parts, Validation, choose_validation
 
     config = SensitivityConfig(tuple(ratios), criterion, round_to, per, agreement)
     subject = load_subject(
@@ -77,12 +81,18 @@ def measure_sensitivity(
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be cut; name the network that it was made from")
     subject.network.check_code()
-    others, judges = subject.data.training.split(VALIDATION_SHARE)
-    _, outputs = next(original_outputs(subject, judges.take(1), threads=1))
-    if outputs[0].ndim == 2:
+    _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
+    chosen = Validation(TRAINING, SHARES[TRAINING])
+    if task_of(subject.network.module, labelled=subject.data.training.labels is not None) == CLASSIFICATION:
+        check_scores(outputs[0].shape)
         check_classes(subject, outputs[0].shape[1])
+        chosen = choose_validation(subject, progress, _ASKED)
+    parts = Parts.of(subject.data, chosen.share, chosen.part)
+    others, judges = parts.training, parts.validation
+    assert judges is not None
     module = subject.network.module
     if criterion == "taylor":
         module = with_gradients(module, others.take(GRADIENT_SAMPLES, seed=2), subject.normalization)
     found = sensitivity(module, subject.shape, judges, config, subject.normalization, progress, calibration=others)
-    return replace(found, notes=(*subject.warnings, *found.notes))
+    notes = (*subject.warnings, *((chosen.note,) if chosen.note else ()), *found.notes)
+    return replace(found, notes=notes)

@@ -15,26 +15,29 @@ from edgecnn.checkpoint import call_factory
 from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
+from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.prune import Cut, cut, size_of
 from edgecnn.compress.teacher import together
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
+from edgecnn.compress.units import Fixed
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.locks import PrivateFolder
-from edgecnn.nets.evaluate import accuracy_of
+from edgecnn.measurement import Accuracy
+from edgecnn.nets.evaluate import accuracy_of, counted
 from edgecnn.nets.network import Network
 from edgecnn.normalization import ready
 from edgecnn.parsing import from_table
 from edgecnn.pipeline.budget import Budget, Packed, Standing, Use
 from edgecnn.pipeline.export import write_int8
+from edgecnn.pipeline.judging import Parts, Validation
 from edgecnn.pipeline.plan import Method
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
-from edgecnn.progress import Progress
+from edgecnn.progress import Progress, telling
 from edgecnn.recipe import load_recipe
-from edgecnn.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,11 @@ class Steps:
     method: Method
     budget: Budget
     folder: RunFolder
-    training: Samples
-    validation: Samples | None  # None: all of the training part is trained on
+    parts: Parts
     name: str  # of the result
     progress: Progress
     teacher: Any  # the module that gives the scores to learn
+    known: Accuracy | None = None  # of the original on the validation part, where it was asked already
 
     @classmethod
     def of(
@@ -76,17 +79,16 @@ class Steps:
         name: str,
         progress: Progress,
         teachers: Sequence[Network] = (),
+        chosen: Validation | None = None,
     ) -> Steps:
-        """Return the steps for *subject*, its training part divided as *method* says."""
+        """Return the steps for *subject*, its data divided as *method* says.
+
+        *chosen* has the original's answers, where it was asked before.
+        """
         assert subject.network is not None
-        training, validation = subject.data.training, None
-        if method.held_out:
-            training, validation = training.split(method.held_out)
-            if not len(training) or not len(validation):
-                raise EdgecnnError(
-                    f"data set '{subject.data.name}' is too small to keep {100 * method.held_out:g} % of each class to "
-                    "judge by; give more data"
-                )
+        parts = Parts.of(subject.data, method.held_out, method.held_out_of)
+        correct = None if chosen is None or parts.validation is None else chosen.correct(parts.validation)
+        known = None if correct is None else counted(correct)
         teacher = together([teacher.module for teacher in teachers or (subject.network,)])
         checkpoint = subject.network.checkpoint
         assert checkpoint is not None
@@ -100,7 +102,7 @@ class Steps:
             data=None,
         )
         original = replace(subject.network, checkpoint=described)
-        return cls(subject, original, method, budget, folder, training, validation, name, progress, teacher)
+        return cls(subject, original, method, budget, folder, parts, name, progress, teacher, known)
 
     def start(self) -> State:
         """Return the original and what is known of it."""
@@ -113,7 +115,7 @@ class Steps:
         step: str,
         before: State,
         choose: Callable[[], Mapping[str, float]],
-        epochs: int,
+        epochs: float,
         number: int,
         *,
         sparsity: float = 0.0,
@@ -149,13 +151,39 @@ class Steps:
 
         return self._trained(step, shorter, epochs, number, keep_zeros)
 
-    def finish(self, step: str, before: State, epochs: int, *, keep_zeros: bool = False) -> State:
+    def finish(self, step: str, before: State, epochs: float, *, keep_zeros: bool = False) -> State:
         """Return *before*, trained for the *epochs* at the end.
 
         Raises:
             EdgecnnError: a loss that is no number.
         """
         return self._trained(step, lambda: before.network, epochs, 0, keep_zeros)
+
+    def agreed(self, before: State, cuts: Mapping[str, float]) -> dict[str, float]:
+        """Return those of *cuts* after which *before* gives what it gives with the same filters at zero.
+
+        The others are noted, see `wrong`.
+
+        Raises:
+            EdgecnnError: cuts that cannot be made.
+        """
+        method = self.method
+        try:
+            cut(before.graded.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
+        except MaskMismatchError as error:
+            self.note_wrong(error.units)
+            return {name: ratio for name, ratio in cuts.items() if name not in error.units}
+        return dict(cuts)
+
+    def note_wrong(self, units: Mapping[str, str]) -> None:
+        """Note *units* that must not be cut, and why."""
+        if units:
+            self.folder.note("original", wrong={**self.folder.steps["original"].get("wrong", {}), **units})
+
+    @property
+    def wrong(self) -> tuple[Fixed, ...]:
+        """The units whose cuts were found not to give what their masks give, and why."""
+        return tuple(Fixed(*one) for one in self.folder.steps["original"].get("wrong", {}).items())
 
     def cuts_of(self, step: str) -> dict[str, float]:
         """Return the cuts of a step that has been decided on."""
@@ -164,11 +192,11 @@ class Steps:
     def _graded(self, network: Network) -> Network:
         if self.method.criterion != "taylor":
             return network
-        samples = self.training.take(GRADIENT_SAMPLES, seed=2)
+        samples = self.parts.training.take(GRADIENT_SAMPLES, seed=2)
         return replace(network, module=with_gradients(network.module, samples, self.subject.normalization))
 
     def _trained(
-        self, step: str, untrained: Callable[[], Network], epochs: int, number: int, keep_zeros: bool
+        self, step: str, untrained: Callable[[], Network], epochs: float, number: int, keep_zeros: bool
     ) -> State:
         path = self.folder.network_file(step)
         if step not in self.folder.finished:
@@ -178,7 +206,7 @@ class Steps:
                 with dropout_in_proportion(network.module, self._as_designed, self._example):
                     module = train(
                         network.module,
-                        self.training,
+                        self.parts.training,
                         self.method.training(epochs, number, keep_zeros=keep_zeros),
                         self.subject.normalization,
                         telling(self.progress, step),
@@ -207,7 +235,7 @@ class Steps:
     @property
     def _example(self) -> npt.NDArray[np.float32]:
         """An input [1, ...] of the network."""
-        return ready(next(iter(self.training.take(1))).x, self.subject.normalization)
+        return ready(next(iter(self.parts.training.take(1))).x, self.subject.normalization)
 
     def load(self, step: str) -> State:
         """Return what a finished *step* ended with."""
@@ -246,10 +274,10 @@ class Steps:
     def _judged(self, network: Network) -> Standing:
         """Return what is known of *network*: judged on the validation part, exported where the budget asks for it."""
         size = size_of(network.module, self.subject.shape)
-        accuracy = None
-        if self.validation is not None:
+        accuracy = self.known if network is self.original else None
+        if accuracy is None and self.parts.validation is not None:
             self.progress("judging on the validation part")
-            accuracy = accuracy_of(network, self.validation, self.subject.normalization)
+            accuracy = accuracy_of(network, self.parts.validation, self.subject.normalization)
         standing = Standing(size.params, size.macs, accuracy)
         return self._with_file(network, standing) if self.budget.needs_file else standing
 
@@ -270,15 +298,6 @@ class Steps:
             )
         uses = tuple(Use(region.name, region.used_bytes, region.limit_bytes) for region in report.regions)
         return replace(standing, memory=uses)
-
-
-def telling(progress: Progress, where: str) -> Progress:
-    """Return *progress*, told what is done in which step."""
-
-    def tell(step: str, done: int = 0, total: int | None = None) -> None:
-        progress(f"{where}: {step}", done, total)
-
-    return tell
 
 
 def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:

@@ -14,7 +14,7 @@ from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.pipeline import measure_sensitivity
-from edgecnn.pipeline.sensitivity import VALIDATION_SHARE
+from edgecnn.pipeline.judging import SHARES
 
 ARGUMENTS = ["edgecnn:digits-cnn", "--data", "digits", "--ratio", "0.25,0.5"]
 
@@ -59,7 +59,7 @@ def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
     """Judged on a tenth of the training part, settled on the rest."""
     network, data = build("edgecnn:digits-cnn"), open_dataset("digits")
     found = measure_sensitivity(network, data="digits", ratios=[0.5])
-    others, judges = data.training.split(VALIDATION_SHARE)
+    others, judges = data.training.split(SHARES["training"])
     rows = {
         name: sensitivity(
             network.module, data.shape, judges, SensitivityConfig((0.5,)), data.normalization, calibration=calibration

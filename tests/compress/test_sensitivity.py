@@ -146,6 +146,7 @@ def test_paired_intervals_are_tighter_than_those_of_two_accuracies(digits: nn.Mo
 def test_a_network_that_gives_back_its_input_is_judged_by_its_error(data: Dataset) -> None:
     """No labels are needed, and there is no accuracy: harm is the share of the input that is lost."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64, bias=False), nn.Unflatten(1, SHAPE)).eval()
+    net.edgecnn_task = "reconstruction"  # type: ignore[assignment]
     layer = net[1]
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from edgecnn.compress.augment import Augmentation, augmented
 from edgecnn.compress.teacher import Ensemble
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.training_state import module_of
-from edgecnn.datasets import open_dataset
+from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
 from edgecnn.nets.autoencoder import Autoencoders, hourglass

@@ -568,24 +568,6 @@ def test_a_network_of_several_outputs_is_told(
         )
 
 
-def test_a_network_that_knows_the_validation_part_by_heart_is_told(
-    small: CompressResult, digits_checkpoint: Path, tmp_path: Path
-) -> None:
-    """Where its checkpoint records less on unseen data, the drop is to be counted from that."""
-    path = tmp_path / "heart.safetensors"
-    stored = Checkpoint.read(digits_checkpoint)
-    assert stored is not None
-    replace(stored, accuracy={"top1": 0.9, "n": 500, "low": 0.87, "high": 0.92}).save(
-        path, build(str(digits_checkpoint)).module
-    )
-    budget = Budget(max_drop=0.5, macs=0.9)
-    search = Search(epochs_between=0)
-    found = compress(path, tmp_path / "a.safetensors", budget=budget, epochs=0, search=search)
-    assert any("count from --reference 90.0" in text for text in found.warnings)
-    found = compress(path, tmp_path / "b.safetensors", budget=budget, epochs=0, search=search, reference=0.9)
-    assert found.warnings == ()
-
-
 SPECIAL = """
 import torch
 from torch import nn

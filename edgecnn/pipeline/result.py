@@ -1,0 +1,91 @@
+"""`CompressResult`: what came of a compression."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.measurement import Accuracy
+from edgecnn.pipeline.budget import Packed, Standing
+
+if TYPE_CHECKING:
+    from edgecnn.compress.units import Fixed
+    from edgecnn.pipeline.judging import Validation, Verdict
+    from edgecnn.pipeline.search import Try
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """A compressed network beside the original, both judged at the end on evaluation samples that chose nothing."""
+
+    path: Path
+    before: Standing
+    after: Standing
+    verdict: Verdict
+    warnings: tuple[str, ...] = ()  # what was assumed of the network
+    plan: Path | None = None  # the file that says how to do the same again
+    tries: tuple[Try, ...] = ()  # the rounds, those that lost too much among them
+    stopped: str = ""  # why there was no further round
+    unmet: tuple[str, ...] = ()  # the goals that the result misses, each as a sentence
+    packed: tuple[Packed, Packed] | None = None  # before and after, where weights were set to 0
+    fixed: tuple[Fixed, ...] = ()  # the layers that cannot be cut, and why; none are named for a plan
+    validation: Validation | None = None  # what the cuts were chosen by
+
+    @property
+    def accuracy_before(self) -> Accuracy:
+        """The original's accuracy."""
+        return self.verdict.before
+
+    @property
+    def accuracy_after(self) -> Accuracy:
+        """The compressed network's accuracy, on the same samples."""
+        return self.verdict.after
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `edgecnn compress --json`; accuracies on the evaluation part but where it is said."""
+        return {
+            "path": str(self.path),
+            "method": "measured",
+            "plan": None if self.plan is None else str(self.plan),
+            "params": {"before": self.before.params, "after": self.after.params},
+            "macs": {"before": self.before.macs, "after": self.after.macs},
+            "accuracy": {
+                "before": self.accuracy_before.to_json(),
+                "after": self.accuracy_after.to_json(),
+                "lost": asdict(self.verdict.lost),
+            },
+            "judged_by": None
+            if self.validation is None
+            else {"part": self.validation.part, "share": self.validation.share, "why": self.validation.note or None},
+            "validation_accuracy": {"before": _json_of(self.before), "after": _json_of(self.after)},
+            "w8a8_tflite_bytes": {"before": self.before.size_bytes, "after": self.after.size_bytes},
+            "packed": None
+            if self.packed is None
+            else dict(zip(("before", "after"), map(asdict, self.packed), strict=True)),
+            "memory": {
+                "method": "estimated",
+                "before": [asdict(use) for use in self.before.memory],
+                "after": [asdict(use) for use in self.after.memory],
+            },
+            "rounds": [
+                {
+                    "round": one.number,
+                    "cuts": dict(one.cuts),
+                    "sparsity": one.sparsity,
+                    "kept": one.kept,
+                    "params": one.standing.params,
+                    "macs": one.standing.macs,
+                    "w8a8_tflite_bytes": one.standing.size_bytes,
+                    "validation_accuracy": _json_of(one.standing),
+                }
+                for one in self.tries
+            ],
+            "fixed": [asdict(one) for one in self.fixed],
+            "stopped": self.stopped or None,
+            "unmet": list(self.unmet),
+        }
+
+
+def _json_of(standing: Standing) -> dict[str, Any] | None:
+    return None if standing.accuracy is None else standing.accuracy.to_json()
