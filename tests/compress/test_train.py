@@ -99,7 +99,8 @@ class Counting(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs [N, 1, 8, 8] to scores [N, 10]."""
-        self.asked.append(x.clone())
+        if len(x) > 2:  # two samples show in which order of memory it runs
+            self.asked.append(x.clone())
         return self.net(x)  # type: ignore[no-any-return]
 
 
