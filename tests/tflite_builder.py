@@ -11,13 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-_TYPES = {
-    "float32": schema.TensorType.FLOAT32,
-    "int8": schema.TensorType.INT8,
-    "int16": schema.TensorType.INT16,
-    "int32": schema.TensorType.INT32,
-    "int4": schema.TensorType.INT4,
-}
+_TYPES = {name.lower(): number for name, number in vars(schema.TensorType).items() if name.isupper()}
 ACTIVATION = "int8"
 
 
@@ -29,7 +23,7 @@ class Builder:
     tensors: list[Any] = field(default_factory=list)
     buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])
     operators: list[Any] = field(default_factory=list)
-    codes: list[tuple[int, str]] = field(default_factory=list)
+    codes: list[tuple[int, int, str | None]] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def tensor(
@@ -95,15 +89,25 @@ class Builder:
         return outputs
 
     def append(
-        self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, version: int = 1
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Any = None,
+        version: int = 1,
+        *,
+        custom: bytes | None = None,
     ) -> None:
-        """Add an operator between tensors that exist."""
-        code = (getattr(schema.BuiltinOperator, name), version)
+        """Add an operator between tensors that exist; with *custom*, its options, it is a custom one of that name."""
+        builtin = "CUSTOM" if custom is not None else name
+        code = (getattr(schema.BuiltinOperator, builtin), version, name if custom is not None else None)
         if code not in self.codes:
             self.codes.append(code)
         operator = schema.OperatorT()
         operator.opcodeIndex = self.codes.index(code)
         operator.inputs, operator.outputs = list(inputs), list(outputs)
+        if custom:
+            operator.customOptions = np.frombuffer(custom, np.uint8)
         if options is not None:
             operator.builtinOptions = options
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
@@ -209,8 +213,9 @@ class Builder:
         model, subgraph = schema.ModelT(), schema.SubGraphT()
         model.version = 3
         model.buffers = self.buffers
-        for builtin, version in self.codes:
+        for builtin, version, custom in self.codes:
             code = schema.OperatorCodeT()
+            code.customCode = custom
             code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), version
             model.operatorCodes = [*(model.operatorCodes or []), code]
         subgraph.tensors, subgraph.operators = self.tensors, self.operators

@@ -11,7 +11,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.fit import micro, process
 from edgecnn.fit.advice import next_steps, short_name
 from edgecnn.fit.cmsis_nn import cmsis_nn_scratch
-from edgecnn.fit.micro_kernels import unsupported_by_micro
+from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.fit.plan import Buffer, live_bytes, plan_greedy, planned_bytes
 from edgecnn.fit.report import FitReport, Peak, RegionUse
 from edgecnn.fit.variants import with_integer_ends

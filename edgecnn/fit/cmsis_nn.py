@@ -10,38 +10,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from edgecnn.fit.call import Call
 from edgecnn.fit.micro_kernels import scratch_bytes
 from edgecnn.fit.plan import align
-from edgecnn.formats import Graph, Operator, Tensor
+from edgecnn.formats import Tensor
 
 _REVERSE_MIN_CHANNELS = 16  # REVERSE_TCOL_EFFICIENT_THRESHOLD
 _HELIUM_BLOCK = 124  # CH_IN_BLOCK_MVE
 
 
-def cmsis_nn_scratch(instructions: str | None) -> Callable[[Graph, Operator], tuple[int, ...]]:
+def cmsis_nn_scratch(instructions: str | None) -> Callable[[Call], tuple[int, ...]]:
     """Return the function that says what an operator's kernel asks for, given `helium`, `dsp` or neither."""
     return partial(_scratch, instructions)
 
 
-def _scratch(instructions: str | None, graph: Graph, operator: Operator) -> tuple[int, ...]:
-    inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
-    if not inputs or not operator.outputs or {inputs[-1].dtype, inputs[0].dtype}.isdisjoint({"int8"}):
-        return scratch_bytes(graph, operator)
-    output = graph.tensors[operator.outputs[0]]
-    if operator.kind == "CONV_2D" and inputs[1].dtype == "int8":
-        size = _conv(operator, inputs[0], inputs[1], output, instructions)
-    elif operator.kind == "DEPTHWISE_CONV_2D" and inputs[1].dtype == "int8":
-        size = _depthwise(operator, inputs[0], inputs[1], output, instructions)
-    elif operator.kind == "TRANSPOSE_CONV":
-        return _transpose_conv(operator, inputs[2], inputs[1], output, instructions)
-    elif operator.kind == "FULLY_CONNECTED" and inputs[1].dtype == "int8":
+def _scratch(instructions: str | None, call: Call) -> tuple[int, ...]:
+    inputs = call.given
+    if not inputs or not call.outputs or {inputs[-1].dtype, inputs[0].dtype}.isdisjoint({"int8"}):
+        return scratch_bytes(call)
+    output = call.outputs[0]
+    if call.kind == "CONV_2D" and inputs[1].dtype == "int8":
+        size = _conv(call, inputs[0], inputs[1], output, instructions)
+    elif call.kind == "DEPTHWISE_CONV_2D" and inputs[1].dtype == "int8":
+        size = _depthwise(call, inputs[0], inputs[1], output, instructions)
+    elif call.kind == "TRANSPOSE_CONV":
+        return _transpose_conv(call, inputs[2], inputs[1], output, instructions)
+    elif call.kind == "FULLY_CONNECTED" and inputs[1].dtype == "int8":
         # arm_fully_connected_s8_get_buffer_size: sums of the weights of each output, kept by the helium kernel.
         size = 4 * output.shape[-1] if instructions == "helium" else 0
-    elif operator.kind == "AVERAGE_POOL_2D":
+    elif call.kind == "AVERAGE_POOL_2D":
         # arm_avgpool_s8_get_buffer_size: one int32 sum a channel.
         size = 4 * inputs[0].shape[-1] if instructions == "dsp" else 0
     else:
-        return scratch_bytes(graph, operator)
+        return scratch_bytes(call)
     return (size,) if size else ()
 
 
@@ -51,17 +52,17 @@ def _columns(channels: int, weights: Tensor, instructions: str | None) -> int:
     return 4 * align(length, 16) if instructions == "helium" else 2 * 2 * align(length, 4)
 
 
-def _conv(operator: Operator, image: Tensor, weights: Tensor, output: Tensor, instructions: str | None) -> int:
+def _conv(call: Call, image: Tensor, weights: Tensor, output: Tensor, instructions: str | None) -> int:
     """Return arm_convolve_wrapper_s8_get_buffer_size; its 1xN case on helium counts as the general one."""
-    dilated = max(operator.options.get("dilation_h", 1), operator.options.get("dilation_w", 1)) > 1
+    dilated = max(call.options.get("dilation_h", 1), call.options.get("dilation_w", 1)) > 1
     if weights.shape[1:3] == (1, 1) and not dilated:
         return 0
     return _columns(image.shape[3], weights, instructions)
 
 
-def _depthwise(operator: Operator, image: Tensor, weights: Tensor, output: Tensor, instructions: str | None) -> int:
+def _depthwise(call: Call, image: Tensor, weights: Tensor, output: Tensor, instructions: str | None) -> int:
     """Return arm_depthwise_conv_wrapper_s8_get_buffer_size."""
-    dilated = max(operator.options.get("dilation_h", 1), operator.options.get("dilation_w", 1)) > 1
+    dilated = max(call.options.get("dilation_h", 1), call.options.get("dilation_w", 1)) > 1
     if image.shape[3] != output.shape[3] or image.shape[0] != 1 or dilated:
         return 0
     area = weights.shape[1] * weights.shape[2]
@@ -72,10 +73,10 @@ def _depthwise(operator: Operator, image: Tensor, weights: Tensor, output: Tenso
 
 
 def _transpose_conv(
-    operator: Operator, image: Tensor, weights: Tensor, output: Tensor, instructions: str | None
+    call: Call, image: Tensor, weights: Tensor, output: Tensor, instructions: str | None
 ) -> tuple[int, ...]:
     """Return arm_transpose_conv_s8_get_buffer_size and arm_transpose_conv_s8_get_reverse_conv_buffer_size."""
-    stride_h, stride_w = operator.options.get("stride_h", 1), operator.options.get("stride_w", 1)
+    stride_h, stride_w = call.options.get("stride_h", 1), call.options.get("stride_w", 1)
     kernel_h, kernel_w, channels = weights.shape[1], weights.shape[2], image.shape[3]
     if max(stride_h, stride_w) <= 2 and channels > _REVERSE_MIN_CHANNELS:
         return _columns(channels, weights, instructions), channels * kernel_h * kernel_w * weights.shape[0]

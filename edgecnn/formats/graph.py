@@ -156,6 +156,8 @@ class Graph:
     size_bytes: int  # of all its files
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     data_files: tuple[str, ...] = ()  # files with weights that belong to it: paths that start from its own folder
+    #: The other subgraphs of a `.tflite` file: of its other signatures, or called once before the first run.
+    further: tuple[Graph, ...] = ()
 
     @property
     def input_specs(self) -> tuple[Tensor, ...]:

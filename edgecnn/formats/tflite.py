@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite, prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -17,7 +18,7 @@ _IDENTIFIER = b"TFL3"
 
 
 def read_tflite(path: Path | str) -> Graph:
-    """Return what the first subgraph of the file at *path* says.
+    """Return what the file at *path* says: its first subgraph, and `further` ones.
 
     Raises:
         EdgecnnError: empty, truncated or not a `.tflite` file, or its network calls other subgraphs.
@@ -42,11 +43,11 @@ def _read_model(model: Table, size_bytes: int) -> Graph:
     buffers = model.tables(4)
     external_bytes = {table.number(0, "I"): table.number(3, "Q") for table in model.tables(9)}
     stored_bytes = tuple(_stored_bytes(buffer, size_bytes) for buffer in buffers)
-    subgraph = subgraphs[0]
-    tensors = tuple(_read_tensor(table, stored_bytes, external_bytes) for table in subgraph.tables(0))
     kinds = [_kind(code) for code in model.tables(1)]
-    operators = tuple(_read_operator(table, kinds, tensors) for table in subgraph.tables(3))
-    called = sorted({operator.kind for operator in operators} & CONTROL_FLOW)
+    first, *further = (
+        _read_subgraph(subgraph, kinds, stored_bytes, external_bytes, size_bytes) for subgraph in subgraphs
+    )
+    called = sorted({operator.kind for operator in first.operators} & CONTROL_FLOW)
     if called:
         raise FlatbufferError(f"{', '.join(called)} runs other subgraphs, which edgecnn does not read")
     metadata = {}
@@ -55,9 +56,21 @@ def _read_model(model: Table, size_bytes: int) -> Graph:
         if index >= len(buffers):
             raise FlatbufferError(f"metadata names buffer {index} of {len(buffers)}")
         metadata[table.text(0)] = buffers[index].raw(0)
+    return replace(first, metadata=metadata, further=tuple(further))
+
+
+def _read_subgraph(
+    subgraph: Table,
+    kinds: Sequence[str],
+    stored_bytes: Sequence[int],
+    external_bytes: Mapping[int, int],
+    size_bytes: int,
+) -> Graph:
+    tensors = tuple(_read_tensor(table, stored_bytes, external_bytes) for table in subgraph.tables(0))
+    operators = tuple(_read_operator(table, kinds, tensors) for table in subgraph.tables(3))
     inputs, outputs = subgraph.integers(1), subgraph.integers(2)
     _check_indices((*inputs, *outputs), len(tensors), lowest=0)
-    return Graph("tflite", tensors, operators, inputs, outputs, size_bytes, metadata)
+    return Graph("tflite", tensors, operators, inputs, outputs, size_bytes)
 
 
 def _stored_bytes(buffer: Table, size_bytes: int) -> int:
@@ -128,8 +141,13 @@ def _read_operator(table: Table, kinds: Sequence[str], tensors: Sequence[Tensor]
         outputs=outputs,
         macs=_macs(kind, [tensors[index].shape if index >= 0 else () for index in inputs], tensors, outputs),
         options={} if options is None else {name: options.number(*slot) for name, slot in slots.items()},
-        name=tensors[outputs[0]].name if outputs else "",
+        name=_operator_name(kind, options, tensors[outputs[0]].name if outputs else ""),
     )
+
+
+def _operator_name(kind: str, options: Table | None, output: str) -> str:
+    """Return the name of an operator's output; of a VAR_HANDLE that of the variable it leads to (shared_name)."""
+    return options.text(1) if kind == "VAR_HANDLE" and options is not None else output
 
 
 def _check_indices(indices: Sequence[int], count: int, *, lowest: int) -> None:

@@ -61,8 +61,8 @@ TYPES = (
     ("float8_e5m2", 8),
 )
 
-#: Operators that run other subgraphs of the file.
-CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_CASE", "STABLEHLO_WHILE"})
+#: Operators that run other subgraphs of the file, each time anew; CALL_ONCE runs one before the first run alone.
+CONTROL_FLOW = frozenset({"CALL", "IF", "WHILE", "STABLEHLO_CASE", "STABLEHLO_WHILE"})
 
 _INT, _ENUM, _BOOL = "i", "b", "?"
 _CONV = {
@@ -110,5 +110,6 @@ OPTIONS: dict[str, dict[str, tuple[int, str, int]]] = {
     "REDUCE_MAX": _REDUCE,
     "REDUCE_MIN": _REDUCE,
     "REDUCE_PROD": _REDUCE,
+    "CALL_ONCE": {"init_subgraph": (0, _INT, 0)},
     "BATCH_MATMUL": {"adj_x": (0, _BOOL, 0), "adj_y": (1, _BOOL, 0)},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgecnn.fit.call import Call
 from edgecnn.fit.cmsis_nn import cmsis_nn_scratch
 from edgecnn.formats import Graph, Operator, Tensor
 
@@ -48,4 +49,4 @@ def test_sizes(
     """Each kernel asks for what its own function says, for each instruction set."""
     graph = graph_of(kind, image, weights, output)
     for instructions, expected in (("dsp", dsp), ("helium", helium), (None, plain)):
-        assert cmsis_nn_scratch(instructions)(graph, graph.operators[0]) == expected
+        assert cmsis_nn_scratch(instructions)(Call.of(graph, graph.operators[0])) == expected
