@@ -18,7 +18,18 @@ _NEVER = -1  # kUninitializedLifetime: of what the first subgraph does not reach
 _SPARE_REQUESTS = 12  # kMaxScratchBuffersPerOp: room that is kept for the next operator's
 #: Kernels that describe a tensor twice at once, in `Prepare` and in the function that works out their parameters.
 _DESCRIBED_TWICE = frozenset(
-    "CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV MEAN SUM REDUCE_ALL REDUCE_MAX REDUCE_MIN LOGISTIC TANH".split()
+    [
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "TRANSPOSE_CONV",
+        "MEAN",
+        "SUM",
+        "REDUCE_ALL",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "LOGISTIC",
+        "TANH",
+    ]
 )
 _PLANNED_BYTES = 40  # GreedyMemoryPlanner::per_buffer_size()
 
