@@ -44,6 +44,7 @@ class Recipe:
     calibration: Calibration = Calibration()
     evaluation_samples: int = 1000
     limits: Mapping[str, Limits] = field(default_factory=dict)  # precision → limits
+    runtime: str | None = None  # "tflite-micro": a file that it refuses, or that computes in float, is rejected
     bundle: tuple[str, ...] = ()  # "labels": labels.txt; "c_array": the TFLite file as a C source file
 
     def __post_init__(self) -> None:
@@ -59,6 +60,8 @@ class Recipe:
         for dtype in (self.input_dtype, self.output_dtype):
             if dtype not in ("float32", "int8"):
                 raise unknown_name(f"dtype in recipe {self.name}:", dtype, ("float32", "int8"))
+        if self.runtime not in (None, "tflite-micro"):
+            raise unknown_name(f"runtime in recipe {self.name}:", str(self.runtime), ("tflite-micro",))
         for part in self.bundle:
             if part not in ("labels", "c_array"):
                 raise unknown_name(f"bundle part in recipe {self.name}:", part, ("labels", "c_array"))

@@ -67,13 +67,14 @@ def ask(path: str, arena_bytes: int | None = None, *, least: bool = False) -> di
     """Return what the interpreter says of the file at *path*."""
     with open(path, "rb") as file:
         content = file.read()
-    runs, said = run(content, AMPLE)
+    runs_in, said = (False, "") if arena_bytes is None else run(content, arena_bytes)
+    runs, said = (True, said) if runs_in else run(content, AMPLE)
     sizes = [int(size) for size in re.findall(r"Arena allocation (?:head|tail) (\d+) bytes", said)]
     lines = [line for line in said.splitlines() if line.strip() and "RecordingMicroAllocator" not in line]
     answer: dict[str, Any] = {"file": path, "runs": runs, "why": None if runs else " | ".join(lines[-3:])[-300:]}
     answer["head"], answer["tail"] = sizes if len(sizes) == 2 else (None, None)
-    if runs and arena_bytes is not None:
-        answer["runs_in"] = run(content, arena_bytes)[0]
+    if arena_bytes is not None:
+        answer["runs_in"] = runs_in
     if runs and least:
         low, high = sum(sizes) // 2 // ALIGNMENT, (sum(sizes) + AMPLE // 8) // ALIGNMENT
         while low < high:

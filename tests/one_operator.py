@@ -10,7 +10,7 @@ import numpy as np
 from tflite_builder import Builder, schema
 
 #: The types that each operator is tried in.
-TYPES = ("float32", "int8", "int16", "uint8", "int32", "int64", "bool", "float16", "string")
+TYPES = ("float32", "int8", "int16", "uint8", "int32", "bool")
 QUANTIZED = ("int8", "int16", "uint8", "int4")
 
 

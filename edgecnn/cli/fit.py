@@ -22,9 +22,14 @@ DOES_NOT_FIT = 1
     "--ram", metavar="SIZE", help="RAM, like 64KiB: of a bare microcontroller, or of a device that states none."
 )
 @click.option("--flash", metavar="SIZE", help="Flash, like 256KiB, likewise.")
+@click.option(
+    "--kind",
+    type=click.Choice(["mcu", "linux"]),
+    help="What has --ram and --flash. [default: mcu with --flash or at most 8 MiB of RAM, else linux]",
+)
 @tables
 @common
-def command(file: Path, device: str | None, ram: str | None, flash: str | None, as_json: bool) -> int:
+def command(file: Path, device: str | None, ram: str | None, flash: str | None, kind: str | None, as_json: bool) -> int:
     """Check whether a file fits a device's memory.
 
     FILE, a .tflite or .onnx, is read and not run: no runtime and no board is needed. The exit code is 0 where it fits,
@@ -37,7 +42,7 @@ def command(file: Path, device: str | None, ram: str | None, flash: str | None, 
       edgecnn fit out/resnet20.fp32.onnx --device rpi4 --json
     """
     ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (ram, flash))
-    report = check_fit(file, device, ram_bytes=ram_bytes, flash_bytes=flash_bytes)
+    report = check_fit(file, device, ram_bytes=ram_bytes, flash_bytes=flash_bytes, kind=kind)
     if as_json:
         print_json(report.to_json())
     else:
@@ -69,6 +74,8 @@ def _print_report(report: FitReport) -> None:
             say(f"  {format_bytes(size)}  {name}")
     for operator in report.unsupported_operators:
         say(f"unsupported: {operator}")
+    for warning in report.warnings:
+        say(f"warning: {warning}")
     for note in report.notes:
         say(f"note: {note}")
     for step in report.next_steps:

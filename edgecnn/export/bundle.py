@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
@@ -15,12 +15,18 @@ COMPANIONS = (".cc", ".h")
 
 
 def write_bundle(
-    artifacts: Sequence[Artifact], recipe: Recipe, folder: Path, name: str, labels: Sequence[str] | None
+    artifacts: Sequence[Artifact],
+    recipe: Recipe,
+    folder: Path,
+    name: str,
+    labels: Sequence[str] | None,
+    arenas: Mapping[Path, int] | None = None,
 ) -> list[Path]:
     """Write the parts that *recipe* asks for into *folder* and return their paths.
 
     `labels`: NAME.labels.txt, one class name a line, in the order of the output. `c_array`: each TFLite file as a C
-    source file and header, as TFLite Micro's examples include them.
+    source file and header, as TFLite Micro's examples include them; the header says the size to set the arena to, where
+    *arenas* (file → bytes) has one.
     """
     written = []
     if "labels" in recipe.bundle and labels:
@@ -29,11 +35,11 @@ def write_bundle(
     if "c_array" in recipe.bundle:
         for artifact in artifacts:
             if artifact.format == "tflite":
-                written += _write_c_array(artifact)
+                written += _write_c_array(artifact, (arenas or {}).get(artifact.path))
     return written
 
 
-def _write_c_array(artifact: Artifact) -> list[Path]:
+def _write_c_array(artifact: Artifact, arena_bytes: int | None) -> list[Path]:
     symbol = re.sub(r"\W", "_", artifact.path.name)
     symbol = f"g_{symbol}"
     content = artifact.path.read_bytes()
@@ -44,5 +50,8 @@ def _write_c_array(artifact: Artifact) -> list[Path]:
     write_whole(source, f'#include "{header.name}"\n\n{array}const unsigned int {symbol}_len = {len(content)};\n')
     guard = symbol.upper() + "_H_"
     declarations = f"extern const unsigned char {symbol}[];\nextern const unsigned int {symbol}_len;\n"
+    if arena_bytes is not None:
+        how = "// The arena on a Cortex-M, with CMSIS-NN's kernels or without; estimated, as `edgecnn fit` says it."
+        declarations += f"\n{how}\n#define {symbol.upper()}_ARENA_BYTES {arena_bytes}\n"
     write_whole(header, f"#ifndef {guard}\n#define {guard}\n\n{declarations}\n#endif  // {guard}\n")
     return [source, header]

@@ -10,7 +10,7 @@ from edgecnn.device import DeviceProfile, MemoryRegion, RuntimeCost, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import micro, process
 from edgecnn.fit.advice import next_steps, short_name
-from edgecnn.fit.cmsis_nn import cmsis_nn_scratch
+from edgecnn.fit.arena import arena_to_set, instruction_sets, not_counted
 from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.fit.plan import Buffer, live_bytes, plan_greedy, planned_bytes
 from edgecnn.fit.report import FitReport, Peak, RegionUse
@@ -22,6 +22,8 @@ from edgecnn.units import format_bytes
 _LARGEST = 4  # tensors shown of the peak
 _CMSIS_PART = "CMSIS-NN scratch"
 _MICRO = "tflite-micro"  # as device profiles name it
+#: More RAM than microcontrollers have on the chip (STM32N6: 4.2 MB); a budget without flash that is larger means Linux.
+MOST_MICRO_RAM_BYTES = 8 * 2**20
 
 
 def check_fit(
@@ -30,12 +32,21 @@ def check_fit(
     *,
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
+    kind: str | None = None,
 ) -> FitReport:
-    """Return what *model* takes of each memory of *device*, or of a bare microcontroller with the given budgets.
+    """Return what *model* takes of each memory of *device*, or of a bare device with the given budgets.
 
     A device of whose memory nothing is known takes the budgets too.
 
     A microcontroller runs TFLite Micro; anything else LiteRT or onnxruntime, by the format of the file.
+
+    Args:
+        model: a file, or what it says.
+        device: a profile, or its name; None: nothing but the budgets is known.
+        ram_bytes: of RAM.
+        flash_bytes: of flash.
+        kind: of the device of which nothing but the budgets is known: "mcu" or "linux"; None: "mcu" where flash is
+            given or the RAM is at most `MOST_MICRO_RAM_BYTES`.
 
     Raises:
         EdgecnnError: no such file or device, a broken file, nothing known of the memory, budgets beside a device that
@@ -43,26 +54,44 @@ def check_fit(
     """
     graph = model if isinstance(model, Graph) else read_graph(model)
     file = "" if isinstance(model, Graph) else str(model)
-    profile = _profile(device, {"ram": ram_bytes, "flash": flash_bytes})
+    profile = _profile(device, {"ram": ram_bytes, "flash": flash_bytes}, kind)
     if not any(profile.region(name) for name in (("ram", "flash") if profile.kind == "mcu" else ("ram",))):
         raise EdgecnnError(f"{profile.name}: nothing is known of its memory; give --ram, or use another device")
     check = _check_microcontroller if profile.kind == "mcu" else _check_process
     try:
-        return check(graph, file, profile)
+        report = check(graph, file, profile)
     except (IndexError, KeyError) as error:
         # The reader knows that every tensor is there, not how many each kind of operator needs.
         raise EdgecnnError(f"{file}: broken file: an operator lacks a tensor; copy or export it again") from error
+    return (
+        report if device is not None or kind is not None else replace(report, notes=(_assumed(profile), *report.notes))
+    )
 
 
-def _profile(device: DeviceProfile | str | None, budgets: Mapping[str, int | None]) -> DeviceProfile:
-    """Return *device* with the memories that it does not state itself, or a microcontroller with nothing else known."""
+def _assumed(profile: DeviceProfile) -> str:
+    """Say what kind of device the budgets were taken for."""
+    if profile.kind == "mcu":
+        return "taken for a microcontroller; --kind linux checks a process of an operating system instead"
+    most = format_bytes(MOST_MICRO_RAM_BYTES)
+    return f"taken for a board with Linux, since no microcontroller has more than {most}; --kind mcu checks one instead"
+
+
+def _profile(
+    device: DeviceProfile | str | None, budgets: Mapping[str, int | None], kind: str | None = None
+) -> DeviceProfile:
+    """Return *device* with the memories that it does not state itself, or one with nothing else known."""
     given = {name: size for name, size in budgets.items() if size is not None}
     memory = tuple(MemoryRegion(name, size, system=0) for name, size in given.items())
     if device is None:
         if not memory:
             raise EdgecnnError("what should it fit? give a device (--device), or budgets (--ram, --flash)")
         name = ", ".join(f"{format_bytes(region.size)} {region.name}" for region in memory)
-        return DeviceProfile(name, name, "mcu", "unknown", sources={}, memory=memory)
+        if kind is None:
+            is_micro = "flash" in given or given["ram"] <= MOST_MICRO_RAM_BYTES
+            kind = "mcu" if is_micro else "linux"
+        return DeviceProfile(name, name, kind, "unknown", sources={}, memory=memory)
+    if kind is not None:
+        raise EdgecnnError("--kind is for budgets alone (--ram, --flash); a device states its own")
     profile = load_device(device) if isinstance(device, str) else device
     if any(profile.region(region.name) for region in memory):
         raise EdgecnnError(f"{profile.name} has its own memory; give either --device or --ram and --flash")
@@ -71,23 +100,22 @@ def _profile(device: DeviceProfile | str | None, budgets: Mapping[str, int | Non
 
 def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> FitReport:
     if graph.format != "tflite":
-        raise EdgecnnError(f"{file}: {profile.name} runs TFLite Micro, which reads .tflite files alone; export one")
+        raise EdgecnnError(
+            f"{file}: {profile.name} runs TFLite Micro, which reads .tflite files alone; "
+            "export one, or give another device"
+        )
     arena, host = micro.plan_micro(graph, 4), micro.plan_micro(graph, 8)
     regions = _micro_regions(graph, profile)
     used = {region.name: region for region in regions}
+    arena_bytes = arena_to_set(graph, profile)
     notes = [
-        "the arena is estimated for 4-byte pointers, as on a microcontroller; "
-        f"on a 64-bit host it is {host.total_bytes} bytes"
+        f"set the arena to {arena_bytes} bytes: estimated for 4-byte pointers, as on a microcontroller, and the larger "
+        f"of TFLite Micro's own and CMSIS-NN's kernels; on a 64-bit host, with its own ones, {host.total_bytes} bytes"
     ]
     if "flash" in used:
         notes.append(
             f"flash counts the file and the core of TFLite Micro ({_core_source(profile)}), "
             "not the kernels and the firmware"
-        )
-    if "ram" in used and _CMSIS_PART in used["ram"].parts:
-        total_bytes = arena.total_bytes + used["ram"].parts[_CMSIS_PART]
-        notes.append(
-            f"with CMSIS-NN kernels ({_instructions(profile) or 'no DSP'}) set the arena to {total_bytes} bytes"
         )
     small = with_integer_ends(graph)
     if "ram" in used and small is not graph:
@@ -100,16 +128,17 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
         file=file,
         device=profile.name,
         regions=regions,
-        arena_bytes=arena.total_bytes,
+        arena_bytes=arena_bytes,
         arena_head_bytes=arena.head_bytes,
-        peak=_peak(graph, arena.buffers, arena.live_bytes, first_step=1),
+        peak=_peak(graph, arena.buffers, arena.live_bytes, arena.steps),
         live_bytes=arena.live_bytes,
         unsupported_operators=_unsupported(graph, profile, unsupported_by_micro(graph)),
         next_steps=next_steps(
             graph, regions, lambda changed: _micro_regions(changed, profile), is_microcontroller=True
         ),
+        warnings=tuple(not_counted(graph, profile)),
         notes=(*notes, *_unknown_system(profile, "the firmware and its stack take")),
-        arena_bytes_by_pointer={4: arena.total_bytes, 8: host.total_bytes},
+        arena_bytes_by_pointer={4: arena_bytes, 8: host.total_bytes},
         pointer_bytes=4,
     )
 
@@ -118,19 +147,14 @@ def _micro_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, ...
     """Return what *graph* takes of a microcontroller's memories with TFLite Micro."""
     arena = micro.plan_micro(graph, 4)
     ram = {"tensors (arena head)": arena.head_bytes, **{f"arena: {part}": size for part, size in arena.tail.items()}}
-    if profile.arch.startswith("cortex-m"):
-        optimized = micro.plan_micro(graph, 4, cmsis_nn_scratch(_instructions(profile)))
-        # Below zero where CMSIS-NN's kernel asks for less than the reference one.
-        ram[_CMSIS_PART] = optimized.total_bytes - arena.total_bytes
+    before = arena.total_bytes - arena.head_bytes - arena.tail_bytes
+    ram |= {"arena: to lay it out, before the first run": before} if before else {}
+    if instruction_sets(profile):
+        ram[_CMSIS_PART] = arena_to_set(graph, profile) - arena.total_bytes
     cost = profile.runtimes.get(_MICRO, RuntimeCost())
     ram |= {"TFLite Micro": cost.ram} if cost.ram else {}
     core_bytes = micro.CORE_FLASH_BYTES if cost.flash is None else cost.flash
     return _regions(profile, {"ram": ram, "flash": {"model file": graph.size_bytes, "TFLite Micro": core_bytes}})
-
-
-def _instructions(profile: DeviceProfile) -> str | None:
-    """Return the instruction set that CMSIS-NN's kernels use; None: neither."""
-    return next((name for name in ("helium", "dsp") if name in profile.features), None)
 
 
 def _core_source(profile: DeviceProfile) -> str:
@@ -166,7 +190,7 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
         regions=regions,
         arena_bytes=arena_bytes,
         arena_head_bytes=arena_bytes,
-        peak=_peak(graph, buffers, live, first_step=0),
+        peak=_peak(graph, buffers, live, range(len(live))),
         live_bytes=live,
         unsupported_operators=_unsupported(graph, profile, foreign),
         next_steps=next_steps(
@@ -199,12 +223,12 @@ def _unsupported(graph: Graph, profile: DeviceProfile, by_runtime: Sequence[str]
     return tuple(sorted({*by_runtime, *by_device}))
 
 
-def _peak(graph: Graph, buffers: Sequence[Buffer], live: Sequence[int], first_step: int) -> Peak | None:
-    """Return the operator at which the most bytes live; *first_step* is the step of operator 0 in *buffers*."""
+def _peak(graph: Graph, buffers: Sequence[Buffer], live: Sequence[int], steps: Sequence[int]) -> Peak | None:
+    """Return the operator at which the most bytes live; *steps* are those of the operators in *buffers*."""
     if not live:
         return None
     index = max(range(len(live)), key=lambda i: live[i])
-    step, operator = index + first_step, graph.operators[index]
+    step, operator = steps[index], graph.operators[index]
     alive = [buffer for buffer in buffers if buffer.first <= step <= buffer.last]
     largest = sorted(alive, key=lambda buffer: -buffer.size_bytes)[:_LARGEST]
     return Peak(

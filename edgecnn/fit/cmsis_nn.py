@@ -17,6 +17,23 @@ from edgecnn.formats import Tensor
 
 _REVERSE_MIN_CHANNELS = 16  # REVERSE_TCOL_EFFICIENT_THRESHOLD
 _HELIUM_BLOCK = 124  # CH_IN_BLOCK_MVE
+#: Operators whose kernels in `tensorflow/lite/micro/kernels/cmsis_nn` keep a little more than the reference ones (the
+#: index of a scratch buffer, say): 16 bytes each are counted for it.
+_KEEPING_MORE = frozenset(
+    ["AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "SVDF", "TRANSPOSE_CONV"]
+)
+_KEPT_BYTES = 16
+#: Operators with int8 kernels of which it is not known what they take.
+NOT_MODELLED = frozenset(["BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
+
+
+def kept_bytes(call: Call, instructions: str | None) -> int:
+    """Return how much more than the reference kernel an operator's kernel keeps for good."""
+    if call.kind not in _KEEPING_MORE or not call.given:
+        return 0
+    # arm_svdf_s8_get_buffer_size: the sums of each filter's weights, which helium needs.
+    sums = call.kind == "SVDF" and instructions == "helium" and call.given[0].dtype == "int8"
+    return _KEPT_BYTES + (4 * call.given[1].shape[0] if sums else 0)
 
 
 def cmsis_nn_scratch(instructions: str | None) -> Callable[[Call], tuple[int, ...]]:

@@ -16,21 +16,9 @@ CORE_FLASH_SOURCE = "https://www.tensorflow.org/lite/microcontrollers, on a Cort
 
 _NEVER = -1  # kUninitializedLifetime: of what the first subgraph does not reach
 _SPARE_REQUESTS = 12  # kMaxScratchBuffersPerOp: room that is kept for the next operator's
-#: Kernels that describe a tensor twice at once, in `Prepare` and in the function that works out their parameters.
-_DESCRIBED_TWICE = frozenset(
-    [
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "TRANSPOSE_CONV",
-        "MEAN",
-        "SUM",
-        "REDUCE_ALL",
-        "REDUCE_MAX",
-        "REDUCE_MIN",
-        "LOGISTIC",
-        "TANH",
-    ]
-)
+#: Kernels that describe each tensor once while they are prepared; the others may do it again at the same time, in the
+#: function that works out their parameters.
+_DESCRIBED_ONCE = frozenset(["ADD", "MUL", "RESHAPE", "SUB", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
 _PLANNED_BYTES = 40  # GreedyMemoryPlanner::per_buffer_size()
 
 
@@ -253,7 +241,7 @@ def _layout_bytes(subgraphs: Sequence[Graph], structs: Structs, requests: int, p
 def _prepare_bytes(call: Call, structs: Structs) -> int:
     """Return the most that one operator's kernel describes its tensors in, for a moment, while it is prepared."""
     tensors = (*call.given, *call.outputs)
-    times = 2 if call.kind in _DESCRIBED_TWICE else 1
+    times = 1 if call.kind in _DESCRIBED_ONCE else 2
     return structs.request * _SPARE_REQUESTS + times * sum(_described_bytes(tensor, structs) for tensor in tensors)
 
 

@@ -64,6 +64,12 @@ def same(call: Call) -> bool:
     return all(tensor.dtype == first for tensor in call.outputs)
 
 
+def gives_type_of_image(call: Call) -> bool:
+    """Its output must have the type of its third input, the image (transpose_conv.cc)."""
+    image = call.input(2)
+    return image is not None and all(tensor.dtype == image.dtype for tensor in call.outputs)
+
+
 def alike(call: Call) -> bool:
     """Its first two inputs must have one type."""
     return len({tensor.dtype for tensor in call.given[:2]}) == 1
@@ -248,6 +254,12 @@ def pads_with_own_type(call: Call) -> bool:
     if value is None or value.dtype != call.given[0].dtype:
         return False
     return value.dtype != "int8" or value.quant == output.quant
+
+
+def fills_with_own_type(call: Call) -> bool:
+    """The value to fill with must have the type of the output (fill.cc)."""
+    value = call.input(1)
+    return value is not None and value.dtype == call.outputs[0].dtype
 
 
 def looks_up(call: Call) -> bool:

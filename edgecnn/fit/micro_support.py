@@ -16,7 +16,9 @@ from edgecnn.fit.micro_rules import (
     constant,
     detects,
     ends_have_scales,
+    fills_with_own_type,
     gives,
+    gives_type_of_image,
     images,
     index,
     looks_up,
@@ -59,6 +61,15 @@ def unsupported_by_micro(graph: Graph) -> tuple[str, ...]:
             if reason:
                 found.add(reason)
     return tuple(sorted(found))
+
+
+def why_refused(graph: Graph) -> str | None:
+    """Return why *graph* is no file for microcontrollers: what is refused or computes in float there; else None."""
+    refused = unsupported_by_micro(graph)
+    if refused:
+        return f"TFLite Micro does not run {'; '.join(refused)}"
+    floats = dict.fromkeys(kind for kind, _ in graph.float_operators())
+    return f"{', '.join(floats)} still computes in float" if floats else None
 
 
 def why_unsupported(call: Call) -> str | None:
@@ -134,7 +145,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "EQUAL": _EQUALITY,
     "EXP": _FLOAT,
     "EXPAND_DIMS": (*_FLOAT_INT8_16, constant(1), index(1), rank(0, 7)),
-    "FILL": (of("float32", "int8", "int32", at=1), gives("float32", "int8", "int32"), constant(0)),
+    "FILL": (of("float32", "int8", "int32", at=1), fills_with_own_type, constant(0)),
     "FLOOR": _FLOAT,
     "FLOOR_DIV": (*_FLOAT, alike),
     "FLOOR_MOD": (*_FLOAT, alike),
@@ -214,6 +225,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "TRANSPOSE": (*_FLOAT_INT8_16, constant(1), rank(1, 5)),
     "TRANSPOSE_CONV": (
         pairs(_UNPACKED, at=2),
+        gives_type_of_image,
         images(1, 2),
         channel_scales(0, weights=1),
         ends_have_scales(2),

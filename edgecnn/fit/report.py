@@ -48,12 +48,13 @@ class FitReport:
     file: str
     device: str
     regions: tuple[RegionUse, ...]
-    arena_bytes: int
+    arena_bytes: int  # on a microcontroller the size to set, whichever kernels TFLite Micro is built with
     arena_head_bytes: int
     peak: Peak | None  # None: the file has no operator
     live_bytes: tuple[int, ...]  # of activations, for each operator in order
     unsupported_operators: tuple[str, ...]
     next_steps: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what the figures do not count, though the network needs it
     notes: tuple[str, ...] = ()
     #: The pointer size → the whole arena with it; empty where the device has an operating system.
     arena_bytes_by_pointer: Mapping[int, int] = field(default_factory=dict)
@@ -96,5 +97,6 @@ class FitReport:
             "live_bytes": list(self.live_bytes),
             "unsupported_operators": list(self.unsupported_operators),
             "next_steps": list(self.next_steps),
+            "warnings": list(self.warnings),
             "notes": list(self.notes),
         }

@@ -22,6 +22,7 @@ from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.files import destination
+from edgecnn.fit import arena_to_set, why_refused
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.locks import InUseError, Lock, PrivateFolder
@@ -133,7 +134,8 @@ def export_subject(
             reasons = dict.fromkeys(file.reason for file in failed)
             raise EdgecnnError("; ".join(reasons)) from failed[0].error
     good = [file.artifact for file in files if file.rejected is None]
-    write_bundle(good, recipe, folder, subject.name, subject.labels)
+    arenas = {file.path: arena_to_set(file.graph) for file in good if recipe.runtime is not None}
+    write_bundle(good, recipe, folder, subject.name, subject.labels, arenas)
     told = [
         text
         for file in files
@@ -342,6 +344,8 @@ def _verify(
     accuracy = None if reference.accuracy is None else Accuracy(correct, done, classes=reference.accuracy.classes)
     limits = recipe.limits.get(precision, Limits())
     broken = broken_limit(limits, parity, accuracy, reference.accuracy)
+    if broken is None and recipe.runtime is not None:
+        broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
     return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path)
 

@@ -52,9 +52,9 @@ def test_json_has_bytes_and_null() -> None:
     profile = json.loads(edgecnn("devices", "stm32h7a3", "--json").stdout)
     assert profile["memory"][0] == {
         "name": "ram",
-        "size_bytes": 1184 * 1024,
+        "size_bytes": 1024 * 1024,
         "system_bytes": None,
-        "limit_bytes": 1184 * 1024,
+        "limit_bytes": 1024 * 1024,
     }
     assert profile["idle_w"] is None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgecnn.device import DeviceProfile, MemoryRegion, RuntimeCost
 from edgecnn.errors import EdgecnnError
-from edgecnn.fit import check_fit
+from edgecnn.fit import arena_to_set, check_fit, why_refused
 from edgecnn.formats import Graph, Operator, QuantParams, Tensor
 
 MIB = 2**20
@@ -48,7 +49,10 @@ def test_regions_add_up() -> None:
     report = check_fit(network(), BOARD)
     ram = report.regions[0]
     assert ram.used_bytes == sum(ram.parts.values())
-    assert ram.used_bytes == report.arena_bytes + ram.parts["CMSIS-NN scratch"]
+    assert ram.used_bytes == report.arena_bytes
+    assert ram.parts["CMSIS-NN scratch"] > 0
+    assert report.arena_bytes == arena_to_set(network(), BOARD)
+    assert str(report.arena_bytes) in report.notes[0]
     assert report.arena_head_bytes == 32 * 32 * (16 + 16)
 
 
@@ -187,3 +191,35 @@ def test_an_operator_without_its_tensors_is_told() -> None:
     bare = tuple(Operator(operator.kind, (), operator.outputs) for operator in graph.operators)
     with pytest.raises(EdgecnnError, match="an operator lacks a tensor; copy or export it again"):
         check_fit(Graph("tflite", graph.tensors, bare, graph.inputs, graph.outputs, 1000), BOARD)
+
+
+def test_the_kind_of_a_bare_budget_is_said() -> None:
+    """A budget no microcontroller has means Linux, a smaller one or flash a microcontroller; the user may say which."""
+    board, linux = check_fit(network(), ram_bytes=MIB), check_fit(network(), ram_bytes=30 * MIB)
+    assert board.pointer_bytes == 4
+    assert linux.pointer_bytes is None
+    assert board.notes[0].startswith("taken for a microcontroller")
+    assert linux.notes[0].startswith("taken for a board with Linux")
+    assert check_fit(network(), ram_bytes=30 * MIB, flash_bytes=MIB).pointer_bytes == 4
+    said = check_fit(network(), ram_bytes=30 * MIB, kind="mcu")
+    assert said.pointer_bytes == 4
+    assert not any("taken for" in note for note in said.notes)
+    with pytest.raises(EdgecnnError, match="--kind is for budgets alone"):
+        check_fit(network(), BOARD, kind="mcu")
+
+
+def test_what_is_not_counted_is_warned_of() -> None:
+    """An operator whose memory is not known is named in a warning, in JSON too."""
+    report = check_fit(network(kind="CONV_2D"), BOARD)
+    assert report.warnings == ()
+    delayed = replace(network(), operators=(*network().operators, Operator("SignalDelay", (3,), (3,))))
+    (warning,) = check_fit(delayed, BOARD).warnings
+    assert "SignalDelay" in warning
+    assert check_fit(delayed, BOARD).to_json()["warnings"] == [warning]
+
+
+def test_a_file_for_microcontrollers_is_refused_with_the_operator() -> None:
+    """What TFLite Micro lacks, and what computes in float, is named; an int8 network passes."""
+    assert why_refused(network()) is None
+    assert why_refused(network(kind="CONV_3D")) == "TFLite Micro does not run CONV_3D"
+    assert why_refused(network("float32")) == "CONV_2D, RELU still computes in float"

@@ -1,0 +1,65 @@
+"""The size to set TFLite Micro's arena to, whichever kernels it is built with."""
+
+from __future__ import annotations
+
+from edgecnn.device import DeviceProfile
+from edgecnn.fit import cmsis_nn, micro
+from edgecnn.fit.call import Call
+from edgecnn.fit.plan import align
+from edgecnn.formats import Graph
+
+#: The instruction sets that CMSIS-NN's kernels distinguish; None: neither.
+_INSTRUCTIONS = ("helium", "dsp", None)
+_OFFLINE_PLAN = "OfflineMemoryAllocation"
+
+
+def instruction_sets(profile: DeviceProfile | None) -> tuple[str | None, ...]:
+    """Return the instruction sets whose CMSIS-NN kernels count: a Cortex-M's own; all where the core is not known."""
+    if profile is None or profile.arch == "unknown":
+        return _INSTRUCTIONS
+    if not profile.arch.startswith("cortex-m"):
+        return ()
+    return (next((name for name in _INSTRUCTIONS if name in profile.features), None),)
+
+
+def arena_to_set(graph: Graph, profile: DeviceProfile | None = None) -> int:
+    """Return the size in bytes to set the arena to on a microcontroller.
+
+    It holds with TFLite Micro's own kernels and with CMSIS-NN's.
+
+    Args:
+        graph: of a `.tflite` file.
+        profile: the microcontroller; None: any Cortex-M.
+
+    Example:
+        >>> arena_to_set(read_graph("net.w8a8.tflite"), load_device("stm32h7a3"))  # doctest: +SKIP
+        53264
+    """
+    sizes = [micro.plan_micro(graph, 4).total_bytes]
+    for instructions in instruction_sets(profile):
+        optimized = micro.plan_micro(graph, 4, cmsis_nn.cmsis_nn_scratch(instructions))
+        kept = sum(cmsis_nn.kept_bytes(call, instructions) for call in calls(graph))
+        sizes.append(optimized.total_bytes + kept)
+    return align(max(sizes), micro.ALIGNMENT)
+
+
+def calls(graph: Graph) -> list[Call]:
+    """Return the operators of every subgraph, with their tensors."""
+    return [Call.of(subgraph, operator) for subgraph in (graph, *graph.further) for operator in subgraph.operators]
+
+
+def not_counted(graph: Graph, profile: DeviceProfile | None = None) -> list[str]:
+    """Say what `arena_to_set` does not know: the arena may need to be larger."""
+    unknown = micro.plan_micro(graph, 4).not_modelled
+    said = []
+    if unknown:
+        said.append(f"what {', '.join(unknown)} takes of the arena is not known, and not counted: set a larger one")
+    optimized = {
+        call.kind for call in calls(graph) if call.kind in cmsis_nn.NOT_MODELLED and call.given[0].dtype == "int8"
+    }
+    if optimized and instruction_sets(profile):
+        kinds = ", ".join(sorted(optimized))
+        said.append(f"what CMSIS-NN's kernel of {kinds} takes beyond TFLite Micro's own is not known, and not counted")
+    if _OFFLINE_PLAN in graph.metadata:
+        said.append(f"the file holds a memory plan of its own ({_OFFLINE_PLAN}), which is not read")
+    return said
