@@ -22,6 +22,7 @@ from edgecnn.fit.micro import plan_micro
 from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.formats import read_graph
 
+KEPT = ("file", "head", "total", "fit_head", "fit_total", "verdict")
 ORACLE = Path(__file__).parents[1] / "tests/micro_oracle.py"
 
 
@@ -72,7 +73,8 @@ def main() -> int:
     kinds = {kind for row in rows for kind in row.get("kinds", ())}
     print(f"{len(rows)} files, {len(kinds)} operators: " + ", ".join(f"{n} {name}" for name, n in verdicts.items()))
     if arguments.o:
-        document = {"pointer_bytes": 8, "verdicts": dict(verdicts), "files": rows}
+        kept = [{key: row.get(key) for key in KEPT} for row in rows]
+        document = {"pointer_bytes": 8, "verdicts": dict(verdicts), "operators": sorted(kinds), "files": kept}
         write_whole(arguments.o, json.dumps(document, indent=1) + "\n")
     return int(any(name.startswith("WRONG") for name in verdicts))
 

@@ -248,6 +248,25 @@ def symmetric_int16(call: Call) -> bool:
     return all(t.quant is None or t.quant.zero_point[0] == 0 for t in tensors if t.dtype == "int16")
 
 
+#: SOFTMAX: types of its input and output → scale and zero point of the output (softmax_common.cc).
+_SOFTMAX = {
+    ("int8", "int8"): (2**-8, -128),
+    ("int8", "int16"): (2**-16, -32768),
+    ("int16", "int16"): (2**-15, 0),
+}
+
+
+def softmax_output(call: Call) -> bool:
+    """SOFTMAX gives int8 (scale 2^-8) or int16 (2^-16) of int8, int16 (2^-15) of int16, else float32 of float32."""
+    source, output = call.given[0], call.outputs[0]
+    if source.dtype == "float32":
+        return output.dtype == "float32"
+    scale, zero_point = _SOFTMAX.get((source.dtype, output.dtype), (0.0, 0))
+    if output.quant is None or output.quant.zero_point[0] != zero_point:
+        return False
+    return abs(output.quant.scale[0] - scale) <= 0.001 * scale
+
+
 def pads_with_own_type(call: Call) -> bool:
     """The value to pad with must have the type, scale and zero point of the input (pad_common.cc)."""
     value, output = call.input(2), call.outputs[0]

@@ -120,7 +120,7 @@ def test_a_huge_input_is_advised_upon_as_quickly_as_a_small_one() -> None:
     image = Tensor("image", (1, 100_000_000, 4, 1), "int8", QUANT, size_bytes=400_000_000)
     graph = Graph("tflite", (image, replace(image, name="y")), (Operator("RELU", (0,), (1,)),), (0,), (1,), 1000)
     tracemalloc.start()
-    report = check_fit(graph, ram_bytes=300_000_000)
+    report = check_fit(graph, ram_bytes=300_000_000, kind="mcu")
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 2_000_000

@@ -16,6 +16,7 @@ from edgecnn.benchmarks.compare import compare
 from edgecnn.benchmarks.parity import Parity
 from edgecnn.benchmarks.verify import broken_limit
 from edgecnn.errors import EdgecnnError
+from edgecnn.fit import check_fit
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization
@@ -123,6 +124,31 @@ def test_the_mcu_recipe_brings_a_c_array(digits_checkpoint: Path, tmp_path: Path
     assert "alignas(16) const unsigned char g_digits_w8a8_tflite[]" in source
     body = source[source.index("{") + 1 : source.index("}")]
     assert bytes(int(number, 16) for number in body.split(",")) == path.read_bytes()
+    header = path.with_name(path.name + ".h").read_text()
+    told = check_fit(path, ram_bytes=2**20).arena_bytes
+    assert f"#define G_DIGITS_W8A8_TFLITE_ARENA_BYTES {told}\n" in header
+
+
+class Wide(nn.Module):
+    """A convolution whose output is joined to itself eleven times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return [n, 22]."""
+        return torch.cat([self.conv(x)] * 11, 1).mean((2, 3))
+
+
+def test_a_file_that_tflite_micro_refuses_is_left_as_rejected(tmp_path: Path) -> None:
+    """A concatenation of 11 inputs runs in LiteRT, not on a microcontroller: the recipe says so, with no header."""
+    network = Network("wide", Wide().eval())
+    result = export_model(network, tmp_path, recipe=replace(load_recipe("mcu"), limits={}), input_shape=(1, 8, 8))
+    (file,) = result.files
+    assert file.path.name.endswith(".rejected")
+    assert "CONCATENATION of int8: CONCATENATION takes at most 10 inputs" in str(file.rejected)
+    assert not list(tmp_path.glob("*.h"))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "w8"])
