@@ -23,6 +23,7 @@ import numpy as np
 AMPLE = 64 << 20
 ALIGNMENT = 16
 _SECONDS = 60
+_SHORT_OF_MEMORY = ("Requested:", "missing:", "memory planning", "Too many buffers", "bytes required")
 
 
 def run(content: bytes, arena_bytes: int) -> tuple[bool, str]:
@@ -68,7 +69,10 @@ def ask(path: str, arena_bytes: int | None = None, *, least: bool = False) -> di
     with open(path, "rb") as file:
         content = file.read()
     runs_in, said = (False, "") if arena_bytes is None else run(content, arena_bytes)
-    runs, said = (True, said) if runs_in else run(content, AMPLE)
+    if not runs_in and (not said.strip() or any(word in said for word in _SHORT_OF_MEMORY)):
+        runs, said = run(content, AMPLE)
+    else:
+        runs = runs_in
     sizes = [int(size) for size in re.findall(r"Arena allocation (?:head|tail) (\d+) bytes", said)]
     lines = [line for line in said.splitlines() if line.strip() and "RecordingMicroAllocator" not in line]
     answer: dict[str, Any] = {"file": path, "runs": runs, "why": None if runs else " | ".join(lines[-3:])[-300:]}

@@ -26,14 +26,20 @@ MIB = 2**20
 UNFAIR = {"DYNAMIC_UPDATE_SLICE": "rank", "EXPAND_DIMS": "rank", "MIRROR_PAD": "rank", "DIV": "computed"}
 UNFAIR |= {"FLOOR_DIV": "computed", "FLOOR_MOD": "computed", "TRANSPOSE": "rank", "PAD": "rank", "PADV2": "rank"}
 #: Kernels accept these, or read them as something else; no converter writes them.
-STRICTER = ("LOGICAL_AND", "LOGICAL_OR", "PRELU.float32.", "PRELU.int8.")
+STRICTER = ("LOGICAL_AND", "LOGICAL_OR")
+#: Kernels with limits beyond types and scales.
+LIMITED = (
+    *("ADD_N", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "CONV_2D"),
+    *("DEPTHWISE_CONV_2D", "FILL", "FULLY_CONNECTED", "MEAN", "PACK", "PAD", "REDUCE_MAX", "RESIZE_BILINEAR"),
+    *("SLICE", "SOFTMAX", "SPLIT", "SPLIT_V", "STRIDED_SLICE", "SVDF", "TRANSPOSE", "TRANSPOSE_CONV"),
+)
 
 
 def files() -> Iterator[tuple[str, bytes]]:
     """Yield every operator in every type, and for each type that runs in one the limits of its kernel."""
     yield from one_operator.files()
-    for kind, case in one_operator.CASES.items():
-        for name, limit in one_operator.limits(kind, case):
+    for kind in LIMITED:
+        for name, limit in one_operator.limits(kind, one_operator.CASES[kind]):
             if (
                 not name.startswith(("constant", "broadcast", "per_tensor", UNFAIR.get(kind, "-")))
                 and "out" not in name
@@ -53,7 +59,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dic
     paths |= {path.name: path for path in sorted(SHARED.glob("*.tflite"))}
     told = [f"{path}@{plan_micro(read_graph(path), 8).total_bytes}" for path in paths.values()]
     run = subprocess.run(
-        [sys.executable, HERE / "micro_oracle.py", *told], capture_output=True, text=True, check=True, timeout=600
+        [sys.executable, HERE / "micro_oracle.py", *told], capture_output=True, text=True, check=True, timeout=1800
     )
     answers = [json.loads(line) for line in run.stdout.splitlines()]
     return {name: (path, answer) for (name, path), answer in zip(paths.items(), answers, strict=True)}
@@ -66,7 +72,7 @@ def test_nothing_that_the_interpreter_refuses_is_supported(asked: dict[str, tupl
         name: asked[name][1]["why"] for name, path in refused.items() if not unsupported_by_micro(read_graph(path))
     }
     assert loose == {}
-    assert len(refused) > 300
+    assert len(refused) > 200
 
 
 def test_what_runs_is_supported(asked: dict[str, tuple[Path, dict[str, Any]]]) -> None:
