@@ -152,6 +152,13 @@ def one_scale(call: Call) -> bool:
     return len({None if t.quant is None else (t.quant.scale[0], t.quant.zero_point[0]) for t in tensors}) == 1
 
 
+def inputs_of_one_scale(call: Call) -> bool:
+    """int8 inputs must have one scale and zero point (add_n.cc)."""
+    if call.given[0].dtype != "int8":
+        return True
+    return len({None if t.quant is None else (t.quant.scale[0], t.quant.zero_point[0]) for t in call.given}) == 1
+
+
 def no_activation(call: Call) -> bool:
     """CONCATENATION with a fused activation is not supported (concatenation.cc)."""
     return call.options.get("activation", 0) == 0
