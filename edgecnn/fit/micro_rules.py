@@ -159,6 +159,14 @@ def inputs_of_one_scale(call: Call) -> bool:
     return len({None if t.quant is None else (t.quant.scale[0], t.quant.zero_point[0]) for t in call.given}) == 1
 
 
+def begins_and_sizes(call: Call) -> bool:
+    """Its begin and size must have one type and an entry for each dimension (slice.cc)."""
+    begin, size = call.input(1), call.input(2)
+    if begin is None or size is None or begin.dtype != size.dtype or begin.dtype not in ("int32", "int64"):
+        return False
+    return begin.shape == size.shape == (len(call.given[0].shape),)
+
+
 def no_activation(call: Call) -> bool:
     """CONCATENATION with a fused activation is not supported (concatenation.cc)."""
     return call.options.get("activation", 0) == 0

@@ -9,6 +9,7 @@ from edgecnn.fit.call import Call
 from edgecnn.fit.micro_rules import (
     Rule,
     alike,
+    begins_and_sizes,
     bias_has_product_scale,
     broadcast_rank,
     casts,
@@ -201,7 +202,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "SELECT_V2": (of("bool"), of("float32", "int8", "int16", at=1), gives("float32", "int8", "int16")),
     "SHAPE": (gives("int32"),),
     "SIN": _FLOAT,
-    "SLICE": (of("float32", "int8", "int16", "int32", "bool"), same, rank(0, 5)),
+    "SLICE": (of("float32", "int8", "int16", "int32", "bool"), same, rank(0, 5), begins_and_sizes),
     "SOFTMAX": (of("float32", "int8", "int16"), quantized, softmax_output),
     "SPACE_TO_BATCH_ND": _BATCHES,
     "SPACE_TO_DEPTH": (*_FLOAT_INT8, rank(4, 4)),
