@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +18,7 @@ import click
 
 from edgecnn.cli.interruption import check_interruption
 from edgecnn.cli.names import complete_data, complete_model, complete_normalization
-from edgecnn.cli.table import shown, take_form
+from edgecnn.cli.table import shown, take_form, tell
 from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from edgecnn.normalization import Normalization, Resize
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_LINE_EVERY_S = 10.0  # within a step, where standard error is no terminal
 
 _LARGEST_INPUT = 2**28  # values of one sample: 1 GiB of float32
 
@@ -108,16 +112,12 @@ def parse_folder(ctx: click.Context, param: click.Parameter, path: Path | None) 
 
 @contextmanager
 def showing_progress() -> Iterator[Progress]:
-    """Yield a progress that draws on standard error, quiet when that is not a terminal; interrupted work ends there.
+    """Yield a progress that draws on a terminal's standard error, else writes lines there; interrupted work ends there.
 
     Meanwhile what the user's own network prints goes to standard error: standard output is for the result.
     """
-    with redirect_stdout(sys.stderr):
-        if sys.stderr.isatty():
-            with _bars() as show:
-                yield show
-        else:
-            yield _show_nothing
+    with redirect_stdout(sys.stderr), _bars() if sys.stderr.isatty() else _lines() as show:
+        yield show
 
 
 @contextmanager
@@ -149,8 +149,42 @@ def _bars() -> Iterator[Progress]:
         yield show
 
 
-def _show_nothing(step: str, done: int = 0, total: int | None = None) -> None:
-    check_interruption()
+@contextmanager
+def _lines() -> Iterator[Progress]:
+    # A descriptor of its own, as for the bars.
+    try:
+        number = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # it is no file: a test's, or a notebook's
+        yield progress_lines(tell)
+        return
+
+    def write(line: str) -> None:
+        with suppress(OSError):  # a full disk: the work goes on
+            os.write(number, f"{shown(line)}\n".encode(errors="backslashreplace"))
+
+    try:
+        yield progress_lines(write)
+    finally:
+        os.close(number)
+
+
+def progress_lines(write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Return a progress for logs: a line at each new step, and within a step at most one every 10 s.
+
+    Args:
+        write: takes each line, without its line break.
+        clock: gives the time, in seconds.
+    """
+    written_s: dict[str, float] = {}  # step → when its last line was written
+
+    def show(step: str, done: int = 0, total: int | None = None) -> None:
+        check_interruption()
+        now_s = clock()
+        if now_s - written_s.get(step, -math.inf) >= _LINE_EVERY_S:
+            written_s[step] = now_s
+            write(f"{step}: {done}{f' of {total}' if total else ''}" if done else step)
+
+    return show
 
 
 def model_options(command: F) -> F:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.pipeline import ExportResult
+from tests.messages import messages
 
 PARITY = {"max_abs_diff", "sqnr_db", "top1_agreement", "n", "worst", "least_agreeing", "moved"}
 
@@ -23,10 +24,8 @@ def edgecnn(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 def one_line(run: subprocess.CompletedProcess[str]) -> str:
     """Return the one line of a failure: exit code 2, no traceback, nothing on standard output."""
     assert run.returncode == 2, run.stderr
-    lines = [line for line in run.stderr.splitlines() if not line.startswith("edgecnn: warning:")]
-    assert len(lines) == 1, run.stderr
-    assert "Traceback" not in run.stderr
-    return lines[0]
+    (line,) = [line for line in messages(run.stderr) if not line.startswith("edgecnn: warning:")]
+    return line
 
 
 def test_export_json_holds_what_scripts_rely_on(digits_checkpoint: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgecnn.benchmarks.changes import COMPARED_PROCESSES
+from tests.messages import messages
 
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
 
@@ -95,7 +96,7 @@ def test_other_conditions_end_with_two(folder: Path) -> None:
     other = before(folder, "other.json", cpu="Cortex-A72")
     done = edgecnn(folder, "bench", "--suite", "mine.toml", "--processes", "1", "--against", other)
     assert done.returncode == 2
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("edgecnn: warning: ")]
+    (line,) = [line for line in messages(done.stderr) if not line.startswith("edgecnn: warning: ")]
     assert "CPU 'Cortex-A72' then, " in line
     assert "m.tflite" in done.stdout
 

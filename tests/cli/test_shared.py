@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from edgecnn.cli.shared import parse_normalization
+from edgecnn.cli.shared import parse_normalization, progress_lines
 from edgecnn.normalization import Normalization
 
 CONVERTING = """
@@ -40,6 +40,26 @@ def test_converters_stay_quiet_under_the_progress() -> None:
     assert "converting" in drawn
     assert "word of the network" in drawn
     assert "chatter" not in drawn + run.stdout
+    assert run.stdout == "result\n"
+
+
+def test_a_log_gets_a_line_a_step() -> None:
+    """Without a terminal each new step is a line, and a long step has at most one every 10 s."""
+    lines: list[str] = []
+    now_s = 0.0
+    show = progress_lines(lines.append, lambda: now_s)
+    for now_s in range(25):
+        show("calibrating", int(now_s), 64)
+    show("writing")
+    show("writing", 1)
+    assert lines == ["calibrating", "calibrating: 10 of 64", "calibrating: 20 of 64", "writing"]
+
+
+def test_a_log_shows_progress_where_a_converter_is_kept_quiet() -> None:
+    """Without a terminal the lines go to standard error, also while a converter's words are kept away."""
+    program = CONVERTING.replace('print("chatter', 'progress("inside it")\n        print("chatter')
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stderr.splitlines() == ["converting: 1 of 2", "inside it", "word of the network"]
     assert run.stdout == "result\n"
 
 
