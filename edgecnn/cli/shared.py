@@ -190,7 +190,9 @@ def progress_lines(write: Callable[[str], None], clock: Callable[[], float] = ti
 def model_options(command: F) -> F:
     """Add the argument MODEL and `--weights`: parameters model, weights."""
     command = click.option(
-        "--weights", metavar="FILE", help="A .safetensors, .pt or .pth file; DEFAULT for torchvision's own."
+        "--weights",
+        metavar="FILE",
+        help="Trained weights: .safetensors, or .pt, .pth or .ckpt as torch writes them; DEFAULT for torchvision's own.",
     )(command)
     return click.argument("model", shell_complete=complete_model)(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from edgecnn.checkpoint import Checkpoint, call_factory, load_weights, read_weig
 from edgecnn.errors import EdgecnnError, require, told, unknown_name
 from edgecnn.nets import NETS
 from edgecnn.nets.program import read_program
-from edgecnn.nets.weights import read_weight_file
+from edgecnn.nets.weights import SUFFIXES, read_weight_file
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.user_code import is_file_name
 
@@ -112,7 +113,7 @@ def build(
     Args:
         model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, `FILE.py:factory`, a `.safetensors`
             checkpoint or a `.pt2`.
-        weights: a `.safetensors`, `.pt` or `.pth` file; for torchvision also `DEFAULT`.
+        weights: a file that `read_weight_file` reads; for torchvision also `DEFAULT`.
         classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide.
         channels: how many channels the images have, for networks of ours.
 
@@ -120,10 +121,15 @@ def build(
         EdgecnnError: unknown network, weights that do not fit, a pickle that would need code to run.
     """
     path = Path(model)
-    if path.suffix in (".pt", ".pth"):
+    if path.suffix in SUFFIXES:
         raise EdgecnnError(
             f"{model}: weights alone do not say which network they belong to; "
-            f"name it: package.module:factory --weights {model}"
+            f"name it: FILE.py:factory --weights {model}"
+        )
+    if path.suffix in (".tflite", ".onnx"):
+        raise EdgecnnError(
+            f"{model} is an exported file, which is not cut or exported again; give the network that it was made from, "
+            "FILE.py:factory for example"
         )
     if path.suffix in (".safetensors", ".pt2"):
         if weights is not None:
@@ -133,7 +139,7 @@ def build(
         raise EdgecnnError(f"{model}: which function of it builds the network? Name it: {model}:factory")
     kind, colon, name = model.rpartition(":") if ".py:" in model else model.partition(":")
     if not colon or not name:
-        raise EdgecnnError(f"'{model}' is no network and no file; MODEL is one of {MODEL_FORMS}")
+        raise _unknown_model(model)
     if kind == "edgecnn":
         arguments = {"classes": classes, "channels": channels}
         given = {key: value for key, value in arguments.items() if value is not None}
@@ -145,6 +151,19 @@ def build(
     return _from_factory(f"{stem}-{name}", model, {}, weights)
 
 
+def _unknown_model(model: str) -> EdgecnnError:
+    """Return the error for a *model* of no known form, with the form it may have been meant to have."""
+    guesses = [f"{model}.py:factory"] if Path(f"{model}.py").is_file() else []
+    guesses += [f"edgecnn:{name}" for name in NETS.names() if name == model]
+    guesses += [f"torchvision:{name}" for name in ([] if guesses else _torchvision_names()) if name == model]
+    if not guesses:
+        known = {f"edgecnn:{name}" for name in NETS.names()} | {f"torchvision:{name}" for name in _torchvision_names()}
+        near = difflib.get_close_matches(model, [name.partition(":")[2] for name in known], n=2)
+        guesses = [name for name in sorted(known) if name.partition(":")[2] in near]
+    guess = f"; did you mean {' or '.join(guesses)}?" if guesses else ";"
+    return EdgecnnError(f"unknown model '{model}'{guess} MODEL is one of {MODEL_FORMS}")
+
+
 def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: str | Path | None) -> Network:
     path = None if weights is None else Path(weights)
     stored = Checkpoint.read(path) if path is not None and path.suffix == ".safetensors" else None
@@ -154,12 +173,19 @@ def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: s
     module = call_factory(factory, arguments).eval()
     warnings: tuple[str, ...] = ()
     if path is not None:
-        load_weights(module, read_weight_file(path), str(path))
+        warnings = _load_file(module, path)
     elif factory in NETS.rows.values():
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",)
     else:
         warnings = (f"{name}: no --weights given, so its accuracy is that of whatever weights its factory gives",)
     return _described(Network(path.stem if path else name, module, Checkpoint(factory, arguments), warnings=warnings))
+
+
+def _load_file(module: nn.Module, path: Path) -> tuple[str, ...]:
+    """Copy the weights of a file into *module*; return notes on what was taken of it."""
+    read = read_weight_file(path, list(module.state_dict()))
+    load_weights(module, read.tensors, str(path))
+    return read.notes
 
 
 def _from_torchvision(name: str, weights: str | Path | None, classes: int | None) -> Network:
@@ -186,7 +212,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
         module = call_factory(f"torchvision.models:{name}", arguments).eval()
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",) if not weights else ()
         if weights is not None:
-            load_weights(module, read_weight_file(Path(weights)), str(weights))
+            warnings = _load_file(module, Path(weights))
     side = preset.crop_size[0]
     resize = Resize(preset.resize_size[0], preset.interpolation.value)
     labels = tuple(enum.meta["categories"]) if weights == "DEFAULT" else None

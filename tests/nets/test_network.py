@@ -57,7 +57,7 @@ def test_pth_loads_as_tensors_alone(tmp_path: Path) -> None:
 def test_a_pickle_that_needs_code_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """A pickled module is not unpickled; the message says how to convert it."""
     torch.save(nn.Linear(2, 2), tmp_path / "w.pth")
-    with pytest.raises(EdgecnnError, match=r"would run code.*safetensors"):
+    with pytest.raises(EdgecnnError, match=r"would run code.*convert it once: torch\.save"):
         build("edgecnn:digits-cnn", weights=tmp_path / "w.pth")
 
 
@@ -109,13 +109,18 @@ def test_broken_weight_files_are_told(tmp_path: Path, content: bytes, suffix: st
     [
         ("edgecnn:resnet21", "did you mean 'resnet"),
         ("torchvision:resnet19", "did you mean 'resnet"),
-        ("resnet20", "MODEL is one of"),
+        ("resnet20", "unknown model 'resnet20'; did you mean edgecnn:resnet20[?] MODEL is one of"),
+        ("resnet18", "did you mean torchvision:resnet18[?]"),
+        ("resnet_20", "did you mean edgecnn:resnet20"),
+        ("qqqq", "unknown model 'qqqq'; MODEL is one of"),
+        ("net.w8a8.tflite", "net.w8a8.tflite is an exported file"),
         ("nowhere.at_all:net", "no module named 'nowhere'"),
         ("os:getcwd", "gave a str"),
         ("os:nothing", "unknown attribute of os"),
         ("missing.safetensors", "no file at"),
         ("missing.pt2", "no file at"),
         ("weights.pth", "weights alone"),
+        ("weights.pth.tar", "weights alone"),
     ],
 )
 def test_what_is_no_network_is_told(model: str, told: str) -> None:
