@@ -50,6 +50,12 @@ def how_much(command: F) -> F:
             help="Goal: the w8a8 TFLite file fits this device's RAM and flash.",
         ),
         click.option(
+            "--ram",
+            metavar="SIZE",
+            help="Goal: limit of RAM, like 64KiB. With --fit: in place of the device's own; else of a microcontroller.",
+        ),
+        click.option("--flash", metavar="SIZE", help="Goal: limit of flash, like 256KiB, likewise."),
+        click.option(
             "--plan", type=click.Path(path_type=Path), metavar="FILE", help="Do what this plan says, without searching."
         ),
         click.option(
@@ -174,6 +180,8 @@ def command(
     params: float | None,
     size: str | None,
     fit: str | None,
+    ram: str | None,
+    flash: str | None,
     plan: Path | None,
     order: str,
     layers: bool,
@@ -210,6 +218,7 @@ def command(
       edgecnn compress edgecnn:digits-cnn --weights digits.safetensors --data digits --ratio 0.5 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --max-drop 1 --macs 0.4 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order accuracy -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --ram 64KiB --flash 256KiB -o small.safetensors
       edgecnn compress digits.safetensors --plan small.plan.toml -o again.safetensors
       edgecnn compress digits.safetensors --data digits --sparsity 0.8 -o sparse.safetensors
     """
@@ -218,8 +227,15 @@ def command(
     if data is None and plan is None:
         raise EdgecnnError("compress fine-tunes, so it needs labelled data: give --data digits, say")
     path = _default_path(model) if out is None else out
+    size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
     budget = Budget(
-        None if max_drop is None else max_drop / 100, macs, params, None if size is None else parse_bytes(size), fit
+        None if max_drop is None else max_drop / 100,
+        macs,
+        params,
+        size_bytes,
+        fit,
+        ram_bytes=ram_bytes,
+        flash_bytes=flash_bytes,
     )
     if plan is not None:
         # A criterion of the user's own has to be named beside the plan that asks for it.

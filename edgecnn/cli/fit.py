@@ -18,10 +18,8 @@ DOES_NOT_FIT = 1
 @click.command("fit")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device, help="A device of `edgecnn devices`.")
-@click.option(
-    "--ram", metavar="SIZE", help="RAM, like 64KiB: of a bare microcontroller, or of a device that states none."
-)
-@click.option("--flash", metavar="SIZE", help="Flash, like 256KiB, likewise.")
+@click.option("--ram", metavar="SIZE", help="Limit of RAM, like 64KiB. With --device: in place of that device's own.")
+@click.option("--flash", metavar="SIZE", help="Limit of flash, like 256KiB, likewise.")
 @click.option(
     "--kind",
     type=click.Choice(["mcu", "linux"]),
@@ -39,6 +37,7 @@ def command(file: Path, device: str | None, ram: str | None, flash: str | None, 
     Example:
       edgecnn fit out/resnet20.w8a8.tflite --device stm32h7a3
       edgecnn fit out/resnet20.w8a8.tflite --ram 64KiB --flash 256KiB
+      edgecnn fit out/resnet20.w8a8.onnx --device rpi4 --ram 64MiB
       edgecnn fit out/resnet20.fp32.onnx --device rpi4 --json
     """
     ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (ram, flash))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgecnn.device import DeviceProfile, MemoryRegion, RuntimeCost, load_device
+from edgecnn.device import DeviceProfile, RuntimeCost
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import micro, process
 from edgecnn.fit.advice import next_steps, short_name
 from edgecnn.fit.arena import arena_to_set, instruction_sets, not_counted
+from edgecnn.fit.limits import MOST_MICRO_RAM_BYTES, device_within
 from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.fit.plan import Buffer, live_bytes, plan_greedy, planned_bytes
 from edgecnn.fit.report import FitReport, Peak, RegionUse
@@ -22,8 +23,6 @@ from edgecnn.units import format_bytes
 _LARGEST = 4  # tensors shown of the peak
 _CMSIS_PART = "CMSIS-NN scratch"
 _MICRO = "tflite-micro"  # as device profiles name it
-#: More RAM than microcontrollers have on the chip (STM32N6: 4.2 MB); a budget without flash that is larger means Linux.
-MOST_MICRO_RAM_BYTES = 8 * 2**20
 
 
 def check_fit(
@@ -34,27 +33,24 @@ def check_fit(
     flash_bytes: int | None = None,
     kind: str | None = None,
 ) -> FitReport:
-    """Return what *model* takes of each memory of *device*, or of a bare device with the given budgets.
-
-    A device of whose memory nothing is known takes the budgets too.
+    """Return what *model* takes of each memory of *device*, of a budget on it, or of a bare device with that budget.
 
     A microcontroller runs TFLite Micro; anything else LiteRT or onnxruntime, by the format of the file.
 
     Args:
         model: a file, or what it says.
         device: a profile, or its name; None: nothing but the budgets is known.
-        ram_bytes: of RAM.
-        flash_bytes: of flash.
+        ram_bytes: of RAM, in place of the device's.
+        flash_bytes: of flash, likewise.
         kind: of the device of which nothing but the budgets is known: "mcu" or "linux"; None: "mcu" where flash is
             given or the RAM is at most `MOST_MICRO_RAM_BYTES`.
 
     Raises:
-        EdgecnnError: no such file or device, a broken file, nothing known of the memory, budgets beside a device that
-            states its own, or ONNX for a microcontroller.
+        EdgecnnError: no such file or device, a broken file, nothing known of the memory, or ONNX for a microcontroller.
     """
     graph = model if isinstance(model, Graph) else read_graph(model)
     file = "" if isinstance(model, Graph) else str(model)
-    profile = _profile(device, {"ram": ram_bytes, "flash": flash_bytes}, kind)
+    profile = device_within(device, ram_bytes=ram_bytes, flash_bytes=flash_bytes, kind=kind)
     if not any(profile.region(name) for name in (("ram", "flash") if profile.kind == "mcu" else ("ram",))):
         raise EdgecnnError(f"{profile.name}: nothing is known of its memory; give --ram, or use another device")
     check = _check_microcontroller if profile.kind == "mcu" else _check_process
@@ -74,28 +70,6 @@ def _assumed(profile: DeviceProfile) -> str:
         return "taken for a microcontroller; --kind linux checks a process of an operating system instead"
     most = format_bytes(MOST_MICRO_RAM_BYTES)
     return f"taken for a board with Linux, since no microcontroller has more than {most}; --kind mcu checks one instead"
-
-
-def _profile(
-    device: DeviceProfile | str | None, budgets: Mapping[str, int | None], kind: str | None = None
-) -> DeviceProfile:
-    """Return *device* with the memories that it does not state itself, or one with nothing else known."""
-    given = {name: size for name, size in budgets.items() if size is not None}
-    memory = tuple(MemoryRegion(name, size, system=0) for name, size in given.items())
-    if device is None:
-        if not memory:
-            raise EdgecnnError("what should it fit? give a device (--device), or budgets (--ram, --flash)")
-        name = ", ".join(f"{format_bytes(region.size)} {region.name}" for region in memory)
-        if kind is None:
-            is_micro = "flash" in given or given["ram"] <= MOST_MICRO_RAM_BYTES
-            kind = "mcu" if is_micro else "linux"
-        return DeviceProfile(name, name, kind, "unknown", sources={}, memory=memory)
-    if kind is not None:
-        raise EdgecnnError("--kind is for budgets alone (--ram, --flash); a device states its own")
-    profile = load_device(device) if isinstance(device, str) else device
-    if any(profile.region(region.name) for region in memory):
-        raise EdgecnnError(f"{profile.name} has its own memory; give either --device or --ram and --flash")
-    return replace(profile, memory=(*profile.memory, *memory))
 
 
 def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> FitReport:
@@ -181,6 +155,8 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
     notes = ["the peak resident memory of a Python process with one thread"]
     if profile.runtimes.get(runtime, RuntimeCost()).ram is None:
         notes.append(f"what {runtime} itself takes on {profile.name} is not known, and not counted")
+    if profile.region("flash"):
+        notes.append(f"flash counts the file alone, not {runtime}")
     regions = _process_regions(graph, profile)
     known = {"Detection_PostProcess", *OPERATORS} if graph.format == "tflite" else None
     foreign = [op.kind for op in graph.operators if known and op.kind.removeprefix("TFLite_") not in known]
@@ -207,7 +183,10 @@ def _process_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, .
     runtime = process.runtime_of(graph)
     cost = profile.runtimes.get(runtime, RuntimeCost())
     base = {} if cost.ram is None else {f"{runtime} itself": cost.ram}
-    return _regions(profile, {"ram": {**base, **process.memory_parts(graph, arena_bytes)}})
+    return _regions(
+        profile,
+        {"ram": {**base, **process.memory_parts(graph, arena_bytes)}, "flash": {"model file": graph.size_bytes}},
+    )
 
 
 def _regions(profile: DeviceProfile, parts: dict[str, dict[str, int]]) -> tuple[RegionUse, ...]:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgecnn.device import DeviceProfile
 from edgecnn.errors import EdgecnnError
+from edgecnn.fit import device_within
 from edgecnn.measurement import Accuracy
 from edgecnn.units import format_bytes
 
@@ -60,8 +62,14 @@ class Budget:
     params: float | None = None  # likewise
     size_bytes: int | None = None  # of the w8a8 TFLite file on disk
     device: str | None = None  # whose RAM and flash that file has to fit
+    ram_bytes: int | None = None  # that it may take, in place of the device's; without one on a bare microcontroller
+    flash_bytes: int | None = None  # likewise
 
     def __post_init__(self) -> None:
+        for name in ("ram", "flash"):
+            size = getattr(self, f"{name}_bytes")
+            if size is not None and size < 1:
+                raise EdgecnnError(f"a limit of {size} bytes of {name} holds nothing; give --{name} like 64KiB")
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise EdgecnnError(f"the accuracy may drop by 0 to 100 points, not {100 * self.max_drop:g}")
         for name in ("macs", "params"):
@@ -81,7 +89,22 @@ class Budget:
     @property
     def needs_file(self) -> bool:
         """Whether a network has to be exported to be judged."""
-        return self.size_bytes is not None or self.device is not None
+        return self.size_bytes is not None or self.needs_fit
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether the file has to fit a device, or a limit of RAM or flash."""
+        return not (self.device is None and self.ram_bytes is None and self.flash_bytes is None)
+
+    def target(self) -> DeviceProfile | None:
+        """Return the device that the file has to fit, with the budget's limits; None: nothing has to fit.
+
+        Raises:
+            EdgecnnError: no such device.
+        """
+        if not self.needs_fit:
+            return None
+        return device_within(self.device, ram_bytes=self.ram_bytes, flash_bytes=self.flash_bytes)
 
     def gaps(self, original: Standing, now: Standing) -> tuple[Gap, ...]:
         """Return the goals of size that *now* does not meet."""
@@ -104,9 +127,10 @@ class Budget:
             yield Gap(sentence, "bytes", 1 - self.size_bytes / now.size_bytes)
         for use in now.memory:
             if use.used_bytes > use.limit_bytes:
+                of = "" if self.device is None else f" of {self.device}"
                 sentence = (
-                    f"it takes {format_bytes(use.used_bytes)} of the {use.name} of {self.device}, "
-                    f"which has {format_bytes(use.limit_bytes)}"
+                    f"it takes {format_bytes(use.used_bytes)} of the {use.name}{of}; "
+                    f"the limit is {format_bytes(use.limit_bytes)}"
                 )
                 # Activations, which RAM is for, have no measure of their own here; they go with the MACs.
                 yield Gap(sentence, "bytes" if use.name == "flash" else "macs", 1 - use.limit_bytes / use.used_bytes)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.compress import CRITERIA, ORDERS
-from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_name, check_writable, destination
 from edgecnn.normalization import Normalization, Resize
@@ -128,7 +127,7 @@ def compress_model(
         _check_own_criterion(criterion, written, str(plan))
     CRITERIA.load(written.method.criterion if written else criterion)
     ORDERS.load(search.order)
-    device = None if budget is None or budget.device is None else load_device(budget.device)
+    device = None if budget is None else budget.target()
     if data is None:
         if written is None or not written.data:
             raise EdgecnnError("compress trains and judges: name the data set")
@@ -291,12 +290,14 @@ def _check_ways(
     if pruning_ratio is not None and budget is not None:
         raise EdgecnnError(
             "a ratio and a budget both say how much to cut: leave out --ratio to search within the budget, "
-            "or --max-drop, --macs, --params, --size and --fit to cut each layer alike"
+            "or --max-drop, --macs, --params, --size, --fit, --ram and --flash to cut each layer alike"
         )
     if plan is not None and (pruning_ratio is not None or budget is not None):
         raise EdgecnnError("the plan says what to cut: leave out --plan, or the ratio and the budget beside it")
     if budget == Budget():
-        raise EdgecnnError("a budget without a goal: give one of max_drop, macs, params, size_bytes and device")
+        raise EdgecnnError(
+            "a budget without a goal: give one of max_drop, macs, params, size_bytes, device, ram_bytes and flash_bytes"
+        )
     if sparsity is not None and not 0 <= sparsity < 1:
         raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {sparsity:g}")
     if pruning_ratio is not None and not 0 <= pruning_ratio < 1:

@@ -21,7 +21,6 @@ from edgecnn.compress.teacher import together
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
 from edgecnn.compress.units import Fixed
-from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.locks import PrivateFolder
@@ -282,7 +281,7 @@ class Steps:
         return self._with_file(network, standing) if self.budget.needs_file else standing
 
     def _with_file(self, network: Network, standing: Standing) -> Standing:
-        device = None if self.budget.device is None else load_device(self.budget.device)
+        device = self.budget.target()
         recipe = load_recipe("mcu" if device is not None and device.kind == "mcu" else "board")
         subject = replace(self.subject, name=self.name, network=network)
         with PrivateFolder(self.folder.path) as folder:

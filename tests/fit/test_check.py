@@ -147,10 +147,34 @@ def test_unknown_memory_is_refused() -> None:
     assert check_fit(network(), device, ram_bytes=64 * MIB).regions[0].parts["interpreter"] > 0
 
 
-def test_a_budget_beside_a_known_memory_is_refused() -> None:
-    """What a device states is not overridden in silence."""
-    with pytest.raises(EdgecnnError, match="either --device or --ram"):
-        check_fit(network(), BOARD, ram_bytes=MIB)
+def test_a_limit_takes_the_place_of_the_devices_memory() -> None:
+    """`--device rpi4 --ram 64MiB`: the runtime and the parts are that kind of device's, the limit is given."""
+    whole = check_fit(network(), "rpi4").regions[0]
+    (ram,) = check_fit(network(), "rpi4", ram_bytes=64 * MIB).regions
+    assert ram.limit_bytes == 64 * MIB
+    assert ram.parts == whole.parts
+    assert whole.parts["litert itself"] > MIB
+    assert check_fit(network(), "rpi4", ram_bytes=64 * MIB).device == "rpi4 with 64.0 MiB ram"
+    small = {region.name: region.limit_bytes for region in check_fit(network(), BOARD, flash_bytes=1000).regions}
+    own = BOARD.region("ram")
+    assert own is not None
+    assert small == {"ram": own.limit_bytes, "flash": 1000}
+
+
+def test_a_limit_of_flash_on_linux_holds_the_file() -> None:
+    """Where a device has an operating system, flash counts the file alone, and the report says so."""
+    report = check_fit(network(), "rpi4", ram_bytes=64 * MIB, flash_bytes=10)
+    flash = next(region for region in report.regions if region.name == "flash")
+    assert flash.parts == {"model file": network().size_bytes}
+    assert not report.fits
+    assert "flash counts the file alone, not litert" in report.notes
+
+
+@pytest.mark.parametrize("name", ["ram", "flash"])
+def test_a_limit_of_nothing_is_refused(name: str) -> None:
+    """A limit below one byte is a mistake in the limit, whoever gives it."""
+    with pytest.raises(EdgecnnError, match=f"of {name} holds nothing; give --{name} like 64KiB"):
+        check_fit(network(), BOARD, ram_bytes=0 if name == "ram" else None, flash_bytes=0 if name == "flash" else None)
 
 
 def test_an_unknown_part_of_the_system_is_said() -> None:

@@ -172,6 +172,20 @@ def test_the_file_on_disk_is_what_counts(digits_checkpoint: Path, tmp_path: Path
     assert flash.used_bytes > flash.limit_bytes == 72 * 1024
 
 
+def test_limits_of_ram_and_flash_are_goals_without_a_device(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """What `fit --ram --flash` says of the exported file is what the budget was met by."""
+    budget = Budget(ram_bytes=20 * 1024, flash_bytes=72 * 1024)
+    out = tmp_path / "s.safetensors"
+    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=Search(share=0.4, layers=False))
+    assert found.unmet == ()
+    recipe = replace(load_recipe("mcu"), limits={}, bundle=())
+    exported = export_model(str(out), tmp_path / "out", recipe=recipe, data="digits").files[0].artifact
+    report = check_fit(exported.path, ram_bytes=budget.ram_bytes, flash_bytes=budget.flash_bytes)
+    assert report.fits
+    assert {use.name: use.used_bytes for use in found.after.memory} == {r.name: r.used_bytes for r in report.regions}
+    assert [use.name for use in found.before.memory if use.used_bytes > use.limit_bytes] == ["flash"]
+
+
 def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: Path) -> None:
     """What is missed is said in numbers, and the best found, within the drop, is written all the same."""
     out = tmp_path / "best.safetensors"

@@ -42,7 +42,7 @@ def test_each_goal_is_told_and_counted() -> None:
         "100.0 % of the MACs are left, 25 % may be",
         "100.0 % of the parameters are left, 50 % may be",
         "its w8a8 TFLite file takes 2.0 KiB (2048 bytes), 1.0 KiB (1024 bytes) are asked for",
-        "it takes 900 B of the ram of tiny, which has 600 B",
+        "it takes 900 B of the ram of tiny; the limit is 600 B",
         "the accuracy is 6.00 points down, 5 may be",
     )
     after = Standing(500, 1000, Accuracy(86, 100), 1024, (Use("ram", 600, 600),))
