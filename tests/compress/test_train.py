@@ -220,8 +220,8 @@ def test_gradients_that_are_no_numbers_leave_the_state_before(tmp_path: Path) ->
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             scores: torch.Tensor = self.linear(x.flatten(1))
-            Net.steps += 1
-            if Net.steps == 8:
+            Net.steps += self.training
+            if self.training and Net.steps == 8:
                 scores.register_hook(lambda gradient: gradient * float("nan"))
             return scores
 
@@ -246,7 +246,8 @@ def test_a_teacher_gets_what_its_pupil_gets() -> None:
             self.linear = nn.Linear(64, 10)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            given.append(float(x.mean()))
+            if len(x) > 2:  # two samples show in which order of memory it runs
+                given.append(float(x.mean()))
             x *= 0.5
             return self.linear(x.flatten(1))  # type: ignore[no-any-return]
 
