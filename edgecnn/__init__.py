@@ -33,6 +33,7 @@ _PUBLIC = {
     "Normalization": "edgecnn.normalization",
     "PruneConfig": "edgecnn.compress.prune",
     "Recipe": "edgecnn.recipe",
+    "Report": "edgecnn.report",
     "ReportFacts": "edgecnn.report",
     "Resize": "edgecnn.normalization",
     "Samples": "edgecnn.samples",

@@ -163,9 +163,21 @@ class Artifact:
         Raises:
             EdgecnnError: what lies beside it is broken, or the history of another file.
         """
+        return [dict(step) for step in self._recorded("history", list[Mapping[str, Any]]) or ()]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What its verification found, as `write_history` was given it; empty where no history lies beside it.
+
+        Raises:
+            EdgecnnError: as `history`.
+        """
+        return dict(self._recorded("result", Mapping[str, Any]) or {})
+
+    def _recorded(self, key: str, kind: Any) -> Any:
+        """Return the value at *key*, of the type *kind*, in the JSON beside the file; None where there is none."""
         if not self.history_path.is_file():
-            return []
-        where = f"{self.history_path}: history"
+            return None
         document = convert(Mapping[str, Any], read_json(self.history_path), str(self.history_path))
         sha256 = str(document.get("sha256"))
         if sha256 != self.sha256:
@@ -173,7 +185,7 @@ class Artifact:
                 f"{self.history_path} is not of {self.path}: its sha256 is {sha256[:12]}…, the file's "
                 f"{self.sha256[:12]}…; export the file again, or delete the JSON"
             )
-        return [dict(step) for step in convert(list[Mapping[str, Any]], document.get("history"), where)]
+        return convert(kind, document.get(key), f"{self.history_path}: {key}")
 
     def write_history(self, history: list[dict[str, Any]], result: Mapping[str, Any]) -> None:
         """Write the steps and the verification *result* beside the file."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Evaluation:
 
     accuracy: Accuracy | None = None
     assumptions: tuple[str, ...] = ()
+    #: (class of the sample, class that the file gave) → samples: the entries of the confusion matrix that are not 0.
+    confusion: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
 
 def evaluate(
@@ -65,7 +67,8 @@ def evaluate(
     plan = plan_for(artifact, samples, normalization, of_data)
     if samples.labels is None:
         return Evaluation(None, plan.assumptions)
-    correct = [0, 0]  # with the outputs as they come, and with the first one left out
+    # With the outputs as they come, and with the first one left out:
+    correct, confusions = [0, 0], (Counter[tuple[int, int]](), Counter[tuple[int, int]]())
     done = outputs_n = 0
     margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []  # of two classes: score of 1 over 0
     for labels, outputs in outputs_of(artifact, samples, plan, runtime=runtime, threads=threads, target=target):
@@ -73,9 +76,10 @@ def evaluate(
         if scores is None:
             return Evaluation(None, (*plan.assumptions, f"no accuracy: {no_classifier(artifact.path.name, outputs)}"))
         outputs_n = scores.shape[1]
-        correct[0] += count_correct(scores, labels, artifact.path.name)
-        if outputs_n - 1 == classes:
-            correct[1] += count_correct(scores[:, 1:], labels, artifact.path.name)
+        for offset in (0, 1) if outputs_n - 1 == classes else (0,):
+            correct[offset] += count_correct(scores[:, offset:], labels, artifact.path.name)
+            given = scores[:, offset:].argmax(axis=1)
+            confusions[offset].update(zip(labels.tolist(), given.tolist(), strict=True))
         done += len(labels)
         if outputs_n == 2:
             # In double precision: beside a probability of nearly 1, small ones would all give the same.
@@ -84,7 +88,8 @@ def evaluate(
     plain = Accuracy(correct[0], done, _auc(margins), classes or outputs_n)
     shifted = replace(plain, correct=correct[1], class_offset=1)
     chosen = shifted if shifted.interval[0] > plain.top1 else plain
-    return Evaluation(chosen, (*plan.assumptions, *_classes_told(artifact.path.name, outputs_n, plain, chosen)))
+    told = _classes_told(artifact.path.name, outputs_n, plain, chosen)
+    return Evaluation(chosen, (*plan.assumptions, *told), dict(confusions[chosen.class_offset]))
 
 
 def evaluate_on(

@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",
     "fit": "Check whether a file fits a device's memory.",
     "history": "List earlier measurements, or show one whole.",
+    "report": "Write one page about exported files: accuracy, latency, size, and the devices they fit.",
     "sensitivity": "Cut each layer of a network alone: what is lost, what is saved.",
 }
 

@@ -44,16 +44,16 @@ def command(out: Path, as_json: bool) -> None:
             {
                 "compressed": result.compressed.to_json(),
                 "files": [file.to_json() for export in result.exports for file in export.files],
-                "measurements": [measurement.to_json() for measurement in result.measurements],
-                "fits": [fit.to_json() for fit in result.fits],
-                "report": str(result.report),
+                "measurements": [measurement.to_json() for measurement in result.report.measurements],
+                "devices": [prediction.to_json() for prediction in result.report.predictions],
+                "report": str(result.report.path),
             }
         )
         return
-    _print(result)
+    _print(result, out)
 
 
-def _print(result: DemoResult) -> None:
+def _print(result: DemoResult, out: Path) -> None:
     compressed = result.compressed
     rows = [
         ["trained", format_count(compressed.before.params), format_count(compressed.before.macs)],
@@ -64,10 +64,10 @@ def _print(result: DemoResult) -> None:
     n = compressed.accuracy_after.n
     title = f"Measured in torch, on {n} samples"
     print_table(title, ["network", "parameters", "MACs", "accuracy"], rows, right=(1, 2, 3))
-    fastest = sorted(result.measurements, key=lambda measurement: measurement.p50_ns or 0.0)
+    fastest = sorted(result.report.measurements, key=lambda measurement: measurement.p50_ns or 0.0)
     measured = [
         [
-            Path(m.file).name,
+            _name(m.file, out),
             m.runtime,
             format_ns(m.p50_ns),
             format_ns(m.p90_ns),
@@ -81,15 +81,22 @@ def _print(result: DemoResult) -> None:
     print_table("Measured on this machine, one thread", columns, measured, right=(2, 3, 4, 5, 6), spare=(3, 5, 4))
     fits: list[list[Cell]] = [
         [
-            fit.device,
-            str(Path(fit.file).relative_to(result.report.parent)),
+            one.device,
+            _name(str(one.artifact.path), out),
+            f"~{format_ns(one.estimate.p50_ns)}" if one.estimate else "-",
             [
                 f"{region.name} {format_bytes(region.used_bytes)} of {format_bytes(region.limit_bytes)}"
-                for region in fit.regions
+                for region in one.fit.regions
             ],
-            "fits" if fit.fits else "does not fit",
+            "fits" if one.fit.fits else "does not fit",
         ]
-        for fit in result.fits
+        for one in result.report.smallest
+        if one.fit
     ]
-    print_table("On devices, estimated", ["device", "file", "memory", "verdict"], fits)
-    say(f"report: {result.report}")
+    columns = ["device", "file", "latency", "memory", "verdict"]
+    print_table("On devices, estimated, the file that takes the least RAM", columns, fits)
+    say(f"report: {result.report.path}")
+
+
+def _name(file: str, folder: Path) -> str:
+    return str(Path(file).relative_to(folder))

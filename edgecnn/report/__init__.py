@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgecnn.report.facts import NetworkFigures, ReportFacts
-from edgecnn.report.page import write_report
 from edgecnn.report.sensitivity import write_sensitivity
+from edgecnn.report.write import Report, write_report
 
-__all__ = ["NetworkFigures", "ReportFacts", "write_report", "write_sensitivity"]
+__all__ = ["NetworkFigures", "Report", "ReportFacts", "write_report", "write_sensitivity"]

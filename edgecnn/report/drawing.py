@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecnn.errors import require
+from edgecnn.formats.precision import PRECISIONS
 from edgecnn.report.markup import Markup, element
 from edgecnn.units import format_bytes, format_count, format_ns
 
@@ -19,8 +20,21 @@ COLOURS: Mapping[str, str] = {
     "line": "#d9dee6",
     "page": "#fdfefe",
     "float": "#2f6db3",
+    "half": "#0a8f86",
+    "weights": "#8a5cc2",
     "integer": "#d98a00",
+    "wide": "#a65a35",
     "bad": "#b8123f",
+}
+#: Types of (weights, values) → the role of such files in a plot; 4-bit weights are drawn as 8-bit ones.
+_ROLES = {
+    ("float32", "float32"): "float",
+    ("float16", "float32"): "half",
+    ("float16", "float16"): "half",
+    ("int8", "float32"): "weights",
+    ("int8", "int8"): "integer",
+    ("int8", "int16"): "wide",
+    ("int16", "int16"): "wide",
 }
 WIDTH = 400.0  # of every plot, in points, which are the units of its drawing
 TEXT = 10.0  # size of text, in points
@@ -33,6 +47,22 @@ _SETTINGS = {
     "font.size": TEXT,
     "path.simplify": False,
 }
+
+
+def role_of(precision: str) -> str:
+    """Return the role in `COLOURS` of files of *precision*, a name of `PRECISIONS`."""
+    row = PRECISIONS.get(precision, PRECISIONS["fp32"])
+    return _ROLES[row.weights.replace("int4", "int8"), row.activations]
+
+
+def describe_precision(precision: str) -> str:
+    """Return what the weights and values of *precision* are: `8-bit integer weights, float32 values`."""
+    row = PRECISIONS.get(precision)
+    if row is None:
+        return "unknown"
+    if row.weights == row.activations:
+        return f"{row.weights} weights and values"
+    return f"{row.weights} weights, {row.activations} values"
 
 
 def new_figure(height: float) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from edgecnn.benchmarks.verify import ExportedFile
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import Evaluation
+from edgecnn.benchmarks.foretell import Foretold
 from edgecnn.measurement import Accuracy, Measurement
+from edgecnn.report.verification import Verification
 
 _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 
@@ -23,7 +27,7 @@ class NetworkFigures:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What no file tells of itself."""
+    """What the files do not say themselves."""
 
     model: str
     data: str | None = None  # which samples the accuracy was taken on
@@ -35,44 +39,70 @@ class ReportFacts:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One file as one runtime ran it: verified, measured, or both."""
+class ReportedFile:
+    """One exported file, and what was found about it on this machine."""
 
-    file: ExportedFile | None
-    measured: Measurement | None
-    label: str = ""  # the shortest kind of label that tells the rows of a report apart
+    artifact: Artifact
+    verification: Verification | None = None  # None: no history lies beside it
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    failure: str | None = None  # why it could not be run
 
     @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.file.path.name if self.file else Path(self._measured.file).name
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.artifact.path
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """As evaluated here, else as verified at export."""
+        return self.evaluation.accuracy or (self.verification.accuracy if self.verification else None)
+
+    @property
+    def rejected(self) -> str | None:
+        """The limit of its recipe that it broke at export."""
+        return self.verification.rejected if self.verification else None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that stands on a page."""
+
+    title: str
+    facts: ReportFacts
+    files: tuple[ReportedFile, ...] = ()
+    measurements: tuple[Measurement, ...] = ()  # each of the file with the same path
+    predictions: tuple[Foretold, ...] = ()  # each of a file on a device
+    labels: tuple[str, ...] = ()  # names of the classes; empty: they have none
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file as one runtime ran it, or a file that was not measured."""
+
+    file: ReportedFile
+    measured: Measurement | None
+    name: str  # of the file, with its folder where another has the same name
+    label: str = ""  # the shortest kind of label that tells the rows of a report apart
 
     @property
     def format(self) -> str:
         """`TFLite` or `ONNX`."""
-        name = self.file.artifact.format if self.file else self._measured.format
-        return _FORMATS.get(name, name)
+        return _FORMATS.get(self.file.artifact.format, self.file.artifact.format)
 
     @property
     def precision(self) -> str:
         """`fp32`, `w8a8`, ..."""
-        return self.file.artifact.precision if self.file else self._measured.precision
-
-    @property
-    def is_integer(self) -> bool:
-        """Whether its weights are integers."""
-        return self.precision.startswith("w")
+        return self.file.artifact.precision
 
     @property
     def size_bytes(self) -> int:
         """The file's size."""
-        return self.file.artifact.size_bytes if self.file else self._measured.size_bytes
+        return self.file.artifact.size_bytes
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """As measured with this runtime, else as verified at export."""
-        verified = self.file.accuracy if self.file else None
-        return (self.measured.accuracy if self.measured else None) or verified
+        """As measured with this runtime, else as evaluated here, else as verified at export."""
+        return (self.measured.accuracy if self.measured else None) or self.file.accuracy
 
     @property
     def p50_ns(self) -> float | None:
@@ -80,28 +110,34 @@ class Row:
         return self.measured.p50_ns if self.measured else None
 
     @property
-    def _measured(self) -> Measurement:
-        assert self.measured is not None  # a row has a file, a measurement, or both
-        return self.measured
+    def is_kept(self) -> bool:
+        """Whether it broke no limit of its recipe."""
+        return self.file.rejected is None
 
 
-def rows_of(files: Sequence[ExportedFile], measurements: Sequence[Measurement]) -> list[Row]:
-    """Return a row for each measurement, and one for each file that was not measured; the best first.
+def rows_of(files: Sequence[ReportedFile], measurements: Sequence[Measurement]) -> list[Row]:
+    """Return a row for each measurement, and one for each file that was not measured; the fastest first.
 
-    Best is: kept before rejected, then measured before not measured, then the lower p50.
+    Rejected files come last, before them those that were not measured.
     """
-    by_path = {str(file.path): file for file in files}
-    rows = [Row(by_path.get(measured.file), measured) for measured in measurements]
-    seen = {measured.file for measured in measurements}
-    rows += [Row(file, None) for path, file in by_path.items() if path not in seen]
-    rows.sort(key=_rank)
+    names = distinct_names(file.path for file in files)
+    rows = []
+    for file in files:
+        own = [measured for measured in measurements if measured.file == str(file.path)]
+        rows += [Row(file, measured, names[str(file.path)]) for measured in own or (None,)]
+    rows.sort(key=lambda row: (not row.is_kept, row.p50_ns is None, row.p50_ns or 0, row.size_bytes))
     label = next((label for label in _LABELS if len({label(row) for row in rows}) == len(rows)), _LABELS[-1])
     return [replace(row, label=label(row)) for row in rows]
 
 
-def _rank(row: Row) -> tuple[bool, float, int]:
-    rejected = row.file is not None and row.file.rejected is not None
-    return rejected, float("inf") if row.p50_ns is None else row.p50_ns, row.size_bytes
+def distinct_names(paths: Iterable[Path | str]) -> dict[str, str]:
+    """Return each of *paths* → its name, with its folder's where another has the same name."""
+    distinct = {str(path): Path(path) for path in paths}
+    names = [path.name for path in distinct.values()]
+    return {
+        text: path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        for text, path in distinct.items()
+    }
 
 
 def _threads(row: Row) -> str:
@@ -125,3 +161,37 @@ def shorten(name: str, most: int = 30) -> str:
     """Return *name* with its middle left out where it is longer than *most* characters."""
     half = (most - 1) // 2
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
+def to_json(contents: Contents) -> dict[str, Any]:
+    """Return what the page shows, as `edgecnn report --json` prints it."""
+    return {
+        "title": contents.title,
+        "data": contents.facts.data,
+        "files": [_file_to_json(file, contents.labels) for file in contents.files],
+        "results": [measured.to_json() for measured in contents.measurements],
+        "devices": [prediction.to_json() for prediction in contents.predictions],
+    }
+
+
+def _file_to_json(file: ReportedFile, labels: Sequence[str]) -> Mapping[str, Any]:
+    verification = file.verification
+
+    def name(number: int) -> str | int:
+        return labels[number] if number < len(labels) else number
+
+    return {
+        "file": str(file.path),
+        "format": file.artifact.format,
+        "precision": file.artifact.precision,
+        "size_bytes": file.artifact.size_bytes,
+        "accuracy": file.accuracy and file.accuracy.to_json(),
+        "sqnr_db": verification.sqnr_db if verification else None,
+        "top1_agreement": verification.top1_agreement if verification else None,
+        "rejected": file.rejected,
+        "failed": file.failure,
+        "confusion": [
+            {"class": name(true), "predicted": name(given), "n": n}
+            for (true, given), n in sorted(file.evaluation.confusion.items())
+        ],
+    }

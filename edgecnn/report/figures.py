@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgecnn.benchmarks.verify import ExportedFile
+from edgecnn.artifact import Artifact
 from edgecnn.fit import FitReport
 from edgecnn.measurement import Accuracy
-from edgecnn.report.facts import Row
+from edgecnn.report.confusion import MOST_CLASSES, confusion_message, draw_confusion, list_pairs
+from edgecnn.report.facts import Row, distinct_names
 from edgecnn.report.layers import Layer, draw_layers, heaviest, layers_of
 from edgecnn.report.markup import Markup, element
-from edgecnn.report.memory import alike, draw_live_bytes, told_apart
+from edgecnn.report.memory import alike, draw_live_bytes
 from edgecnn.report.plots import draw_accuracies, draw_latencies, draw_sizes, draw_tradeoff, latency_limit
 from edgecnn.units import format_bytes, format_ns, format_share
 
 
 def figure(message: str, detail: str, drawing: Markup) -> Markup:
     """Return *drawing* below its message and, smaller, how to read it."""
-    together = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (message, detail)]
-    caption = element("figcaption", element("h3", together[0]), element("span", together[1]))
+    captions = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (message, detail)]
+    caption = element("figcaption", element("h3", captions[0]), element("span", captions[1]))
     return element("figure", caption, drawing)
 
 
@@ -43,27 +44,36 @@ def file_figures(rows: Sequence[Row], original: Accuracy | None) -> list[Markup]
     return figures
 
 
+def confusion_figures(rows: Sequence[Row], labels: Sequence[str]) -> list[Markup]:
+    """Return which classes the fastest file with an accuracy takes for which: a matrix, or the most frequent pairs."""
+    row = next((row for row in rows if row.file.evaluation.confusion), None)
+    if row is None:
+        return []
+    confusion = row.file.evaluation.confusion
+    message, n = confusion_message(row, labels), sum(confusion.values())
+    if max(len(labels), *(1 + max(pair) for pair in confusion)) <= MOST_CLASSES:
+        detail = f"{row.name} on {n} samples. Blue: right; red: wrong; the darker, the larger the share of its row."
+        return [figure(message, detail, draw_confusion(confusion, labels))]
+    detail = f"{row.name} on {n} samples: the classes it confuses most often."
+    return [figure(message, detail, list_pairs(confusion, labels))]
+
+
 def layer_figures(rows: Sequence[Row]) -> list[Markup]:
     """Return the plot of the layers of the smallest network exported, beside those of the largest of the same build.
 
     The float TFLite file is taken where there is one: there an operator is a layer.
     """
-    files = sorted(
-        (row.file for row in rows if row.file is not None),
-        key=lambda file: (
-            file.artifact.precision != "fp32",
-            file.artifact.format != "tflite",
-            file.artifact.size_bytes,
-        ),
+    artifacts = sorted(
+        (row.file.artifact for row in rows),
+        key=lambda artifact: (artifact.precision != "fp32", artifact.format != "tflite", artifact.size_bytes),
     )
-    if not files:
+    if not artifacts:
         return []
-    chosen = files[0].artifact
+    chosen = artifacts[0]
     layers = layers_of(chosen.graph)
     if not layers:
         return []
-    alike = [file.artifact for file in files if _build(file) == _build(files[0])]
-    original = max(alike, key=lambda artifact: artifact.graph.params)
+    original = max((other for other in artifacts if _build(other) == _build(chosen)), key=lambda one: one.graph.params)
     before = {layer.step: layer for layer in layers_of(original.graph)} if original is not chosen else {}
     shown = heaviest(layers)
     detail = f"Counted in {chosen.path.name}: the operator's place, its kind and the shape of its output."
@@ -74,9 +84,8 @@ def layer_figures(rows: Sequence[Row]) -> list[Markup]:
     return [figure(_layers_message(layers), detail, draw_layers(shown, before))]
 
 
-def _build(file: ExportedFile) -> tuple[str, str, list[str]]:
+def _build(artifact: Artifact) -> tuple[str, str, list[str]]:
     """Return what two files have in common that differ in their numbers of channels alone."""
-    artifact = file.artifact
     return artifact.format, artifact.precision, [operator.kind for operator in artifact.graph.operators]
 
 
@@ -96,7 +105,7 @@ def memory_figures(fits: Sequence[FitReport]) -> list[Markup]:
     Beside microcontrollers, where activations are most of the RAM, devices with an operating system are left out.
     """
     micro = [fit for fit in fits if fit.pointer_bytes is not None]
-    figures, names = [], told_apart(fits)
+    figures, names = [], distinct_names(fit.file for fit in fits)
     for number, group in enumerate(alike(micro or fits)):
         peak = group[0].peak
         assert peak is not None

@@ -30,11 +30,11 @@ def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
 
 
 def _lead(facts: ReportFacts, rows: Sequence[Row]) -> str:
-    written = len({row.name for row in rows})
-    kept = len({row.name for row in rows if row.file is None or row.file.rejected is None})
-    data = f", judged on {facts.data}" if facts.data else ""
-    verdict = "each within its limits" if kept == written else f"{written - kept} of them rejected"
-    return f"{facts.model}{data}: {written} file{'s' * (written != 1)} written, {verdict}."
+    files = {row.name: row.is_kept for row in rows}
+    data = f", accuracy on {facts.data}" if facts.data else ""
+    rejected = len(files) - sum(files.values())
+    verdict = f", {rejected} of them rejected by their recipe" if rejected else ""
+    return f"{facts.model}: {len(files)} exported file{'s' * (len(files) != 1)}{verdict}{data}."
 
 
 def _tiles(facts: ReportFacts, rows: Sequence[Row]) -> Iterator[Markup]:
@@ -44,9 +44,12 @@ def _tiles(facts: ReportFacts, rows: Sequence[Row]) -> Iterator[Markup]:
         interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {after.accuracy.n}"
         was = f"before {format_share(before.accuracy.top1)}; " if before.accuracy else ""
         yield _tile("accuracy, measured", format_share(after.accuracy.top1), was + interval)
+    elif judged := [(row.accuracy.top1, row.name) for row in rows if row.is_kept and row.accuracy is not None]:
+        top1, name = max(judged, key=lambda pair: pair[0])
+        yield _tile("best accuracy, measured", format_share(top1), name)
     yield from _count_tile("parameters, counted", before.params, after.params)
     yield from _count_tile("multiply-adds, counted", before.macs, after.macs)
-    kept = [row for row in rows if row.file is None or row.file.rejected is None]
+    kept = [row for row in rows if row.is_kept]
     if kept:
         smallest = min(kept, key=lambda row: row.size_bytes)
         yield _tile("smallest file", format_bytes(smallest.size_bytes), smallest.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from edgecnn.fit import FitReport, RegionUse
@@ -19,7 +18,7 @@ from edgecnn.report.drawing import (
     to_svg,
     write,
 )
-from edgecnn.report.facts import shorten
+from edgecnn.report.facts import distinct_names, shorten
 from edgecnn.report.markup import Markup, element
 from edgecnn.units import format_bytes
 
@@ -30,18 +29,8 @@ _LEFT, _BOTTOM, _HEIGHT, _LINE = 58.0, 38.0, 170.0, 14.0
 
 def device_cards(fits: Sequence[FitReport]) -> Markup:
     """Return a card for each of *fits*: its verdict, a bar for each memory, and what would help."""
-    names = told_apart(fits)
+    names = distinct_names(fit.file for fit in fits)
     return element("div", [_card(fit, names[fit.file]) for fit in fits], class_="devices")
-
-
-def told_apart(fits: Sequence[FitReport]) -> dict[str, str]:
-    """Return the file of each of *fits* → its name, with its folder's where another has the same name."""
-    paths = {fit.file: Path(fit.file) for fit in fits}
-    names = [path.name for path in paths.values()]
-    return {
-        file: path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
-        for file, path in paths.items()
-    }
 
 
 def _card(fit: FitReport, name: str) -> Markup:

@@ -5,55 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edgecnn.benchmarks.verify import ExportedFile
-from edgecnn.files import write_whole
+from edgecnn.benchmarks.gains import likely_reasons, missing_gains, without_gain
 from edgecnn.fit import FitReport
-from edgecnn.measurement import Measurement
-from edgecnn.report.facts import ReportFacts, Row, rows_of
-from edgecnn.report.figures import file_figures, layer_figures, memory_figures
+from edgecnn.report.devices import devices_table, smallest_each
+from edgecnn.report.facts import Contents, ReportFacts, Row, distinct_names, rows_of
+from edgecnn.report.figures import confusion_figures, file_figures, layer_figures, memory_figures
 from edgecnn.report.header import page_head
 from edgecnn.report.markup import Markup, element, join
-from edgecnn.report.memory import device_cards, told_apart
-from edgecnn.report.table import files_table
+from edgecnn.report.memory import device_cards
+from edgecnn.report.table import files_table, legend
 
 
-def write_report(
-    path: Path | str,
-    *,
-    title: str,
-    facts: ReportFacts,
-    files: Sequence[ExportedFile],
-    measurements: Sequence[Measurement] = (),
-    fits: Sequence[FitReport] = (),
-) -> Path:
-    """Write the report to *path*, whole, and return the path.
-
-    A measurement belongs to the file of the same path. The same arguments give the same bytes.
+def render_page(contents: Contents) -> str:
+    """Return the page as text; the same contents give the same text.
 
     Raises:
         EdgecnnError: matplotlib is not installed (extra `report`).
     """
-    path = Path(path)
-    write_whole(path, render_report(title, facts, files, measurements, fits))
-    return path
-
-
-def render_report(
-    title: str,
-    facts: ReportFacts,
-    files: Sequence[ExportedFile],
-    measurements: Sequence[Measurement],
-    fits: Sequence[FitReport],
-) -> str:
-    """Return the page as text; arguments as for `write_report`."""
-    rows = rows_of(files, measurements)
+    facts, rows = contents.facts, rows_of(contents.files, contents.measurements)
+    colours = legend([row.precision for row in rows])
+    plots = [*file_figures(rows, facts.before.accuracy), *confusion_figures(rows, contents.labels)]
+    fits = [one.fit for one in smallest_each(contents.predictions) if one.fit]
     sections = [
-        page_head(title, facts, rows),
-        *_section("Every file, best first", files_table(rows) if rows else None),
-        *_section("Accuracy, latency and size", _plots(file_figures(rows, facts.before.accuracy))),
+        page_head(contents.title, facts, rows),
+        *_section("Every file, fastest first", *((colours, files_table(rows)) if rows else ())),
+        *_section("Where a quantized file is not faster", _missing_gains(contents)),
+        *_section("Accuracy, latency and size", *((colours, _plots(plots)) if plots else ())),
         *_section("Inside the network", _plots([*layer_figures(rows), *memory_figures(fits)])),
-        *_section("Does it fit?", device_cards(fits) if fits else None),
-        *_section("Warnings and assumptions", *_warnings(facts, rows, fits)),
+        *_section("On devices, estimated", devices_table(contents.predictions) if contents.predictions else None),
+        *_section("What the memory is used for", _cards(fits)),
+        *_section("Warnings and assumptions", *_warnings(contents, rows, fits)),
         *_section("How to read this", _reading()),
         *_section("Do it again", *_commands(facts)),
     ]
@@ -62,7 +43,7 @@ def render_report(
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
+        element("title", contents.title),
         element("style", style),
     ]
     page = element("html", element("head", head), element("body", element("main", sections)), lang="en")
@@ -80,16 +61,42 @@ def _plots(figures: Sequence[Markup]) -> Markup | None:
     return element("div", figures, class_="plots") if figures else None
 
 
-def _warnings(facts: ReportFacts, rows: Sequence[Row], fits: Sequence[FitReport]) -> Iterator[Markup]:
+def _cards(fits: Sequence[FitReport]) -> Markup | None:
+    if not fits:
+        return None
+    lead = element("p", "Each device with the file that takes the least RAM there; all estimated.", class_="muted")
+    return join([lead, device_cards(fits)])
+
+
+def _missing_gains(contents: Contents) -> Markup | None:
+    """Return each quantized file that is no faster than its fp32 file, with what may be the reason."""
+    graphs = {str(file.path): file.artifact.graph for file in contents.files}
+    pairs = [pair for pair in without_gain(contents.measurements) if pair[0].file in graphs]
+    items = [
+        _said(
+            list(likely_reasons(result, graphs[result.file])) or ["neither the file nor the machine shows a reason"],
+            [sentence],
+        )
+        for sentence, (result, _) in zip(missing_gains([one for pair in pairs for one in pair]), pairs, strict=True)
+    ]
+    return element("ul", items, class_="notes") if items else None
+
+
+def _warnings(contents: Contents, rows: Sequence[Row], fits: Sequence[FitReport]) -> Iterator[Markup]:
     """Yield, by whom it is about, everything that was assumed or that speaks against a figure."""
-    warnings = {"the whole": list(facts.warnings)}
+    warnings = {"all files": list(contents.facts.warnings)}
     assumptions: dict[str, list[str]] = {}
     for row in rows:
         warnings.setdefault(row.label, []).extend(_warnings_of(row))
-        assumptions.setdefault(row.label, []).extend(row.measured.assumptions if row.measured else ())
-    names = told_apart(fits)
+        measured = row.measured.assumptions if row.measured else ()
+        assumptions.setdefault(row.label, []).extend((*measured, *row.file.evaluation.assumptions))
+    names = distinct_names(fit.file for fit in fits)
     for fit in fits:
         assumptions.setdefault(f"{fit.device}, {names[fit.file]}", []).extend(fit.notes)
+    for one in contents.predictions:
+        if one.estimate is not None:
+            texts = (*(f"the estimate rests on {source}" for source in one.estimate.rests_on), *one.estimate.notes)
+            assumptions.setdefault(f"latency on {one.device}", []).extend(texts)
     for title, found in (("Warnings", warnings), ("Assumptions", assumptions)):
         groups = _same_together({about: tuple(dict.fromkeys(texts)) for about, texts in found.items() if texts})
         if groups:
@@ -114,11 +121,14 @@ def _said(texts: Sequence[str], about: Sequence[str]) -> Markup:
 
 
 def _warnings_of(row: Row) -> Iterator[str]:
-    if row.file is not None and row.file.rejected is not None:
-        yield f"rejected: {row.file.rejected}"
-    if row.file is not None and row.file.float_operators:
-        kept = ", ".join(f"{kind} {output}" for kind, output in row.file.float_operators)
-        yield f"operators that still compute in float: {kept}"
+    found = row.file.verification
+    if row.file.failure is not None:
+        yield f"not measured: {row.file.failure}"
+    if found is not None and found.rejected is not None:
+        yield f"rejected: {found.rejected}"
+    if found is not None and found.float_operators:
+        yield f"operators that still compute in float: {', '.join(found.float_operators)}"
+    yield from row.file.artifact.contradictions
     yield from row.measured.warnings if row.measured else ()
 
 

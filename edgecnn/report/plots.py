@@ -15,6 +15,7 @@ from edgecnn.report.drawing import (
     add_axes,
     grid,
     new_figure,
+    role_of,
     scale_axis,
     title_axis,
     to_svg,
@@ -185,7 +186,7 @@ def _latency_text(row: Row) -> str:
 
 
 def _colour(row: Row) -> str:
-    return COLOURS["integer" if row.is_integer else "float"]
+    return COLOURS[role_of(row.precision)]
 
 
 def _share_ticks(axis: Any, low: float, high: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgecnn.report.drawing import describe_precision, role_of
 from edgecnn.report.facts import Row
 from edgecnn.report.markup import Markup, element, join
 from edgecnn.units import format_bytes, format_ns, format_share
@@ -60,7 +61,9 @@ def _measured(row: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    return join([element("strong", row.name), element("small", f"{row.precision}, {row.format}")])
+    return join(
+        [element("strong", row.name), element("small", swatch(row.precision), f"{row.precision}, {row.format}")]
+    )
 
 
 def _runtime(row: Row) -> str:
@@ -82,24 +85,41 @@ def _accuracy(row: Row) -> str:
 
 
 def _sqnr(row: Row) -> str:
-    if row.file is None:
+    found = row.file.verification
+    if found is None:
         return NOT_TAKEN
-    worst = row.file.parity.worst
-    if worst is not None:
-        return join([f"{worst.sqnr_db:.1f} dB", element("small", str(worst))])
-    return "identical" if row.file.parity.noise == 0 else NOT_TAKEN
+    if found.sqnr_db is not None:
+        return join([f"{found.sqnr_db:.1f} dB", element("small", found.worst or "")])
+    return "identical" if found.is_identical else NOT_TAKEN
 
 
 def _verdict(row: Row) -> str:
-    if row.file is None:
+    found = row.file.verification
+    if row.file.failure is not None:
+        return join([element("strong", "failed", class_="bad"), element("small", row.file.failure)])
+    if found is None:
         return NOT_TAKEN
-    if row.file.rejected is not None:
-        return join([element("strong", "rejected", class_="bad"), element("small", row.file.rejected)])
-    floats = len(row.file.float_operators)
+    if found.rejected is not None:
+        return join([element("strong", "rejected", class_="bad"), element("small", found.rejected)])
+    floats = len(found.float_operators)
     if floats:
         left = f"{floats} operator{'s' * (floats > 1)} left in float"
         return join([element("strong", "ok", class_="good"), element("small", left)])
     return element("strong", "ok", class_="good")
+
+
+def legend(precisions: Sequence[str]) -> Markup:
+    """Return the colour of each of *precisions* and what it stands for."""
+    items = [
+        element("li", swatch(name), element("strong", name), f" {describe_precision(name)}")
+        for name in sorted(set(precisions))
+    ]
+    return element("ul", items, class_="legend")
+
+
+def swatch(precision: str) -> Markup:
+    """Return a small square in the colour of *precision*."""
+    return element("i", class_="swatch", style=f"background:var(--{role_of(precision)})", aria_hidden="true")
 
 
 COLUMNS = (

@@ -1,55 +1,80 @@
-"""A report of real files: one measured, one rejected, one measured alone; devices that fit and one that does not."""
+"""Pages of real files: one measured, one rejected, one int8; devices that fit and one that does not."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import Evaluation
+from edgecnn.benchmarks.foretell import Foretold
 from edgecnn.benchmarks.measure import Effort, measure
-from edgecnn.benchmarks.parity import Parity, Part
-from edgecnn.benchmarks.verify import ExportedFile
 from edgecnn.device import MemoryRegion, load_device
 from edgecnn.fit import check_fit
 from edgecnn.measurement import Accuracy
-from edgecnn.report import NetworkFigures, ReportFacts, write_report
+from edgecnn.report import NetworkFigures, ReportFacts
+from edgecnn.report.devices import predict_on
+from edgecnn.report.facts import Contents, ReportedFile
+from edgecnn.report.page import render_page
+from edgecnn.report.verification import Verification
+from tests.tflite_builder import Builder
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
 HOSTILE = """<script>alert("x")</script> & 'y' $z$"""
+BRIEF = Effort(processes=2, warmup_s=0.01, min_time_s=0.05, min_values=20)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a report was written from, and the page."""
+    """What a page was made from, and the page."""
 
-    arguments: dict[str, Any]
+    contents: Contents
     page: str
 
 
+def write_int8(path: Path, dtype: str = "int8") -> Path:
+    """Write a classifier of 8x8 grey images into ten classes, of int8 throughout unless *dtype* says otherwise."""
+    b = Builder(dtype)
+    image = b.tensor((1, 8, 8, 1))
+    path.write_bytes(b.file([image], [b.dense(b.mean(b.conv(image, 8)), 10)]))
+    return path
+
+
 @pytest.fixture(scope="session")
-def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The arguments of `write_report`."""
+def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
+    """What a page shows: four files, two measured, and three devices."""
     folder = tmp_path_factory.mktemp("report")
-    names = ("net.fp32.tflite", "net.w8a8.tflite", "<b>bold<&.tflite")
+    names = ("net.fp32.tflite", "net.other.tflite", "<b>bold<&.tflite")
     paths = [Path(shutil.copy(CLASSIFIER, folder / name)) for name in names]
+    small = write_int8(folder / "net.w8a8.tflite")
     accuracy = Accuracy(529, 539)
-    judged = Parity(0.25, 100.0, 1.0, 530, 539, (Part(0, 100.0, 1.0),))
-    files = [
-        ExportedFile(Artifact.open(paths[0]), accuracy, replace(judged, noise=0.0, parts=()), (), None, paths[0]),
-        ExportedFile(Artifact.open(paths[1]), accuracy, judged, (("RELU", "kept"),), "SQNR of 2.0 dB", paths[1]),
-    ]
-    effort = Effort(processes=2, warmup_s=0.01, min_time_s=0.05, min_values=20)
-    measurements = [
-        replace(measure(paths[0], effort=effort), warnings=("it was hot",), assumptions=("pixels, we think",)),
-        replace(measure(paths[2], effort=effort), warnings=()),
-    ]
+    confusion = {(0, 0): 53, (1, 1): 50, (8, 1): 5, (8, 8): 44, (9, 3): 1}
+    files = (
+        ReportedFile(Artifact.open(paths[0]), Verification("digits", accuracy, is_identical=True)),
+        ReportedFile(
+            Artifact.open(paths[1]),
+            Verification("digits", accuracy, sqnr_db=20.0, worst="channel 7 of output 0",
+                         float_operators=("RELU kept",), rejected="SQNR of 2.0 dB"),
+        ),
+        ReportedFile(Artifact.open(paths[2]), failure="litert cannot load it: no luck"),
+        ReportedFile(Artifact.open(small), None, Evaluation(accuracy, ("assumed unit",), confusion)),
+    )  # fmt: skip
+    measured = measure(paths[0], effort=BRIEF)
+    slower = tuple(replace(run, values_ns=tuple(2 * value for value in run.values_ns)) for run in measured.runs)
+    measurements = (
+        replace(measured, warnings=("it was hot",), assumptions=("pixels, we think",)),
+        replace(measured, file=str(small), precision="w8a8", runs=slower, warnings=(), accuracy=accuracy),
+    )
     board = load_device("nrf5340")
-    tight = replace(board, name="tight-board", memory=(MemoryRegion("ram", 1500), MemoryRegion("flash", 30_000)))
-    fits = [check_fit(paths[0], device) for device in (load_device("rpi4"), board, tight)]
+    memory = (MemoryRegion("ram", 1500), MemoryRegion("flash", 30_000))
+    tight = check_fit(paths[0], replace(board, name="tight-board", memory=memory))
+    predictions = (
+        *predict_on(files, ("rpi4", "nrf5340")),
+        Foretold(files[0].artifact, "tight-board", None, "no coefficients for it", tight),
+    )
     facts = ReportFacts(
         model=HOSTILE,
         data="digits",
@@ -59,11 +84,10 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         warnings=("no luck today",),
         commands=("edgecnn export a.safetensors --data digits",),
     )
-    return {"title": "A report", "facts": facts, "files": files, "measurements": measurements, "fits": fits}
+    return Contents("A report", facts, files, measurements, predictions, tuple("0123456789"))
 
 
 @pytest.fixture(scope="session")
-def written(arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """The page of `arguments`."""
-    path = write_report(tmp_path_factory.mktemp("page") / "report.html", **arguments)
-    return Written(arguments, path.read_text(encoding="utf-8"))
+def written(contents: Contents) -> Written:
+    """The page of `contents`."""
+    return Written(contents, render_page(contents))

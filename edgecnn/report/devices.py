@@ -1,0 +1,126 @@
+"""Which files suit which devices, and the table of what each file takes there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.foretell import Foretold, foretell_files
+from edgecnn.device import DeviceProfile, load_device
+from edgecnn.errors import EdgecnnError
+from edgecnn.fit import FitReport
+from edgecnn.progress import Progress, silent
+from edgecnn.report.facts import ReportedFile, distinct_names
+from edgecnn.report.markup import Markup, element, join
+from edgecnn.units import format_bytes, format_ns
+
+#: A small and a large board with an operating system, and microcontrollers from large to small.
+USUAL_DEVICES = ("rpi4", "rpizero2w", "stm32h7a3", "stm32f746", "nrf5340")
+
+
+def predict_on(
+    files: Sequence[ReportedFile], devices: Sequence[str], progress: Progress = silent
+) -> tuple[Foretold, ...]:
+    """Return the estimate and the memory check of each of *files* on each of *devices* that may run it.
+
+    A microcontroller runs TFLite files alone. Without *devices* it is those of `USUAL_DEVICES` that suit the files,
+    where a microcontroller gets int8 TFLite files that are no larger than its flash.
+
+    Raises:
+        EdgecnnError: an unknown device, or one that runs none of the files.
+    """
+    found: list[Foretold] = []
+    for name in dict.fromkeys(devices or USUAL_DEVICES):
+        progress("estimating on devices", len(found))
+        profile = load_device(name)
+        able = [file for file in files if _may_run(profile, file.artifact, usual=not devices)]
+        if not able and devices:
+            raise EdgecnnError(f"{name} runs TFLite Micro, which reads .tflite files alone; none is given")
+        if able:
+            found += foretell_files([file.path for file in able], name)
+    return tuple(found)
+
+
+def _may_run(profile: DeviceProfile, artifact: Artifact, *, usual: bool) -> bool:
+    if profile.kind != "mcu":
+        return True
+    if artifact.format != "tflite":
+        return False
+    flash = profile.region("flash")
+    is_small = flash is None or artifact.size_bytes <= flash.limit_bytes
+    return not usual or (artifact.precision.endswith("a8") and is_small)
+
+
+def devices_table(predictions: Sequence[Foretold]) -> Markup:
+    """Return a table with a row for each file and a column for each device: latency with its band, RAM, verdict."""
+    names = distinct_names(one.artifact.path for one in predictions)
+    devices = list(dict.fromkeys(one.device for one in predictions))
+    by_place = {(str(one.artifact.path), one.device): one for one in predictions}
+    head = [element("th", "file", scope="col", class_="name")]
+    head += [element("th", device, element("small", "estimated"), scope="col", class_="figure") for device in devices]
+    body = [
+        element(
+            "tr",
+            element("td", element("span", element("strong", name)), class_="name", data_label="file"),
+            [_cell(by_place.get((path, device)), device) for device in devices],
+        )
+        for path, name in names.items()
+    ]
+    table = element("table", element("thead", element("tr", head)), element("tbody", body), class_="files")
+    return join([element("div", table, class_="wide"), *_how_to_read(predictions)])
+
+
+def _cell(one: Foretold | None, device: str) -> Markup:
+    content = [element("small", "not for this device")] if one is None else [_latency(one), *_memory(one.fit)]
+    return element("td", element("span", content), class_="figure", data_label=f"{device} (estimated)")
+
+
+def _latency(one: Foretold) -> Markup:
+    if one.estimate is None:
+        return element("small", "no latency estimate")
+    band = f"{format_ns(one.estimate.low_ns)} to {format_ns(one.estimate.high_ns)}"
+    return join([f"~{format_ns(one.estimate.p50_ns)}", element("small", band)])
+
+
+def _memory(fit: FitReport | None) -> Iterator[Markup]:
+    if fit is None:
+        return
+    for region in fit.regions:
+        role = "muted" if region.fits else "bad"
+        yield element("small", f"{format_bytes(region.used_bytes)} {region.name}", class_=role)
+    verdict = "fits" if fit.fits else "does not fit"
+    yield element("small", verdict, class_="good" if fit.fits else "bad")
+
+
+def _how_to_read(predictions: Sequence[Foretold]) -> Iterator[Markup]:
+    """Yield what the figures rest on, and why some are missing, each once."""
+    estimates = [one.estimate for one in predictions if one.estimate]
+    lines = []
+    if estimates:
+        shares = dict.fromkeys(f"{100 * estimate.coverage:.0f} %" for estimate in estimates)
+        lines.append(
+            "Latency: the estimated median, and the band in which the measured median lies for "
+            f"{', '.join(shares)} of networks that the fit never saw."
+        )
+        kinds = dict.fromkeys(
+            f"{estimate.device}: {estimate.runtime}, {estimate.threads} thread{'s' * (estimate.threads > 1)}"
+            for estimate in estimates
+        )
+        lines.append(f"Runtimes: {'; '.join(kinds)}.")
+    lines += dict.fromkeys(f"No estimate: {one.reason}" for one in predictions if one.reason)
+    yield from (element("p", line, class_="muted") for line in lines)
+
+
+def smallest_each(predictions: Sequence[Foretold]) -> list[Foretold]:
+    """Return for each device whose memory is known that of *predictions* which takes the least RAM."""
+    least: dict[str, Foretold] = {}
+    for one in predictions:
+        if one.fit is not None and (one.device not in least or _rank(one.fit) < _rank(least[one.device].fit)):
+            least[one.device] = one
+    return list(least.values())
+
+
+def _rank(fit: FitReport | None) -> tuple[bool, int]:
+    regions = fit.regions if fit else ()
+    used = next((region.used_bytes for region in regions if region.name == "ram"), 0)
+    return bool(fit and fit.unsupported_operators), used

@@ -1,0 +1,226 @@
+"""`write_report`: measure, evaluate and check exported files, and show all of it on one page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import Evaluation
+from edgecnn.benchmarks.foretell import Foretold
+from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.plan import check_files, evaluating
+from edgecnn.datasets import open_dataset
+from edgecnn.errors import EdgecnnError, require
+from edgecnn.files import check_writable, write_whole
+from edgecnn.measurement import Measurement, read_measurements
+from edgecnn.normalization import Normalization, Resize
+from edgecnn.progress import Progress, silent
+from edgecnn.report.devices import predict_on, smallest_each
+from edgecnn.report.facts import Contents, NetworkFigures, ReportedFile, ReportFacts, to_json
+from edgecnn.report.page import render_page
+from edgecnn.report.verification import read_verification
+
+#: About a second a file: enough for a page, too little for a comparison.
+BRIEF = Effort(processes=2, warmup_s=0.1, min_time_s=0.3, min_values=20)
+
+Evaluate = Callable[[Artifact, str | None], Evaluation]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page, and what stands on it."""
+
+    contents: Contents
+    page: str  # HTML that needs no network, no script and no other file
+    path: Path | None = None  # where it was written
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Latency, memory and accuracy of each file on this machine."""
+        return self.contents.measurements
+
+    @property
+    def predictions(self) -> tuple[Foretold, ...]:
+        """The latency and memory of each file on each device, estimated."""
+        return self.contents.predictions
+
+    @property
+    def smallest(self) -> list[Foretold]:
+        """For each device the prediction of the file that takes the least RAM there."""
+        return smallest_each(self.predictions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `edgecnn report --json` prints."""
+        return {**to_json(self.contents), "report": None if self.path is None else str(self.path)}
+
+
+def write_report(
+    files: Sequence[Path | str],
+    path: Path | str | None = None,
+    *,
+    title: str | None = None,
+    facts: ReportFacts | None = None,
+    data: str | None = None,
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    normalization: Normalization | None = None,
+    resize: Resize | None = None,
+    devices: Sequence[str] = (),
+    results: Path | str | None = None,
+    effort: Effort | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Measure *files* here, estimate and check them on devices, and write one page that shows it all.
+
+    A file that its runtime cannot run stands on the page with the reason. What an export found out about a file
+    (accuracy, SQNR) is read from the JSON beside it.
+
+    Args:
+        files: `.tflite` and `.onnx` files, of edgecnn or of others.
+        path: the HTML file to write; None: none is written, the page is in the result.
+        title: of the page; None: the names of the files.
+        facts: what the files do not say themselves.
+        data: samples to take the accuracy on, as for `measure_files`; None: what the export found.
+        data_dir: where the data lie.
+        download: whether to download them where they are not there.
+        normalization: how pixels become the input of files that do not say.
+        resize: how images come to the size of the input.
+        devices: names of devices; none given: some usual ones that suit the files.
+        results: a result file of `edgecnn bench -o` in place of measuring.
+        effort: how long to measure; None: about a second a file.
+        progress: told each step.
+
+    Raises:
+        EdgecnnError: matplotlib is missing (extra `report`), a broken file, data that do not suit one, an unknown
+            device, results of other files, or *path* cannot be written.
+
+    Example:
+        >>> from edgecnn import write_report
+        >>> report = write_report(["out/m.w8a8.tflite"], "report.html", data="digits")  # doctest: +SKIP
+    """
+    require("matplotlib", "report")  # missed now, not after the measurements
+    if path is not None:
+        check_writable(Path(path))
+    paths = list(dict.fromkeys(Path(file) for file in files))
+    if not paths:
+        raise EdgecnnError("give FILES to report on: .tflite or .onnx")
+    check_files(paths, data=data, data_dir=data_dir, download=download, normalization=normalization)
+    opened = [_open(file) for file in paths]
+    predictions = predict_on(opened, devices, progress)
+    earlier = None if results is None else _of_files(read_measurements(Path(results)), opened, Path(results))
+    evaluate = evaluating(
+        data,
+        data_dir=data_dir,
+        download=download,
+        normalization=normalization,
+        resize=resize,
+        progress=progress,
+    )
+    reported: list[ReportedFile] = []
+    measurements: list[Measurement] = []
+    for file in opened:
+        found, taken = _run(file, evaluate, effort or BRIEF if earlier is None else None, progress)
+        reported.append(found)
+        measurements += taken if earlier is None else earlier.get(file.path, ())
+    progress("writing the report")
+    contents = Contents(
+        title=title or _title(paths),
+        facts=facts or _facts(reported, data, _command(paths, path, data, devices, results)),
+        files=tuple(reported),
+        measurements=tuple(measurements),
+        predictions=predictions,
+        labels=_labels(data, data_dir, reported),
+    )
+    page = render_page(contents)
+    if path is not None:
+        write_whole(Path(path), page)
+    return Report(contents, page, None if path is None else Path(path))
+
+
+def _open(path: Path) -> ReportedFile:
+    artifact = Artifact.open(path)
+    return ReportedFile(artifact, read_verification(artifact))
+
+
+def _run(
+    file: ReportedFile, evaluate: Evaluate | None, effort: Effort | None, progress: Progress
+) -> tuple[ReportedFile, list[Measurement]]:
+    """Return *file* with its accuracy, and its measurement (none without *effort*), or with why it cannot be run."""
+    try:
+        found = replace(file, evaluation=evaluate(file.artifact, None)) if evaluate else file
+        return found, [] if effort is None else [_measured(found, effort, progress)]
+    except EdgecnnError as error:
+        return replace(file, failure=str(error)), []
+
+
+def _measured(file: ReportedFile, effort: Effort, progress: Progress) -> Measurement:
+    return replace(measure(file.artifact, effort=effort, progress=progress), accuracy=file.evaluation.accuracy)
+
+
+def _of_files(
+    results: Sequence[Measurement], files: Sequence[ReportedFile], where: Path
+) -> dict[Path, list[Measurement]]:
+    """Return the results of each of *files*: those of the same content, or of the same path where it is not known.
+
+    Raises:
+        EdgecnnError: there are none.
+    """
+    found = {
+        file.path: [
+            replace(result, file=str(file.path))
+            for result in results
+            if (result.sha256 == file.artifact.sha256 if result.sha256 else Path(result.file) == file.path)
+        ]
+        for file in files
+    }
+    if not any(found.values()):
+        names = ", ".join(dict.fromkeys(Path(result.file).name for result in results)) or "nothing"
+        raise EdgecnnError(f"{where} has no results of these files (it has {names}); measure them: edgecnn bench -o")
+    return found
+
+
+def _labels(data: str | None, data_dir: Path | str | None, files: Sequence[ReportedFile]) -> tuple[str, ...]:
+    """Return the names of the classes: those of the data, where something was evaluated on them."""
+    if data is None or not any(file.evaluation.confusion for file in files):
+        return ()
+    return open_dataset(data, data_dir).labels or ()
+
+
+def _title(paths: Sequence[Path]) -> str:
+    stems = list(dict.fromkeys(path.name.partition(".")[0] for path in paths))
+    return ", ".join(stems) if len(stems) < 4 else f"{', '.join(stems[:3])} and {len(stems) - 3} more"
+
+
+def _facts(files: Sequence[ReportedFile], data: str | None, command: str) -> ReportFacts:
+    """Return what all *files* say alike."""
+    models = {str(model) for file in files if (model := file.artifact.metadata.get("model"))}
+    graphs = [file.artifact.graph for file in files]
+    costs = {(graph.params, graph.macs) for graph in graphs}
+    known = [file.verification for file in files if file.verification]
+    originals = {found.original for found in known}
+    samples = data or ", ".join(dict.fromkeys(found.data for found in known if found.data)) or None
+    return ReportFacts(
+        model=models.pop() if len(models) == 1 else _title([file.path for file in files]),
+        data=samples,
+        before=NetworkFigures(accuracy=originals.pop() if len(originals) == 1 else None),
+        after=NetworkFigures(*costs.pop()) if len(costs) == 1 else NetworkFigures(),
+        commands=(command,),
+    )
+
+
+def _command(
+    paths: Sequence[Path], path: Path | str | None, data: str | None, devices: Sequence[str], results: Path | str | None
+) -> str:
+    def words() -> Iterator[str]:
+        yield from ("edgecnn", "report", *map(str, paths))
+        yield from ("--data", data) if data else ()
+        for name in devices:
+            yield from ("--device", name)
+        yield from ("--results", str(results)) if results else ()
+        yield from ("-o", "-" if path is None else str(path))
+
+    return shlex.join(words())
