@@ -70,16 +70,17 @@ class Checkpoint:
             _check_argument(path, name, value)
         return read
 
-    def rebuild(self, path: Path) -> nn.Module:
+    def rebuild(self, path: Path, module: nn.Module | None = None) -> nn.Module:
         """Return the module with the weights of *path*, in evaluation mode.
 
-        This calls the factory, whatever it is: a file must not choose which code runs, so `edgecnn.build` lets only
-        networks of ours and of torchvision through on a file's word.
+        *module* is the original network as it was made, which is changed in place. If there is none, this calls the
+        factory, whatever it is: a file must not choose which code runs, so `edgecnn.build` lets only networks of ours
+        and of torchvision through on a file's word.
 
         Raises:
             EdgecnnError: the factory is not there, or the weights do not fit what it builds.
         """
-        module = call_factory(self.factory, self.arguments)
+        module = call_factory(self.factory, self.arguments) if module is None else module
         nn = require("torch.nn", "torch")
         for name in self.removed:
             if not name or name not in dict(module.named_modules()):

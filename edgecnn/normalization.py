@@ -106,6 +106,19 @@ class Normalization:
             ) from None
         return parsed
 
+    @classmethod
+    def of(cls, given: Normalization | str | None) -> Normalization | None:
+        """Return *given*; where it is text, what `parse` reads.
+
+        Raises:
+            EdgecnnError: a text that is not understood, or something else.
+        """
+        if given is None or isinstance(given, Normalization):
+            return given
+        if not isinstance(given, str):
+            raise EdgecnnError(f"normalization is a Normalization or a text like 'imagenet', not {given!r:.60}")
+        return cls.parse(given)
+
     def _scale_and_shift(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return what pixels are multiplied with, and what is then taken off, a channel each."""
         std = np.asarray(self.std)

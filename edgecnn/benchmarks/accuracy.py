@@ -37,7 +37,7 @@ def evaluate(
     artifact: Artifact,
     samples: Samples,
     *,
-    normalization: Normalization | None = None,
+    normalization: Normalization | str | None = None,
     of_data: Normalization | None = None,
     classes: int | None = None,
     runtime: str | None = None,
@@ -96,7 +96,7 @@ def evaluate_on(
     data: Dataset,
     artifact: Artifact,
     *,
-    normalization: Normalization | None = None,
+    normalization: Normalization | str | None = None,
     runtime: str | None = None,
     threads: int = 1,
     target: Target | None = None,
@@ -161,9 +161,10 @@ def _auc(margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]) -
 
 
 def plan_for(
-    artifact: Artifact, samples: Samples, normalization: Normalization | None, of_data: Normalization | None
+    artifact: Artifact, samples: Samples, normalization: Normalization | str | None, of_data: Normalization | None
 ) -> InputPlan:
-    """Return the `InputPlan` of *artifact* for *samples*."""
+    """Return the `InputPlan` of *artifact* for *samples*; *normalization* may be text that `parse` reads."""
+    normalization = Normalization.of(normalization)
     is_pixels = samples.images[samples.indices[:1]].dtype == np.uint8
     return plan_input(artifact, samples.shape, is_pixels, normalization=normalization, of_data=of_data)
 

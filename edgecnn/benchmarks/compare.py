@@ -8,8 +8,8 @@ from pathlib import Path
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
 from edgecnn.benchmarks.parity import Parity, parity_of
-from edgecnn.benchmarks.plan import side_of
-from edgecnn.datasets import open_dataset
+from edgecnn.benchmarks.plan import image_of, open_for
+from edgecnn.datasets import Data
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
@@ -29,11 +29,11 @@ def compare(
     reference: Path | str,
     candidate: Path | str,
     *,
-    data: str | None = None,
+    data: Data | None = None,
     input_shape: tuple[int, ...] | None = None,
     samples: int | None = 1000,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     threads: int = 1,
@@ -43,7 +43,7 @@ def compare(
     Args:
         reference: a `.tflite` or `.onnx` file.
         candidate: another one.
-        data: the data set whose evaluation samples are used; None: noise of *input_shape*.
+        data: the data whose evaluation samples are used, as `open_dataset` takes them; None: noise of *input_shape*.
         input_shape: (C, H, W) of the noise.
         samples: how many at most; None: all.
         normalization: for files that do not say what their input expects.
@@ -57,7 +57,7 @@ def compare(
     """
     files = Artifact.open(reference), Artifact.open(candidate)
     if data is not None:
-        dataset = open_dataset(data, data_dir, download=download, side=side_of(files[0]), resize=resize)
+        dataset = open_for(image_of(files[0]), data, data_dir, download=download, resize=resize)
     elif input_shape is not None:
         dataset = noise(input_shape, samples or 1000)
     else:

@@ -16,7 +16,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on
 from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
 from edgecnn.benchmarks.stability import find_instabilities, is_throttled
-from edgecnn.datasets import Dataset
+from edgecnn.datasets import Data, open_dataset
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
@@ -62,8 +62,8 @@ def measure(
     threads: int = 1,
     device: str = HOST,
     target: str | Target = "local",
-    data: Dataset | None = None,
-    normalization: Normalization | None = None,
+    data: Data | None = None,
+    normalization: Normalization | str | None = None,
     effort: Effort | None = None,
     progress: Progress = silent,
 ) -> Measurement:
@@ -82,6 +82,7 @@ def measure(
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
         raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
     name = runtime_for(artifact.format, runtime)
+    dataset = None if data is None else open_dataset(data)
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
         check_threads(threads, place)
@@ -91,9 +92,9 @@ def measure(
         outgrown: tuple[str, ...] = ()
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
         try:
-            if data is not None:
+            if dataset is not None:
                 evaluation = evaluate_on(
-                    data,
+                    dataset,
                     artifact,
                     normalization=normalization,
                     runtime=name,

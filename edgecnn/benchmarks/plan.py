@@ -11,7 +11,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
 from edgecnn.benchmarks.execute import check_runtime
 from edgecnn.benchmarks.measure import Effort, check_architecture, check_at_hand, check_threads, measure
-from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.device import HOST
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
@@ -52,11 +52,11 @@ def measure_files(
     threads: Sequence[int] = (1,),
     device: str = HOST,
     target: str = "local",
-    data: str | None = None,
+    data: Data | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     effort: Effort | None = None,
     install: bool = False,
     progress: Progress = silent,
@@ -74,8 +74,8 @@ def measure_files(
     cases = plan_cases(files, runtimes, threads)
 
     @cache
-    def data_for(side: tuple[int, int] | None) -> Dataset | None:
-        return None if data is None else open_dataset(data, data_dir, download=download, side=side, resize=resize)
+    def data_for(image: tuple[int, int, int] | None) -> Dataset | None:
+        return None if data is None else open_for(image, data, data_dir, download=download, resize=resize)
 
     _check_data(cases, data_for, normalization)
     accurate: dict[tuple[Path, str], Measurement] = {}
@@ -94,7 +94,7 @@ def measure_files(
                 threads=case.threads,
                 device=device,
                 target=place,
-                data=None if key in accurate else data_for(side_of(case.artifact)),
+                data=None if key in accurate else data_for(image_of(case.artifact)),
                 normalization=normalization,
                 effort=effort,
                 progress=progress,
@@ -114,12 +114,12 @@ def _with_accuracy_of(first: Measurement, other: Measurement) -> Measurement:
 
 
 def evaluating(
-    data: str | None,
+    data: Data | None,
     *,
     data_dir: Path | str | None = None,
     download: bool = False,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     progress: Progress = silent,
 ) -> Callable[[Artifact, str | None], Evaluation] | None:
     """Return what evaluates a file in a runtime (None: the usual one) on *data*, on this machine; None without data.
@@ -131,7 +131,7 @@ def evaluating(
         return None
 
     def evaluation(artifact: Artifact, runtime: str | None) -> Evaluation:
-        dataset = open_dataset(data, data_dir, download=download, side=side_of(artifact), resize=resize)
+        dataset = open_for(image_of(artifact), data, data_dir, download=download, resize=resize)
         return evaluate_on(dataset, artifact, runtime=runtime, normalization=normalization, progress=progress)
 
     return evaluation
@@ -143,10 +143,10 @@ def check_files(
     runtimes: Sequence[str] = (),
     device: str = HOST,
     target: str = "local",
-    data: str | None = None,
+    data: Data | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
-    normalization: Normalization | None = None,
+    normalization: Normalization | str | None = None,
 ) -> None:
     """Check all of `measure_files` that can be checked without its target.
 
@@ -156,19 +156,20 @@ def check_files(
     open_target(check_at_hand(device, target))  # made, not entered: its name is checked, and nothing is reached
     cases = plan_cases(files, runtimes)
 
-    def data_for(side: tuple[int, int] | None) -> Dataset | None:
-        return None if data is None else open_dataset(data, data_dir, download=download, side=side)
+    @cache
+    def data_for(image: tuple[int, int, int] | None) -> Dataset | None:
+        return None if data is None else open_for(image, data, data_dir, download=download)
 
     _check_data(cases, data_for, normalization)
 
 
 def _check_data(
     cases: Sequence[Case],
-    data_for: Callable[[tuple[int, int] | None], Dataset | None],
-    normalization: Normalization | None,
+    data_for: Callable[[tuple[int, int, int] | None], Dataset | None],
+    normalization: Normalization | str | None,
 ) -> None:
     for case in cases:
-        samples = data_for(side_of(case.artifact))
+        samples = data_for(image_of(case.artifact))
         if samples is not None:
             plan_for(case.artifact, samples.evaluation, normalization, samples.normalization)
 
@@ -184,9 +185,27 @@ def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[st
     ]
 
 
-def side_of(artifact: Artifact) -> tuple[int, int] | None:
-    """Return the height and width that *artifact* takes, in pixels; None where its input is no image."""
+def image_of(artifact: Artifact) -> tuple[int, int, int] | None:
+    """Return channels, height and width that *artifact* takes; None where its input is no image."""
     shape = artifact.inputs[0].shape if artifact.inputs else ()
     if len(shape) != 4:
         return None
-    return (shape[1], shape[2]) if artifact.layout == "NHWC" else (shape[2], shape[3])
+    _, first, second, third = shape
+    return (third, first, second) if artifact.layout == "NHWC" else (first, second, third)
+
+
+def open_for(
+    image: tuple[int, int, int] | None,
+    data: Data,
+    data_dir: Path | str | None = None,
+    *,
+    download: bool = False,
+    resize: Resize | str | None = None,
+) -> Dataset:
+    """Return the data set for a file that takes an *image* (channels, height, width), as `open_dataset` does.
+
+    Raises:
+        EdgecnnError: as `open_dataset` does.
+    """
+    channels, side = (None, None) if image is None else (image[0], image[1:])
+    return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=resize)

@@ -104,8 +104,8 @@ def measure_suite(
     *,
     data_dir: Path | str | None = None,
     download: bool = False,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
@@ -147,7 +147,7 @@ def check_suite(
     *,
     data_dir: Path | str | None = None,
     download: bool = False,
-    normalization: Normalization | None = None,
+    normalization: Normalization | str | None = None,
 ) -> None:
     """Check all of *suite* that can be checked without its targets: devices, files, runtimes, data.
 

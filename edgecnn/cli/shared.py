@@ -192,7 +192,7 @@ def model_options(command: F) -> F:
     command = click.option(
         "--weights",
         metavar="FILE",
-        help="Trained weights: .safetensors, or .pt, .pth or .ckpt as torch writes them; DEFAULT for torchvision's own.",
+        help="Trained weights: .safetensors, or .pt, .pth, .ckpt as torch writes them; DEFAULT for torchvision's own.",
     )(command)
     return click.argument("model", shell_complete=complete_model)(command)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
@@ -79,6 +80,7 @@ class DataRequest:
     data_dir: Path | None = None
     download: bool = False
     side: tuple[int, int] | None = None  # (H, W) in pixels; None: as the images are
+    channels: int | None = None  # 1 for grayscale, 3 for RGB; None: RGB
     resize: Resize | None = None  # None: the shorter side becomes that of *side*
 
 
@@ -97,29 +99,68 @@ DATASETS = Table(
 )
 
 
+#: What is taken wherever data are: a name, edgecnn's own `Dataset`, arrays, or a `torch.utils.data.DataLoader`.
+Data: TypeAlias = "str | Dataset | Mapping[str, Any] | Sequence[Any] | Iterable[Any]"
+
+
 def open_dataset(
-    name: str,
+    data: Data,
     data_dir: Path | str | None = None,
     *,
     download: bool = False,
     side: tuple[int, int] | None = None,
-    resize: Resize | None = None,
+    channels: int | None = None,
+    resize: Resize | str | None = None,
 ) -> Dataset:
-    """Return the data set *name*, found under *data_dir* or `$EDGECNN_DATA`.
+    """Return a data set by its name, or one made of the data that are given.
 
-    *side* (H, W) and *resize* say what becomes of images in files; other data sets have their size.
+    Args:
+        data: a name, found under *data_dir*; `folder:DIR` or `npz:FILE`; a `Dataset`, which is returned as it is; or
+            arrays or a DataLoader, as `dataset_of` takes them.
+        data_dir: where data sets lie; None: `$EDGECNN_DATA`.
+        download: whether a data set that is not there may be fetched.
+        side: height and width in pixels that images in files come to; None: as they are. Other data have their size.
+        channels: of images in files: 1 reads them as grayscale, 3 as RGB; None: RGB.
+        resize: how images in files come to *side*, as a `Resize` or the text that it parses.
+
+    Returns:
+        The data set; its parts are read when they are first asked for.
 
     Raises:
         EdgecnnError: unknown name, or the data are not there; the message says where it looked and how to get them.
+
+    Example:
+        >>> import numpy as np
+        >>> open_dataset({"x": np.zeros((10, 1, 8, 8), np.uint8), "y": np.arange(10) % 2}).shape
+        (1, 8, 8)
     """
-    kind, colon, argument = name.partition(":")
+    if not isinstance(data, str):
+        from edgecnn.datasets.given import dataset_of
+
+        return dataset_of(data)
+    kind, colon, argument = data.partition(":")
     if colon and kind not in ("folder", "npz"):
-        raise EdgecnnError(f"data set '{name}': only folder:DIR and npz:FILE take something behind a colon")
-    opener = DATASETS.load(kind)
+        raise EdgecnnError(f"data set '{data}': only folder:DIR and npz:FILE take something behind a colon")
+    opener = _opener(data, kind)
     if resize is not None and kind in DATASETS.rows and kind != "folder":
-        raise EdgecnnError(f"data set '{name}' is not resized: --resize is for images in files, folder:DIR")
+        raise EdgecnnError(f"data set '{data}' is not resized: --resize is for images in files, folder:DIR")
     if kind in ("folder", "npz") and not argument:
         raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{'DIR' if kind == 'folder' else 'FILE'}")
-    dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, resize))
+    how = Resize.parse(resize) if isinstance(resize, str) else resize
+    dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, channels, how))
     assert isinstance(dataset, Dataset)
     return dataset
+
+
+def _opener(data: str, kind: str) -> Any:
+    """Return what opens data sets of a *kind*.
+
+    Raises:
+        EdgecnnError: there is no such kind; where *data* is a folder or file that is there, with the form it needs.
+    """
+    if kind not in DATASETS.names():
+        if Path(data).is_dir():
+            raise EdgecnnError(f"unknown data set '{data}'; did you mean folder:{data}, the images in that folder?")
+        if Path(data).is_file() and data.endswith(".npz"):
+            raise EdgecnnError(f"unknown data set '{data}'; did you mean npz:{data}?")
+    return DATASETS.load(kind)

@@ -19,20 +19,27 @@ EVALUATION_SHARE = 0.2
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
-class ImageFiles:
-    """Images decoded when asked for, RGB; one of another size than *side* is scaled, and the centre cut out."""
+#: Channels → Pillow's mode.
+_MODES = {1: "L", 3: "RGB"}
 
-    def __init__(self, paths: Sequence[Path], side: tuple[int, int], resize: Resize | None) -> None:
+
+class ImageFiles:
+    """Images decoded when asked for; one of another size than *side* is scaled, and the centre cut out."""
+
+    def __init__(
+        self, paths: Sequence[Path], side: tuple[int, int], resize: Resize | None = None, channels: int = 3
+    ) -> None:
         self.paths = paths
         self.side = side
         self.resize = resize
+        self.channels = channels
         self._pillow = require("PIL.Image", "torch")
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, indices: Any) -> npt.NDArray[np.uint8]:
-        """Return uint8 [n, 3, H, W]."""
+        """Return uint8 [n, C, H, W]: grayscale or RGB."""
         chosen = np.atleast_1d(np.arange(len(self.paths))[indices])
         return np.stack([self._decode(self.paths[index]) for index in chosen])
 
@@ -58,7 +65,7 @@ class ImageFiles:
 
     def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
         height, width = self.side
-        image = decode(self._pillow, path)
+        image = decode(self._pillow, path, _MODES[self.channels])
         if (image.height, image.width) != self.side:
             # Without word from the network's makers the shorter side becomes that of the network.
             how = self.resize or Resize(0)
@@ -66,24 +73,29 @@ class ImageFiles:
             image = image.resize(scaled[::-1], self._pillow.Resampling[how.interpolation.upper()])
             left, top = (image.width - width) // 2, (image.height - height) // 2
             image = image.crop((left, top, left + width, top + height))
-        return np.asarray(image, np.uint8).transpose(2, 0, 1)
+        return np.asarray(image, np.uint8).reshape(height, width, self.channels).transpose(2, 0, 1)
 
 
-def decode(pillow: Any, path: Path) -> Any:
-    """Return the image at *path* as Pillow's RGB image.
+def decode(pillow: Any, path: Path, mode: str = "RGB") -> Any:
+    """Return the image at *path* in one of Pillow's modes: `RGB`, or `L` for grayscale (ITU-R 601-2 luma).
 
     Raises:
         EdgecnnError: the file is no readable image.
     """
     try:
         with pillow.open(path) as opened:
-            return opened.convert("RGB")
+            if opened.mode.startswith("I;16"):  # Pillow's own conversion would clip 16 bits, not scale them
+                opened = pillow.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+            return opened.convert(mode)
     except (OSError, ValueError) as error:
         raise EdgecnnError(f"{path}: not a readable image ({error}); remove or replace it") from None
 
 
 def open_folder(request: DataRequest) -> Dataset:
     """Return the images of DIR/CLASS/*, split 80 to 20, or of DIR/train and DIR/val (or test) where those exist.
+
+    They are RGB, or grayscale for a network of one channel. The default normalization is ImageNet's for RGB, 0…1 for
+    grayscale.
 
     DIR/val without DIR/train is for evaluation alone, and so are all images where they are too few to be split, one a
     class perhaps.
@@ -92,6 +104,11 @@ def open_folder(request: DataRequest) -> Dataset:
         EdgecnnError: no such folder, no images in it, or different classes in the two parts.
     """
     root = Path(request.argument)
+    if request.channels not in (None, *_MODES):
+        raise EdgecnnError(
+            f"folder:{root}: images are read as grayscale (1 channel) or RGB (3), and the network takes "
+            f"{request.channels}; give arrays, npz:FILE"
+        )
     if not root.is_dir():
         raise EdgecnnError(f"no folder at '{root}' (for --data folder:DIR)")
     train = root / "train"
@@ -116,7 +133,7 @@ def open_folder(request: DataRequest) -> Dataset:
         root.name,
         partial(training_part, training, f"{root}", f"put some into {train / classes[0]} and so on"),
         lambda: evaluation,
-        Normalization.parse("imagenet"),
+        Normalization.parse("unit" if images.channels == 1 else "imagenet"),
         classes,
         images.assumptions(),
     )
@@ -133,7 +150,7 @@ def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:
     if not paths:
         raise EdgecnnError(f"{root}: no images; put them into one folder a class, {root / 'cat' / '1.jpg'} say")
     side = request.side or _common_side(paths)
-    return classes, Samples.of(ImageFiles(paths, side, request.resize), np.asarray(labels))
+    return classes, Samples.of(ImageFiles(paths, side, request.resize, request.channels or 3), np.asarray(labels))
 
 
 def _common_side(paths: Sequence[Path]) -> tuple[int, int]:

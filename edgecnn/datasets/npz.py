@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def open_npz(request: DataRequest) -> Dataset:
             arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError, OSError) as error:
         raise EdgecnnError(f"{path}: not a readable npz file ({error}); write it with numpy.savez(x=…, y=…)") from None
+    return of_arrays(arrays, path.stem, str(path))
+
+
+def of_arrays(arrays: Mapping[str, npt.NDArray[Any]], name: str, path: str) -> Dataset:
+    """Return the data set *name* of arrays as `npz:FILE` holds them; *path* is where they are from, for messages.
+
+    Raises:
+        EdgecnnError: no such arrays, or lengths that differ.
+    """
     training: Samples | None = None
     if "x_train" in arrays or "x_test" in arrays:
         evaluation = _samples(path, arrays, "x_test", "y_test")
@@ -49,12 +59,10 @@ def open_npz(request: DataRequest) -> Dataset:
     classes = _class_names(path, arrays, *(part for part in (training, evaluation) if part is not None))
     normalization = Normalization() if evaluation.images[:1].dtype == np.uint8 else None
     remedy = "add x_train and y_train, or give at least 10 samples"
-    return Dataset(
-        path.stem, partial(training_part, training, str(path), remedy), lambda: evaluation, normalization, classes
-    )
+    return Dataset(name, partial(training_part, training, path, remedy), lambda: evaluation, normalization, classes)
 
 
-def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
+def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
     if x_name not in arrays:
         raise EdgecnnError(f"{path}: no array '{x_name}' in it; it has: {', '.join(sorted(arrays)) or 'nothing'}")
     x, y = arrays[x_name], arrays.get(y_name)
@@ -80,7 +88,7 @@ def _samples(path: Path, arrays: dict[str, npt.NDArray[Any]], x_name: str, y_nam
     return Samples.of(x, y)
 
 
-def _class_names(path: Path, arrays: dict[str, npt.NDArray[Any]], *splits: Samples) -> tuple[str, ...] | None:
+def _class_names(path: str, arrays: Mapping[str, npt.NDArray[Any]], *splits: Samples) -> tuple[str, ...] | None:
     if any(split.labels is None for split in splits):
         return None
     count = 1 + max(int(split.labels.max()) for split in splits if split.labels is not None)

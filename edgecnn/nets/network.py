@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,7 @@ class Network:
     labels: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = field(default=())
     resize: Resize | None = None  # how its makers bring images to its size
+    prototype: nn.Module | None = None  # the module before any cut, where it was given and no factory builds it
 
     def outputs(self, x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Return the outputs for normalised inputs [n, C, H, W], each [n, ...].
@@ -62,6 +64,26 @@ class Network:
                 f"network {self.name} does not take inputs of shape {list(x.shape)}: {told(error)}"
             ) from error
         return [tensor.float().numpy() for tensor in _tensors(result, self.name)]
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels its images have, by its input shape or its first convolution; None: it does not say."""
+        if self.input_shape is not None:
+            return self.input_shape[0] if len(self.input_shape) == 3 else None
+        first = next((part for part in self.module.modules() if isinstance(part, nn.Conv2d)), None)
+        # Modules stand in the order in which they were set, which is nearly always that of their work.
+        return first.in_channels if first is not None and first.in_channels in (1, 3) else None
+
+    def as_designed(self) -> nn.Module:
+        """Return the original network anew, before any cut, with weights that mean nothing.
+
+        Raises:
+            EdgecnnError: as `call_factory` does.
+        """
+        if self.prototype is not None:
+            return copy.deepcopy(self.prototype)
+        assert self.checkpoint is not None
+        return call_factory(self.checkpoint.factory, self.checkpoint.arguments)
 
     @property
     def is_lazy(self) -> bool:
@@ -101,25 +123,47 @@ def _tensors(result: Any, name: str) -> list[torch.Tensor]:
     raise EdgecnnError(f"network {name} gives a {type(result).__name__}; edgecnn needs tensors")
 
 
+#: What is taken wherever a model is: its name or file, a module of torch, or a `Network`.
+Model: TypeAlias = "str | Path | nn.Module | Network"
+
+
 def build(
-    model: str,
+    model: Model,
     *,
     weights: str | Path | None = None,
     classes: int | None = None,
     channels: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> Network:
-    """Return the network *model* names.
+    """Return the network *model* names, or the module that is given as one.
 
     Args:
         model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, `FILE.py:factory`, a `.safetensors`
-            checkpoint or a `.pt2`.
+            checkpoint or a `.pt2`; an `nn.Module`, which is copied; or a `Network`, which is returned as it is.
         weights: a file that `read_weight_file` reads; for torchvision also `DEFAULT`.
         classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide.
         channels: how many channels the images have, for networks of ours.
+        input_shape: (C, H, W) of a module's input; None: as the module says, or the data.
 
     Raises:
         EdgecnnError: unknown network, weights that do not fit, a pickle that would need code to run.
+
+    Example:
+        >>> build("edgecnn:digits-cnn").input_shape
+        (1, 8, 8)
     """
+    if isinstance(model, Network):
+        if weights is not None:
+            raise EdgecnnError(f"network {model.name} has its weights; leave weights out")
+        return model
+    if isinstance(model, nn.Module):
+        return _from_module(model, weights, input_shape)
+    if not isinstance(model, (str, Path)):
+        raise EdgecnnError(
+            f"a model cannot be an object of type {type(model).__name__}; edgecnn takes an nn.Module (with "
+            f"input_shape), a Network, or its name: {MODEL_FORMS}"
+        )
+    model = str(model)
     path = Path(model)
     if path.suffix in SUFFIXES:
         raise EdgecnnError(
@@ -188,6 +232,28 @@ def _load_file(module: nn.Module, path: Path) -> tuple[str, ...]:
     return read.notes
 
 
+def _from_module(module: nn.Module, weights: str | Path | None, input_shape: tuple[int, ...] | None) -> Network:
+    """Return a copy of the user's *module* as a network; no name stands for it, so it is its own `prototype`."""
+    while isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        module = module.module
+    module = getattr(module, "_orig_mod", module)  # of torch.compile
+    name = type(module).__name__
+    try:
+        own = copy.deepcopy(module).cpu().eval()
+    except Exception as error:
+        raise EdgecnnError(f"the {name} cannot be copied: {told(error)}") from error
+    network = Network(name.lower(), own, Checkpoint(name), prototype=copy.deepcopy(own))
+    path = None if weights is None else Path(weights)
+    stored = Checkpoint.read(path) if path is not None and path.suffix == ".safetensors" else None
+    if path is not None and stored is not None:
+        found = _of_checkpoint(path, dataclasses.replace(stored, factory=name), copy.deepcopy(own))
+        network = dataclasses.replace(found, prototype=network.prototype)
+    elif path is not None:
+        network = dataclasses.replace(network, name=path.stem, warnings=_load_file(own, path))
+    shaped = _described(network) if stored is None else network
+    return shaped if input_shape is None else dataclasses.replace(shaped, input_shape=tuple(input_shape))
+
+
 def _from_torchvision(name: str, weights: str | Path | None, classes: int | None) -> Network:
     models = require("torchvision.models", "torch")
     if name not in _torchvision_names():
@@ -236,7 +302,12 @@ def _from_checkpoint(path: Path) -> Network:
             f"{path} holds weights alone ({first}, …), not an edgecnn checkpoint; "
             f"name the network: package.module:factory --weights {path}"
         )
-    module_name, _, attribute = checkpoint.factory.partition(":")
+    module_name, colon, attribute = checkpoint.factory.partition(":")
+    if not colon:
+        raise EdgecnnError(
+            f"{path} was made of a module given in Python ({checkpoint.factory}): name a function that builds it, "
+            f"FILE.py:factory --weights {path}, or in Python edgecnn.build(module, weights=...)"
+        )
     ours = checkpoint.factory in NETS.rows.values()
     if not ours and not (module_name == "torchvision.models" and attribute in _torchvision_names()):
         # A file must not choose which code runs.
@@ -272,8 +343,8 @@ def _torchvision_names() -> list[str]:
     return list(models.list_models(module=models))
 
 
-def _of_checkpoint(path: Path, checkpoint: Checkpoint) -> Network:
-    module = checkpoint.rebuild(path)
+def _of_checkpoint(path: Path, checkpoint: Checkpoint, original: nn.Module | None = None) -> Network:
+    module = checkpoint.rebuild(path, original)
     return Network(path.stem, module, checkpoint, checkpoint.input_shape, checkpoint.normalization, checkpoint.labels)
 
 

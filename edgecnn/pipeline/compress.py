@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.compress import CRITERIA, ORDERS
+from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.files import check_name, check_writable, destination
 from edgecnn.normalization import Normalization, Resize
@@ -23,7 +24,7 @@ from edgecnn.pipeline.subject import Subject, check_classes, load_subject, origi
 from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from edgecnn.nets.network import Network
+    from edgecnn.nets.network import Model, Network
     from edgecnn.pipeline.judging import Validation
     from edgecnn.pipeline.search import Found
     from edgecnn.pipeline.steps import Steps
@@ -41,10 +42,11 @@ _SAMPLES, _SAMPLES_BETWEEN = 200_000, 25_000
 
 @telling_missing_packages()
 def compress_model(
-    model: str | Network,
+    model: Model,
     path: Path | str,
     *,
-    data: str | None = None,
+    data: Data | None = None,
+    input_shape: tuple[int, ...] | None = None,
     pruning_ratio: float | None = None,
     sparsity: float | None = None,
     budget: Budget | None = None,
@@ -58,12 +60,12 @@ def compress_model(
     batch_size: int = 64,
     augment: bool | None = None,
     views: int = 0,
-    teachers: Sequence[str | Network] = (),
+    teachers: Sequence[Model] = (),
     reference: float | None = None,
     resume: bool = False,
     weights: str | Path | None = None,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     progress: Progress = silent,
@@ -84,7 +86,8 @@ def compress_model(
     Args:
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
-        data: a data set's name; None: the plan's.
+        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: the plan's.
+        input_shape: (C, H, W) that images in files come to; None: as the network says.
         pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where nothing else is given.
         sparsity: share of the weights of convolutions and linear layers that become 0, in [0, 1). The shapes stay, and
             so do the sizes of dense files; what zip makes of them is told.
@@ -109,7 +112,8 @@ def compress_model(
             judged by.
         resume: whether to go on with a run that was stopped.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
+            else as the data set does.
         resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
@@ -140,6 +144,7 @@ def compress_model(
     subject = load_subject(
         model,
         data=data,
+        input_shape=input_shape,
         weights=weights,
         normalization=normalization,
         resize=resize,
@@ -147,7 +152,7 @@ def compress_model(
         download=download,
         seen=seen,
     )
-    network = _checked(subject, model if isinstance(model, str) else model.name)
+    network = _checked(subject, model if isinstance(model, str) else subject.name)
     from edgecnn.pipeline.judging import Validation, choose_validation, chosen_before
     from edgecnn.pipeline.teachers import described, load_teachers
 
@@ -175,7 +180,15 @@ def compress_model(
             rounds = _sparser(sparsity, between)
         elif budget is None:
             rounds = _uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
-        chosen = Plan(subject.name, layers_of(network), method, rounds, epochs, data, described(others))
+        chosen = Plan(
+            subject.name,
+            layers_of(network),
+            method,
+            rounds,
+            epochs,
+            data if isinstance(data, str) else "",
+            described(others),
+        )
     identity = _identity(subject, network, chosen, budget, search, reference)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
         return _compressed(subject, others, chosen, budget, search, reference, folder, path, plan, chosen_by, progress)

@@ -17,6 +17,7 @@ from edgecnn.benchmarks.accuracy import chance_warning, check_finite, count_corr
 from edgecnn.benchmarks.inputs import class_scores
 from edgecnn.benchmarks.parity import Outputs, parity_of
 from edgecnn.benchmarks.verify import ExportedFile, FailedFile, broken_limit
+from edgecnn.datasets import Data
 from edgecnn.datasets.noise import NOISE
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
@@ -34,7 +35,7 @@ from edgecnn.recipe import Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
 
 if TYPE_CHECKING:
-    from edgecnn.nets.network import Network
+    from edgecnn.nets.network import Model
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,15 @@ class ExportResult:
 
 @telling_missing_packages()
 def export_model(
-    model: str | Network,
+    model: Model,
     folder: Path | str,
     *,
     recipe: Recipe | str = "board",
-    data: str | None = None,
+    data: Data | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     evaluation_samples: int | None = None,
@@ -68,13 +69,15 @@ def export_model(
     """Export a network to every file of a recipe, each verified in its own runtime before it gets its name.
 
     Args:
-        model: see `edgecnn.build`; or an `.onnx` file (no TFLite then); or a `Network` at hand.
+        model: see `edgecnn.build`; an `nn.Module` needs an *input_shape* or data; or an `.onnx` file (no TFLite then).
         folder: created where missing; files of earlier exports with the same names are replaced, whole.
         recipe: a `Recipe`, or the name or path of one.
-        data: a data set's name; None: noise of *input_shape*, and no accuracy.
+        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: noise of
+            *input_shape*, and no accuracy.
         input_shape: (C, H, W); None: as the data give it.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
+            else as the data set does.
         resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie; None: `$EDGECNN_DATA`.
         download: whether a data set that is not there may be fetched.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.plan import TRAINING
@@ -15,7 +16,7 @@ from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
     from edgecnn.compress.sensitivity import Sensitivity
-    from edgecnn.nets.network import Network
+    from edgecnn.nets.network import Model
 
 #: Samples of each part that tell whether a network knows the training part by heart.
 _ASKED = 2000
@@ -23,17 +24,18 @@ _ASKED = 2000
 
 @telling_missing_packages()
 def measure_sensitivity(
-    model: str | Network,
+    model: Model,
     *,
-    data: str,
+    data: Data,
+    input_shape: tuple[int, ...] | None = None,
     ratios: Sequence[float] = (0.5, 1.0),
     criterion: str = "l2",
     round_to: int = 1,
     per: str = "bytes",
     agreement: float = 0.98,
     weights: str | Path | None = None,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     progress: Progress = silent,
@@ -46,7 +48,8 @@ def measure_sensitivity(
 
     Args:
         model: see `edgecnn.build`; an exported program cannot be cut.
-        data: a data set's name.
+        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays.
+        input_shape: (C, H, W) that images in files come to; None: as the network says.
         ratios: of a layer's filters; 1 takes a layer or block out whole, where it can go.
         criterion: what filters are judged by.
         round_to: channel counts become multiples of it.
@@ -54,7 +57,8 @@ def measure_sensitivity(
         agreement: more samples are taken until the ranking is expected to agree this well (Spearman) with one of other
             samples; 1: all samples for every cut.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs; None: as the network says, else as the data set does.
+        normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
+            else as the data set does.
         resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
@@ -72,6 +76,7 @@ def measure_sensitivity(
     subject = load_subject(
         model,
         data=data,
+        input_shape=input_shape,
         weights=weights,
         normalization=normalization,
         data_dir=data_dir,
@@ -79,7 +84,7 @@ def measure_sensitivity(
         resize=resize,
     )
     if subject.network is None or subject.network.checkpoint is None:
-        raise EdgecnnError(f"{model}: an exported program cannot be cut; name the network that it was made from")
+        raise EdgecnnError(f"{subject.name}: an exported program cannot be cut; name the network that it was made from")
     subject.network.check_code()
     _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
     chosen = Validation(TRAINING, SHARES[TRAINING])

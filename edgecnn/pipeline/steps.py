@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.checkpoint import call_factory
 from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
@@ -227,9 +226,7 @@ class Steps:
     @cached_property
     def _as_designed(self) -> Any:
         """The module that the factory builds, before any cut: the original may be what an earlier compression left."""
-        checkpoint = self.original.checkpoint
-        assert checkpoint is not None
-        return call_factory(checkpoint.factory, checkpoint.arguments)
+        return self.original.as_designed()
 
     @property
     def _example(self) -> npt.NDArray[np.float32]:
@@ -242,9 +239,8 @@ class Steps:
         checkpoint = self.original.checkpoint
         assert checkpoint is not None
         checkpoint = replace(checkpoint, removed=tuple(facts.get("removed", ())))
-        network = replace(
-            self.original, module=checkpoint.rebuild(self.folder.network_file(step)), checkpoint=checkpoint
-        )
+        module = checkpoint.rebuild(self.folder.network_file(step), self.original.as_designed())
+        network = replace(self.original, module=module, checkpoint=checkpoint)
         return State(network, self._standing(step), self._graded)
 
     def _standing(self, step: str) -> Standing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +15,15 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
 from edgecnn.benchmarks.inputs import class_scores
 from edgecnn.benchmarks.parity import Outputs
-from edgecnn.benchmarks.plan import side_of
-from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.benchmarks.plan import image_of
+from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize, ready
 from edgecnn.samples import Samples
 
 if TYPE_CHECKING:
-    from edgecnn.nets.network import Network
+    from edgecnn.nets.network import Model, Network
 
 NOISE_SAMPLES = 32
 
@@ -42,15 +43,15 @@ class Subject:
 
 
 def load_subject(
-    model: str | Network,
+    model: Model,
     *,
-    data: str | None = None,
+    data: Data | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
-    normalization: Normalization | None = None,
+    normalization: Normalization | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
-    resize: Resize | None = None,
+    resize: Resize | str | None = None,
     seen: Callable[[Network], None] | None = None,
 ) -> Subject:
     """Find the network *model* and its data, and see that they belong together; arguments as for `export_model`.
@@ -60,29 +61,52 @@ def load_subject(
     Raises:
         EdgecnnError: one of them is not there, or they do not fit each other.
     """
-    side = (input_shape[1], input_shape[2]) if input_shape and len(input_shape) == 3 else None
+    input_shape = None if input_shape is None else _checked(input_shape)
+    normalization = Normalization.of(normalization)
+    given = input_shape if input_shape and len(input_shape) == 3 else None
 
-    def opened(side: tuple[int, int] | None, of_network: Resize | None = None) -> Dataset | None:
+    def opened(channels: int | None, image: tuple[int, ...] | None, of_network: Resize | None = None) -> Dataset | None:
+        """Return the data; images in files come to the channels and the size of *image*."""
+        if data is None:
+            return None
+        side = (image[1], image[2]) if image else None
         how = resize or of_network
-        return open_dataset(data, data_dir, download=download, side=side, resize=how) if data else None
+        return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=how)
 
-    if isinstance(model, str) and model.endswith(".onnx"):
+    if isinstance(model, (str, Path)) and str(model).endswith(".onnx"):
         source = Artifact.open(model)
+        image = given or image_of(source)
         shape = input_shape or tuple(source.inputs[0].shape[1:])
-        return _of_onnx(source, opened(side or side_of(source)), shape, normalization)
+        return _of_onnx(source, opened(image[0] if image else None, image), shape, normalization)
     from edgecnn.nets.network import build
 
-    dataset = opened(side)
-    known = dataset.shape if dataset else input_shape
+    is_folder = isinstance(data, str) and data.startswith("folder:")
+    dataset = opened(given[0] if given else None, given)
+    known = dataset.shape if dataset and not is_folder else input_shape
     classes = len(dataset.labels) if dataset and dataset.labels else None
     channels = known[0] if known else None
-    network = build(model, weights=weights, classes=classes, channels=channels) if isinstance(model, str) else model
+    network = build(model, weights=weights, classes=classes, channels=channels, input_shape=input_shape)
     if seen is not None:
         seen(network)
-    own = network.input_shape
-    if data and data.startswith("folder:") and own and len(own) == 3:
-        dataset = opened(side or (own[1], own[2]), network.resize)
+    if is_folder:
+        own = given or (network.input_shape if network.input_shape and len(network.input_shape) == 3 else None)
+        dataset = opened(own[0] if own else network.channels, own, network.resize)
     return _of_network(network, dataset, input_shape, normalization)
+
+
+def _checked(input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return *input_shape* as a tuple of whole numbers.
+
+    Raises:
+        EdgecnnError: it is something else.
+    """
+    try:
+        shape = tuple(map(operator.index, input_shape))
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise EdgecnnError(f"input_shape is (channels, height, width), without the batch, not {input_shape!r}")
+    return shape
 
 
 def _of_network(
@@ -90,7 +114,9 @@ def _of_network(
 ) -> Subject:
     shape = dataset.shape if dataset else input_shape or network.input_shape
     if shape is None:
-        raise EdgecnnError(f"{network.name} does not say its input's shape: give --data, or --input 1x3x224x224")
+        raise EdgecnnError(
+            f"{network.name} does not say its input's shape: give --data, or --input 1x3x224x224 (in Python input_shape)"
+        )
     if dataset and input_shape and input_shape != shape:
         raise EdgecnnError(f"--input says {list(input_shape)}, data set '{dataset.name}' gives {list(shape)}")
     data, warnings = _or_noise(dataset, shape)

@@ -10,16 +10,16 @@ import numpy as np
 
 from edgecnn.compress.teacher import Renormalised
 from edgecnn.errors import EdgecnnError
-from edgecnn.nets.network import Network, build
+from edgecnn.nets.network import Model, Network, build
 from edgecnn.normalization import Normalization, ready
 from edgecnn.pipeline.subject import Subject
 
 
-def load_teachers(models: Sequence[str | Network], subject: Subject) -> tuple[Network, ...]:
+def load_teachers(models: Sequence[Model], subject: Subject) -> tuple[Network, ...]:
     """Return the networks that *models* name, for the inputs of *subject*, seen to give scores like its network.
 
     Args:
-        models: networks, checkpoints, or `MODEL=WEIGHTS` where the weights alone do not say which network they are of.
+        models: networks, modules, checkpoints, or `MODEL=WEIGHTS` where weights alone do not say whose they are.
         subject: what they teach.
 
     Raises:
@@ -35,7 +35,7 @@ def load_teachers(models: Sequence[str | Network], subject: Subject) -> tuple[Ne
     expected = subject.network.outputs(x)[0].shape[1:]
     teachers = []
     for model in models:
-        teacher = _built(model, subject, expected) if isinstance(model, str) else model
+        teacher = _built(model, subject, expected) if isinstance(model, str) else build(model)
         normalization = teacher.normalization
         if (
             normalization not in (None, subject.normalization)
