@@ -115,7 +115,7 @@ def _of_network(
     shape = dataset.shape if dataset else input_shape or network.input_shape
     if shape is None:
         raise EdgecnnError(
-            f"{network.name} does not say its input's shape: give --data, or --input 1x3x224x224 (in Python input_shape)"
+            f"{network.name} does not say its input's shape: give --data, or --input 1x3x224x224 (input_shape=)"
         )
     if dataset and input_shape and input_shape != shape:
         raise EdgecnnError(f"--input says {list(input_shape)}, data set '{dataset.name}' gives {list(shape)}")

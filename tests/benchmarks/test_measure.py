@@ -12,7 +12,7 @@ import pytest
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import Effort, extremes_of, measure
-from edgecnn.benchmarks.plan import left_out, measure_files, plan_cases, side_of
+from edgecnn.benchmarks.plan import image_of, left_out, measure_files, plan_cases
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Memory, Run
@@ -213,7 +213,7 @@ def test_the_accuracy_is_taken_once(classifier: Path, brief: Effort) -> None:
 
 def test_images_are_read_as_large_as_the_file_wants(classifier: Path) -> None:
     """The height and width come from the input, by the layout of the file."""
-    assert side_of(Artifact.open(classifier)) == (8, 8)
+    assert image_of(Artifact.open(classifier)) == (1, 8, 8)
 
 
 @pytest.mark.skipif(not SHARED_MODEL.is_file(), reason=f"no model at {SHARED_MODEL}")

@@ -70,7 +70,7 @@ def test_input_sets_channels_and_size_of_a_folder(images: Path) -> None:
     assert subject.shape == (1, 6, 8)
     with pytest.raises(EdgecnnError, match=r"does not take inputs of shape \[1, 3, 6, 8\]"):
         load_subject(Own(1), data=f"folder:{images}", input_shape=(3, 6, 8))
-    with pytest.raises(EdgecnnError, match="grayscale .1 channel. or RGB .3., and the network takes 4"):
+    with pytest.raises(EdgecnnError, match=r"grayscale \(1 channel\) or RGB \(3\), and the network takes 4"):
         load_subject(Own(4), data=f"folder:{images}", input_shape=(4, 6, 8))
 
 
@@ -150,7 +150,7 @@ def test_a_modules_layers_are_measured(tmp_path: Path) -> None:
     [
         (Own, {}, "a model cannot be an object of type type; edgecnn takes an nn.Module"),
         (5, {}, "a model cannot be an object of type int"),
-        (Own(), {}, "give --data, or --input 1x3x224x224 .in Python input_shape"),
+        (Own(), {}, "give --data, or --input 1x3x224x224 .input_shape="),
         (Own(), {"input_shape": "1x1x8x8"}, "input_shape is .channels, height, width."),
         (Own(), {"input_shape": (1, 0, 8)}, "input_shape is .channels, height, width."),
         (Own(), {"input_shape": (1, 8, 8), "normalization": "imgnet"}, "'imgnet' is not understood"),
