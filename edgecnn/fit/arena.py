@@ -43,6 +43,22 @@ def arena_to_set(graph: Graph, profile: DeviceProfile | None = None) -> int:
     return align(max(sizes), micro.ALIGNMENT)
 
 
+def arenas_to_set(graph: Graph, profile: DeviceProfile | None = None) -> dict[int, int]:
+    """Return the sizes in bytes to set the arena to, by the size of a pointer.
+
+    4: on a microcontroller, as `arena_to_set` says. 8: on a 64-bit computer, with TFLite Micro's own kernels.
+
+    Args:
+        graph: of a `.tflite` file.
+        profile: the microcontroller; None: any Cortex-M.
+
+    Example:
+        >>> arenas_to_set(read_graph("net.w8a8.tflite"))  # doctest: +SKIP
+        {4: 53264, 8: 55984}
+    """
+    return {4: arena_to_set(graph, profile), 8: micro.plan_micro(graph, 8).total_bytes}
+
+
 def calls(graph: Graph) -> list[Call]:
     """Return the operators of every subgraph, with their tensors."""
     return [Call.of(subgraph, operator) for subgraph in (graph, *graph.further) for operator in subgraph.operators]

@@ -10,7 +10,7 @@ from edgecnn.device import DeviceProfile, RuntimeCost
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import micro, process
 from edgecnn.fit.advice import next_steps, short_name
-from edgecnn.fit.arena import arena_to_set, instruction_sets, not_counted
+from edgecnn.fit.arena import arena_to_set, arenas_to_set, instruction_sets, not_counted
 from edgecnn.fit.limits import MOST_MICRO_RAM_BYTES, device_within
 from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.fit.plan import Buffer, live_bytes, plan_greedy, planned_bytes
@@ -78,13 +78,13 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
             f"{file}: {profile.name} runs TFLite Micro, which reads .tflite files alone; "
             "export one, or give another device"
         )
-    arena, host = micro.plan_micro(graph, 4), micro.plan_micro(graph, 8)
+    arena = micro.plan_micro(graph, 4)
     regions = _micro_regions(graph, profile)
     used = {region.name: region for region in regions}
-    arena_bytes = arena_to_set(graph, profile)
+    arenas = arenas_to_set(graph, profile)
     notes = [
-        f"set the arena to {arena_bytes} bytes: estimated for 4-byte pointers, as on a microcontroller, and the larger "
-        f"of TFLite Micro's own and CMSIS-NN's kernels; on a 64-bit host, with its own ones, {host.total_bytes} bytes"
+        f"set the arena to {arenas[4]} bytes: estimated for 4-byte pointers, as on a microcontroller, and the larger "
+        f"of TFLite Micro's own and CMSIS-NN's kernels; on a 64-bit host, with its own ones, {arenas[8]} bytes"
     ]
     if "flash" in used:
         notes.append(
@@ -102,7 +102,7 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
         file=file,
         device=profile.name,
         regions=regions,
-        arena_bytes=arena_bytes,
+        arena_bytes=arenas[4],
         arena_head_bytes=arena.head_bytes,
         peak=_peak(graph, arena.buffers, arena.live_bytes, arena.steps),
         live_bytes=arena.live_bytes,
@@ -112,7 +112,7 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
         ),
         warnings=tuple(not_counted(graph, profile)),
         notes=(*notes, *_unknown_system(profile, "the firmware and its stack take")),
-        arena_bytes_by_pointer={4: arena_bytes, 8: host.total_bytes},
+        arena_bytes_by_pointer=arenas,
         pointer_bytes=4,
     )
 

@@ -22,8 +22,9 @@ from edgecnn.datasets.noise import NOISE
 from edgecnn.errors import EdgecnnError, telling_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import COMPANIONS, write_bundle
+from edgecnn.export.firmware import Firmware
 from edgecnn.files import destination
-from edgecnn.fit import arena_to_set, why_refused
+from edgecnn.fit import arenas_to_set, not_counted, why_refused
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.locks import InUseError, Lock, PrivateFolder
@@ -137,8 +138,8 @@ def export_subject(
             reasons = dict.fromkeys(file.reason for file in failed)
             raise EdgecnnError("; ".join(reasons)) from failed[0].error
     good = [file.artifact for file in files if file.rejected is None]
-    arenas = {file.path: arena_to_set(file.graph) for file in good if recipe.runtime is not None}
-    write_bundle(good, recipe, folder, subject.name, subject.labels, arenas)
+    facts = {file.path: firmware for file in good if (firmware := _firmware(file, recipe, subject)) is not None}
+    write_bundle(good, recipe, folder, subject.name, subject.labels, facts)
     told = [
         text
         for file in files
@@ -373,11 +374,23 @@ def _deliver(
         "reference_accuracy": reference_accuracy and reference_accuracy.to_json(),
         "data": subject.data.name,
     }
+    firmware = None if file.rejected else _firmware(artifact, recipe, subject)
+    if firmware is not None:
+        result["firmware"] = firmware.to_json()
     delivered.artifact.write_history(_history(subject, recipe, file, len(samples)), result)
     if not file.rejected:
         for stale in (f"{name}{REJECTED}", f"{name}{REJECTED}.json"):
             (folder / stale).unlink(missing_ok=True)
     return delivered
+
+
+def _firmware(artifact: Artifact, recipe: Recipe, subject: Subject) -> Firmware | None:
+    """Return what firmware needs to know of *artifact*, where *recipe* asks for its C array."""
+    if artifact.format != "tflite" or "c_array" not in recipe.bundle:
+        return None
+    is_micro = recipe.runtime is not None
+    arenas = arenas_to_set(artifact.graph) if is_micro else {}
+    return Firmware.of(artifact, subject.labels, arenas, not_counted(artifact.graph) if is_micro else ())
 
 
 def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> list[dict[str, Any]]:

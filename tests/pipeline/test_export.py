@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.compare import compare
 from edgecnn.benchmarks.parity import Parity
 from edgecnn.benchmarks.verify import broken_limit
+from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.measurement import Accuracy
@@ -116,17 +118,51 @@ def test_integer_ends_when_the_recipe_says_so(digits_checkpoint: Path, tmp_path:
     assert result.files[0].parity.top1_agreement > 0.99
 
 
-def test_the_mcu_recipe_brings_a_c_array(digits_checkpoint: Path, tmp_path: Path) -> None:
-    """The C source holds the file's bytes, aligned and constant."""
-    result = export_model(str(digits_checkpoint), tmp_path, recipe="mcu", data="digits")
-    path = result.files[0].path
+@pytest.fixture(scope="module")
+def mcu(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """The digits network for microcontrollers."""
+    return export_model(str(digits_checkpoint), tmp_path_factory.mktemp("mcu"), recipe="mcu", data="digits")
+
+
+def test_the_mcu_recipe_brings_a_c_array(mcu: ExportResult) -> None:
+    """The C source holds the file's bytes, aligned and constant; the header and the JSON what is needed around it."""
+    path = mcu.files[0].path
     source = path.with_name(path.name + ".cc").read_text()
     assert "alignas(16) const unsigned char g_digits_w8a8_tflite[]" in source
-    body = source[source.index("{") + 1 : source.index("}")]
+    body = source[source.index("[] = {") + 6 : source.index("}")]
     assert bytes(int(number, 16) for number in body.split(",")) == path.read_bytes()
     header = path.with_name(path.name + ".h").read_text()
-    told = check_fit(path, ram_bytes=2**20).arena_bytes
-    assert f"#define G_DIGITS_W8A8_TFLITE_ARENA_BYTES {told}\n" in header
+    arenas = check_fit(path, ram_bytes=2**20).arena_bytes_by_pointer
+    for size in arenas.values():
+        assert f"enum {{ g_digits_w8a8_tflite_arena_size = {size} }};" in header
+    firmware = json.loads(path.with_name(path.name + ".json").read_text())["result"]["firmware"]
+    assert firmware["arena_bytes"] == {str(pointer): size for pointer, size in arenas.items()}
+    assert firmware["labels"] == list("0123456789")
+    (spec,) = mcu.files[0].artifact.inputs
+    assert spec.quant is not None
+    assert (firmware["inputs"][0]["scale"], firmware["inputs"][0]["zero_point"]) == (
+        spec.quant.scale[0],
+        spec.quant.zero_point[0],
+    )
+
+
+def test_the_header_is_enough_to_run_the_network(mcu: ExportResult) -> None:
+    """In TFLite Micro's interpreter, with the arena of the header to the byte and the pixel line of the JSON."""
+    runtime = pytest.importorskip("tflite_micro").runtime
+    path = mcu.files[0].path
+    header = path.with_name(path.name + ".h").read_text()
+    arena = re.search(r"_arena_size = (\d+)", header)
+    assert arena is not None
+    firmware = json.loads(path.with_name(path.name + ".json").read_text())["result"]["firmware"]
+    interpreter = runtime.Interpreter.from_file(str(path), arena_size=int(arena[1]))
+    line, right = firmware["pixel"], 0
+    for batch in open_dataset("digits").evaluation.take(60).batched(1):
+        assert batch.y is not None
+        stored = np.clip(np.rint(batch.x[0, 0] * line["multiplier"][0] + line["offset"][0]), -128, 127)
+        interpreter.set_input(stored.astype(np.int8)[None, :, :, None], 0)
+        interpreter.invoke()
+        right += firmware["labels"][interpreter.get_output(0).argmax()] == str(batch.y[0])
+    assert right >= 57
 
 
 class Wide(nn.Module):
