@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from edgecnn.fit.report import RegionUse
-from edgecnn.fit.variants import follows_input, image_axes, in_int8, with_input, with_integer_ends
+from edgecnn.fit.variants import follows_input, image_axes, in_int8, with_input, with_integer_ends, without_copies
 from edgecnn.formats import Graph
 from edgecnn.units import format_bytes
 
+#: The part of a microcontroller's RAM that activations take.
+HEAD_PART = "tensors (arena head)"
 _FEW = 3
 #: Of the limit: left free by what is advised, since a new export differs a little from what is worked out.
 _MARGIN = 0.03
 _SMALLEST = 4  # a smaller part of the side leaves nothing to recognize
 _WORTH = 0.1  # of what is lacking: what saves less is not advised
 _MOST_PRUNED = 0.9  # of the weights: more is another network
+
+#: Operators that copy all they read, and which torch code makes them, as files of litert-torch show.
+_COPIES = {
+    "PAD": "fold the padding into the convolution: TFLite cannot where a convolution with padding and stride 2 meets "
+    "an even side, and can on an odd one, 97x97 instead of 96x96",
+    "MIRROR_PAD": "fold the padding into the convolution: padding=1 with zeros needs no copy, "
+    'padding_mode="reflect" and F.pad(x, ..., "reflect") make one',
+    "TRANSPOSE": "x.mean((2, 3)), permute, and flatten before a linear layer make it; nn.AdaptiveAvgPool2d(1) does not",
+}
 
 #: A graph → what it takes of each memory.
 Measure = Callable[[Graph], Sequence[RegionUse]]
@@ -53,6 +64,7 @@ def next_steps(
         # What does not help enough is where the next advice starts.
         start, prefix = (small, "with that, ") if helps and not _fits(taken) else (graph, "")
         if region.name == "ram":
+            steps += [prefix + step for step in _without_copies(start, use)]
             steps += [prefix + step for step in _smaller_inputs(start, use)]
         if not (is_microcontroller and region.name == "ram"):
             steps += [prefix + step for step in _fewer_weights(start, use(start))]
@@ -76,6 +88,36 @@ def _how(graph: Graph, is_microcontroller: bool) -> str:
     if graph.float_operators():
         return "int8 weights, activations, input and output (w8a8, edgecnn export --recipe mcu)"
     return "int8 input and output (edgecnn export --recipe mcu)"
+
+
+def _without_copies(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator[str]:
+    """Say which copies make the peak, and how to write the network without them."""
+    whole = use(graph)
+    for kind, origin in _COPIES.items():
+        small = without_copies(graph, kind)
+        if small is graph:
+            continue
+        taken = use(small)
+        if whole.used_bytes - taken.used_bytes > max(0, -_WORTH * whole.headroom_bytes):
+            answer = "fits" if _fits(taken) else "is too close to be sure" if taken.fits else "does not fit either"
+            yield (
+                f"{kind} makes a copy at the peak: without it the network would take about "
+                f"{format_bytes(taken.used_bytes)} of {whole.name}, which {answer}; {origin}"
+            )
+
+
+def can_be_pruned_to_fit(graph: Graph, regions: Sequence[RegionUse], *, is_microcontroller: bool) -> bool:
+    """Return whether what pruning cannot take is within every region: all but weights, or but activations in a RAM."""
+    for region in regions:
+        if is_microcontroller and region.name == "ram":
+            ends = sum(graph.tensors[index].size_bytes for index in graph.inputs)
+            fixed = region.used_bytes - region.parts.get(HEAD_PART, 0) + ends
+        else:
+            packed = sum(size for part, size in region.parts.items() if part.startswith("weights"))
+            fixed = region.used_bytes - int(_MOST_PRUNED * (graph.weights_bytes + packed))
+        if fixed > region.limit_bytes:
+            return False
+    return True
 
 
 def _smaller_inputs(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator[str]:

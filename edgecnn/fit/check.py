@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgecnn.artifact import METADATA_KEY
+from edgecnn.datasets import DATASETS
 from edgecnn.device import DeviceProfile, RuntimeCost
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import micro, process
-from edgecnn.fit.advice import next_steps, short_name
+from edgecnn.fit.advice import HEAD_PART, can_be_pruned_to_fit, next_steps, short_name
 from edgecnn.fit.arena import arena_to_set, arenas_to_set, instruction_sets, not_counted
 from edgecnn.fit.limits import MOST_MICRO_RAM_BYTES, device_within
 from edgecnn.fit.micro_support import unsupported_by_micro
@@ -59,9 +63,43 @@ def check_fit(
     except (IndexError, KeyError) as error:
         # The reader knows that every tensor is there, not how many each kind of operator needs.
         raise EdgecnnError(f"{file}: broken file: an operator lacks a tensor; copy or export it again") from error
-    return (
-        report if device is not None or kind is not None else replace(report, notes=(_assumed(profile), *report.notes))
-    )
+    if device is None and kind is None:
+        report = replace(report, notes=(_assumed(profile), *report.notes))
+    if not report.next_steps or report.unsupported_operators:
+        return report
+    if not can_be_pruned_to_fit(graph, report.regions, is_microcontroller=profile.kind == "mcu"):
+        return report
+    line = _compress_line(graph, device, ram_bytes, flash_bytes)
+    return replace(report, next_steps=(*report.next_steps, f"make it smaller: {line}"))
+
+
+def _compress_line(
+    graph: Graph, device: DeviceProfile | str | None, ram_bytes: int | None, flash_bytes: int | None
+) -> str:
+    """Return the command that makes the network of *graph* fit; the data are those it was calibrated with."""
+    name = device.name if isinstance(device, DeviceProfile) else device
+    goals = [("--fit", name), ("--ram", _size(ram_bytes)), ("--flash", _size(flash_bytes))]
+    words = " ".join(f"{option} {shlex.quote(value)}" for option, value in goals if value is not None)
+    return f"edgecnn compress MODEL --data {shlex.quote(_data_of(graph))} {words} -o small.safetensors"
+
+
+def _size(size_bytes: int | None) -> str | None:
+    """Return a size as `--ram` reads it, to the byte."""
+    if size_bytes is None:
+        return None
+    for unit, name in ((2**20, "MiB"), (2**10, "KiB")):
+        if size_bytes % unit == 0:
+            return f"{size_bytes // unit}{name}"
+    return f"{size_bytes}B"
+
+
+def _data_of(graph: Graph) -> str:
+    """Return the data set that the metadata name; DATA where they name none."""
+    try:
+        name = json.loads(graph.metadata.get(METADATA_KEY, b"{}"))["calibration"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "DATA"
+    return name if isinstance(name, str) and name in DATASETS.rows else "DATA"
 
 
 def _assumed(profile: DeviceProfile) -> str:
@@ -120,7 +158,7 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
 def _micro_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, ...]:
     """Return what *graph* takes of a microcontroller's memories with TFLite Micro."""
     arena = micro.plan_micro(graph, 4)
-    ram = {"tensors (arena head)": arena.head_bytes, **{f"arena: {part}": size for part, size in arena.tail.items()}}
+    ram = {HEAD_PART: arena.head_bytes, **{f"arena: {part}": size for part, size in arena.tail.items()}}
     before = arena.total_bytes - arena.head_bytes - arena.tail_bytes
     ram |= {"arena: to lay it out, before the first run": before} if before else {}
     if instruction_sets(profile):

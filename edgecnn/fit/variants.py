@@ -18,6 +18,8 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"
 _PARAMS_BYTES = 2 * (4 + 8)  # of a channel in a .tflite file: scale and zero point, of its weights and of its bias
 _TENSOR_BYTES = 40  # of the tables that a quantized tensor adds to the file
 _PADS = frozenset(["Pad", "PAD", "PADV2", "MIRROR_PAD"])
+#: These have padding of their own.
+_PADDING_KERNELS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"])
 #: These move height and width elsewhere: what follows them keeps its size here, which is never too small.
 _REARRANGING = frozenset(["Reshape", "RESHAPE", "Transpose", "TRANSPOSE"])
 
@@ -64,6 +66,28 @@ def in_int8(graph: Graph) -> Graph:
     )
     size_bytes = graph.size_bytes - saved + _PARAMS_BYTES * channels + _TENSOR_BYTES * len(tensors)
     return _without(replace(graph, tensors=tensors, size_bytes=size_bytes), dropped, replaced)
+
+
+def without_copies(graph: Graph, kind: str) -> Graph:
+    """Return *graph* without the operators of *kind* that only move what a convolution or pooling could read in place.
+
+    A padding counts where convolutions and poolings alone read it; itself where there is no such operator.
+    """
+    readers: dict[int, set[str]] = {index: {"output"} for index in graph.outputs}
+    for operator in graph.operators:
+        for index in operator.inputs:
+            readers.setdefault(index, set()).add(operator.kind)
+    replaced: dict[int, int] = {}
+    dropped: set[int] = set()
+    for step, operator in enumerate(graph.operators):
+        if operator.kind != kind or graph.tensors[operator.inputs[0]].constant:
+            continue
+        read_by = readers.get(operator.outputs[0], set())
+        if "output" in read_by or (kind in _PADS and not read_by <= _PADDING_KERNELS):
+            continue
+        replaced[operator.outputs[0]] = replaced.get(operator.inputs[0], operator.inputs[0])
+        dropped.add(step)
+    return _without(graph, dropped, replaced)
 
 
 def with_input(graph: Graph, height: int, width: int) -> Graph:

@@ -126,3 +126,54 @@ def test_a_huge_input_is_advised_upon_as_quickly_as_a_small_one() -> None:
     assert peak_bytes < 2_000_000
     (height,) = (int(found[1]) for step in report.next_steps if (found := re.search(r"an input of (\d+)x", step)))
     assert 72_000_000 < height < 73_000_000  # two images of height x 2 below 97 % of the limit
+
+
+def padded(*, odd: bool = False) -> Graph:
+    """Return `network` with a PAD before its convolution, as stride 2 on an even side makes one; *odd*: without it."""
+    graph = network()
+    if odd:
+        return graph
+    image = replace(graph.tensors[0], name="padded", shape=(1, SIDE + 2, SIDE + 2, 8), size_bytes=(SIDE + 2) ** 2 * 8)
+    pads = Tensor("pads", (4, 2), "int32", constant=True, size_bytes=32)
+    count = len(graph.tensors)
+    conv = replace(graph.operators[0], inputs=(count, 1))
+    pad = Operator("PAD", (0, count + 1), (count,))
+    operators = (pad, conv, *graph.operators[1:])
+    return replace(graph, tensors=(*graph.tensors, image, pads), operators=operators)
+
+
+def test_the_copy_that_makes_the_peak_is_named() -> None:
+    """What the network would take without its PAD is what the network without it takes, and its origin is told."""
+    report = check_fit(padded(), ram_bytes=16_000)
+    assert report.peak is not None
+    assert report.peak.operator.startswith("PAD")
+    (step,) = (step for step in report.next_steps if step.startswith("PAD makes a copy at the peak"))
+    without = check_fit(padded(odd=True), ram_bytes=16_000).regions[0].used_bytes
+    assert f"about {without / 1024:.1f} KiB of ram, which fits; fold the padding into the convolution" in step
+    assert not any("copy" in step for step in check_fit(padded(odd=True), ram_bytes=1000).next_steps)
+
+
+def test_a_padding_that_others_read_is_no_advice() -> None:
+    """A PAD of channels, whose sum is read, cannot become part of a convolution."""
+    graph = padded()
+    add = Operator("ADD", (5, 5), (2,))
+    summed = replace(graph, operators=(graph.operators[0], add, *graph.operators[2:]))
+    assert not any("copy" in step for step in check_fit(summed, ram_bytes=16_000).next_steps)
+
+
+def test_the_command_that_makes_it_fit_is_whole() -> None:
+    """The goals are the limits as they were given, the data those of the calibration where they have a name."""
+    told = replace(network(), metadata={"edgecnn": b'{"calibration": "digits"}'})
+    line = "make it smaller: edgecnn compress MODEL --data digits --ram 12KiB --flash 100001B -o small.safetensors"
+    assert check_fit(told, ram_bytes=12 * 1024, flash_bytes=100_001).next_steps[-1] == line
+    for metadata in (b'{"calibration": "mine; rm -r"}', b"[]", b"{", b'{"calibration": 3}'):
+        other = replace(network(), metadata={"edgecnn": metadata})
+        assert "--data DATA --ram 12KiB -o" in check_fit(other, ram_bytes=12 * 1024).next_steps[-1]
+    device = check_fit(network(weights_bytes=2 * 2**20), "stm32h7a3", flash_bytes=2**20).next_steps[-1]
+    assert "compress MODEL --data DATA --fit stm32h7a3 --flash 1MiB -o" in device
+
+
+def test_no_pruning_is_advised_where_it_cannot_fit() -> None:
+    """Where the interpreter, the input or what is no weight is more than the limit, the command is left out."""
+    for limits in ({"ram_bytes": 8000}, {"flash_bytes": 10_000}):
+        assert not any("edgecnn compress" in step for step in check_fit(network(), **limits).next_steps)  # type: ignore[arg-type]
