@@ -14,7 +14,8 @@ MOST_PAIRS = 12  # that are listed
 
 Confusion = Mapping[tuple[int, int], int]  # (class of the sample, class given) → samples
 
-_CHARACTER = 5.6  # width of one, in points
+_CHARACTER = 5.6  # width of one of the size SMALL, in points
+_TINY = 6.5  # size of the figures in small cells
 _TOP, _FOOT = 4.0, 24.0
 
 
@@ -57,16 +58,16 @@ def list_pairs(confusion: Confusion, labels: Sequence[str]) -> Markup:
 
 
 def draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Markup:
-    """Draw a cell for each pair of classes, in the darker a colour the larger the share of its row is."""
+    """Draw a cell for each pair of classes, the stronger in colour the larger the share of its row is."""
     count = 1 + max(max(pair) for pair in confusion)
     names = [shorten(class_name(number, labels), 15) for number in range(max(count, len(labels)))]
     left = 22 + _CHARACTER * max(map(len, names))
-    cell = min(30.0, (WIDTH - left - 8) / len(names))
+    cell = min(36.0, (WIDTH - left - 8) / len(names))
     across = max(map(len, names)) * _CHARACTER < cell - 2
     below = _FOOT + (14 if across else _CHARACTER * max(map(len, names)) + 6)
-    size = cell * len(names)
-    figure = new_figure(size + below + _TOP)
-    axes = add_axes(figure, left, below, size, size)
+    side = cell * len(names)
+    figure = new_figure(side + below + _TOP)
+    axes = add_axes(figure, left, below, side, side)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xticks(range(len(names)), names, rotation=0 if across else 90)
@@ -83,8 +84,9 @@ def draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Markup:
         axes.fill_between(
             [given - 0.47, given + 0.47], true - 0.47, true + 0.47, color=COLOURS[role], alpha=alpha, lw=0
         )
-        if len(str(n)) * _CHARACTER < cell:
-            write(axes, given, true, str(n), ha="center", fontsize=SMALL if cell > 18 else 7)
-    write(axes, -left / size, 0.5, "class of the sample", "muted", fontsize=SMALL, rotation=90, ha="left",
+        size = SMALL if cell > 18 else _TINY
+        if len(str(n)) * _CHARACTER * size / SMALL < cell:
+            write(axes, given, true, str(n), ha="center", fontsize=size)
+    write(axes, -left / side, 0.5, "class of the sample", "muted", fontsize=SMALL, rotation=90, ha="left",
           transform=axes.transAxes)  # fmt: skip
     return to_svg(figure, "confusion", "Confusion matrix")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.foretell import Foretold, foretell_files
 from edgecnn.device import DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
+from edgecnn.estimate import NoCoefficientsError, estimate_latency
 from edgecnn.fit import FitReport
 from edgecnn.progress import Progress, silent
-from edgecnn.report.facts import ReportedFile, distinct_names
+from edgecnn.report.facts import ReportedFile
 from edgecnn.report.markup import Markup, element, join
+from edgecnn.report.memory import MEMORIES
 from edgecnn.units import format_bytes, format_ns
 
 #: A small and a large board with an operating system, and microcontrollers from large to small.
@@ -37,8 +41,16 @@ def predict_on(
         if not able and devices:
             raise EdgecnnError(f"{name} runs TFLite Micro, which reads .tflite files alone; none is given")
         if able:
-            found += foretell_files([file.path for file in able], name)
+            found += [_estimated(one, profile) for one in foretell_files([file.path for file in able], name)]
     return tuple(found)
+
+
+def _estimated(one: Foretold, profile: DeviceProfile) -> Foretold:
+    """Return *one* with the estimate of another runtime where there are no coefficients for the usual one."""
+    for runtime in dict.fromkeys(model.runtime for model in profile.latency) if one.estimate is None else ():
+        with suppress(NoCoefficientsError):
+            return replace(one, estimate=estimate_latency(one.artifact.path, profile, None, runtime=runtime))
+    return one
 
 
 def _may_run(profile: DeviceProfile, artifact: Artifact, *, usual: bool) -> bool:
@@ -51,9 +63,13 @@ def _may_run(profile: DeviceProfile, artifact: Artifact, *, usual: bool) -> bool
     return not usual or (artifact.precision.endswith("a8") and is_small)
 
 
-def devices_table(predictions: Sequence[Foretold]) -> Markup:
-    """Return a table with a row for each file and a column for each device: latency with its band, RAM, verdict."""
-    names = distinct_names(one.artifact.path for one in predictions)
+def devices_table(predictions: Sequence[Foretold], names: Mapping[str, str]) -> Markup:
+    """Return a table with a row for each file and a column for each device: latency with its band, memory, verdict.
+
+    Args:
+        predictions: what is estimated of files on devices.
+        names: path of a file → what it is called; in this order.
+    """
     devices = list(dict.fromkeys(one.device for one in predictions))
     by_place = {(str(one.artifact.path), one.device): one for one in predictions}
     head = [element("th", "file", scope="col", class_="name")]
@@ -66,20 +82,23 @@ def devices_table(predictions: Sequence[Foretold]) -> Markup:
         )
         for path, name in names.items()
     ]
-    table = element("table", element("thead", element("tr", head)), element("tbody", body), class_="files")
+    table = element("table", element("thead", element("tr", head)), element("tbody", body), class_="files on-devices")
     return join([element("div", table, class_="wide"), *_how_to_read(predictions)])
 
 
 def _cell(one: Foretold | None, device: str) -> Markup:
-    content = [element("small", "not for this device")] if one is None else [_latency(one), *_memory(one.fit)]
-    return element("td", element("span", content), class_="figure", data_label=f"{device} (estimated)")
+    label = f"{device} (estimated)"
+    if one is None:  # left out on a narrow screen
+        return element("td", element("small", "not for this device"), class_="figure absent", data_label=label)
+    return element("td", element("span", _latency(one), *_memory(one.fit)), class_="figure", data_label=label)
 
 
 def _latency(one: Foretold) -> Markup:
     if one.estimate is None:
         return element("small", "no latency estimate")
     band = f"{format_ns(one.estimate.low_ns)} to {format_ns(one.estimate.high_ns)}"
-    return join([f"~{format_ns(one.estimate.p50_ns)}", element("small", band)])
+    runtime = [element("small", f"with {one.estimate.runtime}")] if one.reason else []
+    return join([f"~{format_ns(one.estimate.p50_ns)}", element("small", band), *runtime])
 
 
 def _memory(fit: FitReport | None) -> Iterator[Markup]:
@@ -87,28 +106,37 @@ def _memory(fit: FitReport | None) -> Iterator[Markup]:
         return
     for region in fit.regions:
         role = "muted" if region.fits else "bad"
-        yield element("small", f"{format_bytes(region.used_bytes)} {region.name}", class_=role)
+        yield element(
+            "small", f"{MEMORIES.get(region.name, region.name)} {format_bytes(region.used_bytes)}", class_=role
+        )
     verdict = "fits" if fit.fits else "does not fit"
     yield element("small", verdict, class_="good" if fit.fits else "bad")
 
 
 def _how_to_read(predictions: Sequence[Foretold]) -> Iterator[Markup]:
-    """Yield what the figures rest on, and why some are missing, each once."""
     estimates = [one.estimate for one in predictions if one.estimate]
-    lines = []
-    if estimates:
-        shares = dict.fromkeys(f"{100 * estimate.coverage:.0f} %" for estimate in estimates)
-        lines.append(
-            "Latency: the estimated median, and the band in which the measured median lies for "
-            f"{', '.join(shares)} of networks that the fit never saw."
-        )
-        kinds = dict.fromkeys(
-            f"{estimate.device}: {estimate.runtime}, {estimate.threads} thread{'s' * (estimate.threads > 1)}"
-            for estimate in estimates
-        )
-        lines.append(f"Runtimes: {'; '.join(kinds)}.")
-    lines += dict.fromkeys(f"No estimate: {one.reason}" for one in predictions if one.reason)
-    yield from (element("p", line, class_="muted") for line in lines)
+    if not estimates:
+        return
+    shares = dict.fromkeys(f"{100 * estimate.coverage:.0f} %" for estimate in estimates)
+    kinds = dict.fromkeys(
+        f"{estimate.runtime} with {estimate.threads} thread{'s' * (estimate.threads > 1)} on {estimate.device}"
+        for estimate in estimates
+    )
+    text = (
+        "Latency is the estimated median, and the band in which the measured median lies for "
+        f"{', '.join(shares)} of networks that the fit never saw; of {', '.join(kinds)}."
+    )
+    yield element("p", text, class_="muted")
+
+
+def latency_notes(one: Foretold) -> Iterator[str]:
+    """Yield what the latency estimate rests on and assumes, or why there is none."""
+    if one.estimate is not None:
+        yield from (f"the estimate rests on {source}" for source in one.estimate.rests_on)
+        yield from one.estimate.notes
+    if one.reason is not None:
+        instead = f"with {one.estimate.runtime} instead" if one.estimate else "no estimate"
+        yield f"{instead}: {one.reason.removeprefix(f'{one.device}: ')}"
 
 
 def smallest_each(predictions: Sequence[Foretold]) -> list[Foretold]:

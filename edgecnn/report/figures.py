@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgecnn.artifact import Artifact
 from edgecnn.fit import FitReport
 from edgecnn.measurement import Accuracy
 from edgecnn.report.confusion import MOST_CLASSES, confusion_message, draw_confusion, list_pairs
-from edgecnn.report.facts import Row, distinct_names
+from edgecnn.report.facts import Row
 from edgecnn.report.layers import Layer, draw_layers, heaviest, layers_of
 from edgecnn.report.markup import Markup, element
 from edgecnn.report.memory import alike, draw_live_bytes
@@ -52,7 +52,7 @@ def confusion_figures(rows: Sequence[Row], labels: Sequence[str]) -> list[Markup
     confusion = row.file.evaluation.confusion
     message, n = confusion_message(row, labels), sum(confusion.values())
     if max(len(labels), *(1 + max(pair) for pair in confusion)) <= MOST_CLASSES:
-        detail = f"{row.name} on {n} samples. Blue: right; red: wrong; the darker, the larger the share of its row."
+        detail = f"{row.name} on {n} samples. Blue is right, red wrong; a stronger colour is a larger share of its row."
         return [figure(message, detail, draw_confusion(confusion, labels))]
     detail = f"{row.name} on {n} samples: the classes it confuses most often."
     return [figure(message, detail, list_pairs(confusion, labels))]
@@ -99,13 +99,14 @@ def _layers_message(layers: Sequence[Layer]) -> str:
     return f"{holds}{' ' if who == 'and' else ', '}{who} does {_part(most_macs.macs, macs)} of the multiply-adds"
 
 
-def memory_figures(fits: Sequence[FitReport]) -> list[Markup]:
+def memory_figures(fits: Sequence[FitReport], names: Mapping[str, str]) -> list[Markup]:
     """Return a plot of the live bytes over the run, for each file and runtime that lays it out.
 
     Beside microcontrollers, where activations are most of the RAM, devices with an operating system are left out.
+    *names* is the path of a file → what it is called.
     """
     micro = [fit for fit in fits if fit.pointer_bytes is not None]
-    figures, names = [], distinct_names(fit.file for fit in fits)
+    figures = []
     for number, group in enumerate(alike(micro or fits)):
         peak = group[0].peak
         assert peak is not None

@@ -41,7 +41,8 @@ def _tiles(facts: ReportFacts, rows: Sequence[Row]) -> Iterator[Markup]:
     before, after = facts.before, facts.after
     if after.accuracy:
         low, high = after.accuracy.interval
-        interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, n = {after.accuracy.n}"
+        n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{after.accuracy.n}"
+        interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, {n}"
         was = f"before {format_share(before.accuracy.top1)}; " if before.accuracy else ""
         yield _tile("accuracy, measured", format_share(after.accuracy.top1), was + interval)
     elif judged := [(row.accuracy.top1, row.name) for row in rows if row.is_kept and row.accuracy is not None]:

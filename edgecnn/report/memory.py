@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgecnn.fit import FitReport, RegionUse
@@ -18,18 +18,23 @@ from edgecnn.report.drawing import (
     to_svg,
     write,
 )
-from edgecnn.report.facts import distinct_names, shorten
+from edgecnn.report.facts import shorten
 from edgecnn.report.markup import Markup, element
 from edgecnn.units import format_bytes
 
+MEMORIES = {"ram": "RAM"}  # name of a memory → how it is written, where that differs
 NEAR = 2.5  # times the peak: a limit further up is said, not drawn
 
 _LEFT, _BOTTOM, _HEIGHT, _LINE = 58.0, 38.0, 170.0, 14.0
 
 
-def device_cards(fits: Sequence[FitReport]) -> Markup:
-    """Return a card for each of *fits*: its verdict, a bar for each memory, and what would help."""
-    names = distinct_names(fit.file for fit in fits)
+def device_cards(fits: Sequence[FitReport], names: Mapping[str, str]) -> Markup:
+    """Return a card for each of *fits*: its verdict, a bar for each memory, and what would help.
+
+    Args:
+        fits: what the files take.
+        names: path of a file → what it is called.
+    """
     return element("div", [_card(fit, names[fit.file]) for fit in fits], class_="devices")
 
 
@@ -56,7 +61,7 @@ def _region(region: RegionUse) -> Markup:
     over = "" if region.fits else f"; {format_bytes(-region.headroom_bytes)} too much"
     return element(
         "div",
-        element("div", element("span", region.name), element("span", figures + over)),
+        element("div", element("span", MEMORIES.get(region.name, region.name)), element("span", figures + over)),
         element(
             "div",
             element("b", bar, style=f"width:{100 * region.used_bytes / whole:.2f}%"),

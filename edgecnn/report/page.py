@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgecnn.benchmarks.gains import likely_reasons, missing_gains, without_gain
 from edgecnn.fit import FitReport
-from edgecnn.report.devices import devices_table, smallest_each
+from edgecnn.report.devices import devices_table, latency_notes, smallest_each
 from edgecnn.report.facts import Contents, ReportFacts, Row, distinct_names, rows_of
 from edgecnn.report.figures import confusion_figures, file_figures, layer_figures, memory_figures
 from edgecnn.report.header import page_head
@@ -25,16 +25,20 @@ def render_page(contents: Contents) -> str:
     facts, rows = contents.facts, rows_of(contents.files, contents.measurements)
     colours = legend([row.precision for row in rows])
     plots = [*file_figures(rows, facts.before.accuracy), *confusion_figures(rows, contents.labels)]
+    names = distinct_names(
+        [*(file.path for file in contents.files), *(one.artifact.path for one in contents.predictions)]
+    )
     fits = [one.fit for one in smallest_each(contents.predictions) if one.fit]
+    predicted = devices_table(contents.predictions, names) if contents.predictions else None
     sections = [
         page_head(contents.title, facts, rows),
         *_section("Every file, fastest first", *((colours, files_table(rows)) if rows else ())),
         *_section("Where a quantized file is not faster", _missing_gains(contents)),
         *_section("Accuracy, latency and size", *((colours, _plots(plots)) if plots else ())),
-        *_section("Inside the network", _plots([*layer_figures(rows), *memory_figures(fits)])),
-        *_section("On devices, estimated", devices_table(contents.predictions) if contents.predictions else None),
-        *_section("What the memory is used for", _cards(fits)),
-        *_section("Warnings and assumptions", *_warnings(contents, rows, fits)),
+        *_section("Inside the network", _plots([*layer_figures(rows), *memory_figures(fits, names)])),
+        *_section("On devices, estimated", predicted),
+        *_section("What the memory is used for", _cards(fits, names)),
+        *_section("Warnings and assumptions", *_warnings(contents, rows, fits, names)),
         *_section("How to read this", _reading()),
         *_section("Do it again", *_commands(facts)),
     ]
@@ -61,11 +65,11 @@ def _plots(figures: Sequence[Markup]) -> Markup | None:
     return element("div", figures, class_="plots") if figures else None
 
 
-def _cards(fits: Sequence[FitReport]) -> Markup | None:
+def _cards(fits: Sequence[FitReport], names: Mapping[str, str]) -> Markup | None:
     if not fits:
         return None
     lead = element("p", "Each device with the file that takes the least RAM there; all estimated.", class_="muted")
-    return join([lead, device_cards(fits)])
+    return join([lead, device_cards(fits, names)])
 
 
 def _missing_gains(contents: Contents) -> Markup | None:
@@ -82,7 +86,9 @@ def _missing_gains(contents: Contents) -> Markup | None:
     return element("ul", items, class_="notes") if items else None
 
 
-def _warnings(contents: Contents, rows: Sequence[Row], fits: Sequence[FitReport]) -> Iterator[Markup]:
+def _warnings(
+    contents: Contents, rows: Sequence[Row], fits: Sequence[FitReport], names: Mapping[str, str]
+) -> Iterator[Markup]:
     """Yield, by whom it is about, everything that was assumed or that speaks against a figure."""
     warnings = {"all files": list(contents.facts.warnings)}
     assumptions: dict[str, list[str]] = {}
@@ -90,13 +96,10 @@ def _warnings(contents: Contents, rows: Sequence[Row], fits: Sequence[FitReport]
         warnings.setdefault(row.label, []).extend(_warnings_of(row))
         measured = row.measured.assumptions if row.measured else ()
         assumptions.setdefault(row.label, []).extend((*measured, *row.file.evaluation.assumptions))
-    names = distinct_names(fit.file for fit in fits)
     for fit in fits:
         assumptions.setdefault(f"{fit.device}, {names[fit.file]}", []).extend(fit.notes)
     for one in contents.predictions:
-        if one.estimate is not None:
-            texts = (*(f"the estimate rests on {source}" for source in one.estimate.rests_on), *one.estimate.notes)
-            assumptions.setdefault(f"latency on {one.device}", []).extend(texts)
+        assumptions.setdefault(f"latency on {one.device}", []).extend(latency_notes(one))
     for title, found in (("Warnings", warnings), ("Assumptions", assumptions)):
         groups = _same_together({about: tuple(dict.fromkeys(texts)) for about, texts in found.items() if texts})
         if groups:

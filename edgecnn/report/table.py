@@ -78,7 +78,7 @@ def _accuracy(row: Row) -> str:
     if row.accuracy is None:
         return NOT_TAKEN
     low, high = row.accuracy.interval
-    interval = f"{100 * low:.1f} to {100 * high:.1f}, n = {row.accuracy.n}"
+    interval = f"{100 * low:.1f} to {100 * high:.1f}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.accuracy.n}"
     if row.accuracy.auc is not None:
         interval += f", AUC {row.accuracy.auc:.4f}"
     return join([format_share(row.accuracy.top1), element("small", interval)])
@@ -89,7 +89,9 @@ def _sqnr(row: Row) -> str:
     if found is None:
         return NOT_TAKEN
     if found.sqnr_db is not None:
-        return join([f"{found.sqnr_db:.1f} dB", element("small", found.worst or "")])
+        same = found.top1_agreement
+        agreement = [] if same is None else [element("small", f"same class: {format_share(same)}")]
+        return join([f"{found.sqnr_db:.1f} dB", element("small", found.worst or ""), *agreement])
     return "identical" if found.is_identical else NOT_TAKEN
 
 

@@ -66,7 +66,7 @@ def look(browser: str, page: str, width: int, folder: Path) -> tuple[dict[str, A
     return json.loads(html.unescape(title[1])), "\n".join(console)
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_it_is_whole_on_a_phone_and_on_a_desk(width: int, browser: str, written: Any, tmp_path: Path) -> None:
     """The page is no wider than the screen, no text leaves it or lies on another, and the console stays silent."""
     found, console = look(browser, written.page, width, tmp_path)

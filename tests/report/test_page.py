@@ -16,6 +16,7 @@ from edgecnn.report import ReportFacts, drawing
 from edgecnn.report.devices import smallest_each
 from edgecnn.report.drawing import COLOURS, role_of
 from edgecnn.report.facts import Contents
+from edgecnn.report.memory import MEMORIES
 from edgecnn.report.page import render_page
 from edgecnn.units import format_ns
 
@@ -89,7 +90,10 @@ def test_everything_given_is_shown(page: Page, written: Any) -> None:
     expected += ["pixels, we think", "assumed unit", "SQNR of 2.0 dB", "RELU kept", "20.0 dB", "identical", "98.14 %"]
     expected += ["litert cannot load it: no luck", "Every file, fastest first", "no coefficients for it"]
     for one in contents.predictions:
-        expected += [one.device, *(region.name for region in (one.fit.regions if one.fit else ()))]
+        expected += [
+            one.device,
+            *(MEMORIES.get(region.name, region.name) for region in (one.fit.regions if one.fit else ())),
+        ]
         if one.estimate is not None:
             expected += [f"~{format_ns(one.estimate.p50_ns)}", format_ns(one.estimate.low_ns), *one.estimate.rests_on]
     for fit in (one.fit for one in smallest_each(contents.predictions) if one.fit):
