@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.measure import Effort, time_process
+from edgecnn.benchmarks.measure import BenchmarkConfig, time_process
 from edgecnn.files import write_whole
 from edgecnn.units import format_ns
 
@@ -39,7 +39,7 @@ def peer_p50_ns(file: Path, threads: int, warmup: int, runs: int) -> float:
 def compare(file: Path, threads: int, rounds: int) -> dict[str, object]:
     """Return both tools' medians of each round and the median of their ratios."""
     artifact = Artifact.open(file)
-    effort = Effort()
+    effort = BenchmarkConfig()
     usual_ns = time_process(artifact, runtime="litert", threads=threads).run.median_ns
     assert usual_ns is not None
     # The peer gets as long a warm-up and as much measuring time as we take.

@@ -1,4 +1,4 @@
-"""How well calibration foretells: calibrate this machine as if it were a board, then estimate networks it never saw.
+"""How well calibration predicts: calibrate this machine as if it were a board, then estimate networks it never saw.
 
 `python benchmarks/estimate_accuracy.py [-o results.json] [--networks 36] [NAME ...]` exports torchvision networks with
 random weights to fp32 and w8a8 TFLite, estimates and measures each, and prints estimate, band and truth. It ends with
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.calibrate import calibrate
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.probe import probe_device, profile_toml
 from edgecnn.datasets.noise import noise
 from edgecnn.estimate import estimate_latency
@@ -62,7 +62,7 @@ def main() -> int:
         for name in given.names:
             for file in export(name, given.folder or Path(scratch)):
                 estimate = estimate_latency(file, str(board))
-                truth_ns = measure(file, effort=Effort(processes=3)).p50_ns or float("nan")
+                truth_ns = measure(file, effort=BenchmarkConfig(processes=3)).p50_ns or float("nan")
                 error = estimate.p50_ns / truth_ns - 1
                 inside = estimate.low_ns <= truth_ns <= estimate.high_ns
                 results.append({**estimate.to_json(), "file": file.name, "measured_ns": truth_ns, "inside": inside})

@@ -2,7 +2,7 @@
 
 `python benchmarks/fit_published.py [--dry-run]` reads benchmarks/tables/published_latency.csv and
 reference_networks.py. All boards are fitted at once (pooled_fit.py), microcontrollers apart. Then every network is left
-out on all boards, and every source (one machine of a published table, with all of its figures), and foretold from the
+out on all boards, and every source (one machine of a published table, with all of its figures), and predicted from the
 rest. Each error is divided by the deviation that the fit states for it, and the band is as many deviations wide as hold
 LEVEL of those errors, the correction for a finite number included (split-conformal prediction, Vovk 2005), for the test
 without the errors of the network or source itself. The results go to benchmarks/tables/estimates/published.json and
@@ -143,7 +143,7 @@ def _row(facts: dict[str, str], figures: dict[str, float]) -> Row:
 
 @dataclass(frozen=True)
 class Miss:
-    """How one figure that was left out differs from what was foretold."""
+    """How one figure that was left out differs from what was predicted."""
 
     row: int
     item: str  # the network or source that was left out
@@ -160,7 +160,7 @@ class Miss:
 
 @dataclass(frozen=True)
 class Procedure:
-    """How the costs of a row come from a fit: those of its own board where it has figures, else foretold."""
+    """How the costs of a row come from a fit: those of its own board where it has figures, else predicted."""
 
     rows: Sequence[Row]
     used: Sequence[Mask]
@@ -212,7 +212,7 @@ def fitted(rows: Sequence[Row], used: Sequence[Mask], start: Floats | None = Non
 
 
 def misses(rows: Sequence[Row], items: Callable[[Row], Sequence[str]], start: Floats) -> Iterator[Miss]:
-    """Leave out each of *items* (one for every figure of a row) on all rows, and yield what was foretold of it."""
+    """Leave out each of *items* (one for every figure of a row) on all rows, and yield what was predicted of it."""
     of = [np.array(items(row)) for row in rows]
     for item in dict.fromkeys(np.concatenate(of).tolist()):
         procedure = fitted(rows, [own != item for own in of], start)
@@ -336,8 +336,8 @@ def run(*, microcontrollers: bool) -> tuple[Procedure, float, list[dict[str, obj
 def markdown(results: Sequence[dict[str, object]]) -> str:
     """Return the results as a table."""
     columns = list(results[0])
-    lines = ["# Published figures, foretold without them", "", *__doc__.splitlines()[2:], ""] if __doc__ else []
-    lines += ["`band`: the figure is foretold to lie between estimate / band and estimate x band (the median).", ""]
+    lines = ["# Published figures, predicted without them", "", *__doc__.splitlines()[2:], ""] if __doc__ else []
+    lines += ["`band`: the figure is predicted to lie between estimate / band and estimate x band (the median).", ""]
     lines += [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     lines += [f"| {' | '.join(str(row[column]) for column in columns)} |" for row in results]
     return "\n".join(lines) + "\n"

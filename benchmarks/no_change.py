@@ -14,7 +14,7 @@ from collections import Counter
 from itertools import combinations
 
 from edgecnn.benchmarks.changes import TOLERANCE, find_change
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=9)
     parser.add_argument("--min-time", type=float, default=1.0)
     given = parser.parse_args()
-    effort = Effort(processes=given.processes, min_time_s=given.min_time)
+    effort = BenchmarkConfig(processes=given.processes, min_time_s=given.min_time)
     rounds = [measure(given.file, effort=effort) for _ in range(given.rounds)]
     medians = [[run.median_ns for run in result.runs if run.median_ns] for result in rounds]
     within = [statistics.stdev(values) / statistics.fmean(values) for values in medians]

@@ -35,7 +35,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one machine with one runtime, precision, number of threads and set of cores; none: to be foretold."""
+    """Figures of one machine with one runtime, precision, number of threads and set of cores; none: to be predicted."""
 
     facts: dict[str, str]  # what LEVELS name
     prior: Floats  # [c] costs, in units common to all rows
@@ -68,7 +68,7 @@ class PooledFit:
     """Costs of every row of *rows*, from the figures that *used* keeps.
 
     Args:
-        rows: all rows, those to be foretold as well.
+        rows: all rows, those to be predicted as well.
         used: for each row which of its figures count, [n] of booleans.
         levels: what rows have in common.
         errors: of latencies about the sum of costs.

@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgecnn.compress.bn_recalibration import moving_statistics, noting_statistics
+from edgecnn.compress.judging import score_scale
 from edgecnn.compress.prune import cut
-from edgecnn.compress.ranking import prices, spearman
+from edgecnn.compress.ranking import cost_benefits, spearman
 from edgecnn.compress.sensitivity import Row, Sensitivity, SensitivityConfig, costs_of, sensitivity
-from edgecnn.compress.statistics import moving_statistics, noting_statistics
-from edgecnn.compress.trial import score_scale
 from edgecnn.compress.units import LAYER, find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.nets.network import Network, build
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.pipeline.judging import SHARES
 from edgecnn.samples import Samples
 
@@ -47,7 +47,7 @@ def whole_pass(
     correct, confidence = 0, 0.0
     with torch.no_grad():
         for batch in samples.batched(BATCH):
-            scores = module(torch.from_numpy(np.ascontiguousarray(ready(batch.x, normalization))))
+            scores = module(torch.from_numpy(np.ascontiguousarray(preprocess(batch.x, normalization))))
             labels = torch.from_numpy(batch.y)
             correct += int((scores.argmax(1) == labels).sum())
             confidence += float((scale * scores.double()).softmax(1).gather(1, labels[:, None]).sum())
@@ -65,8 +65,8 @@ def loop(
     """Judge every cut by whole passes over all samples."""
     original, costs = whole_pass(network.module, samples, normalization), costs_of(network.module, shape)
     rows: list[dict[str, object]] = []
-    chosen = calibration.take(BATCH, seed=3)  # as `Trial.settle` does of this network
-    x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], normalization)))
+    chosen = calibration.take(BATCH, seed=3)  # as `Trial.recalibrate_batch_norm` does of this network
+    x = torch.from_numpy(np.ascontiguousarray(preprocess(chosen.images[chosen.indices], normalization)))
     with torch.no_grad(), noting_statistics(network.module) as before:
         scores = network.module(x)
     found = find_units(network.module, shape)
@@ -83,7 +83,7 @@ def loop(
                         "unit": unit.name,
                         "ratio": ratio,
                         "accuracy": accuracy,
-                        "harm": original[1] - confidence,
+                        "loss_increase": original[1] - confidence,
                         "bytes_saved": saved.size_bytes,
                     }
                 )
@@ -95,8 +95,8 @@ def ranks_alike(fast: Sensitivity, rows: list[dict[str, object]], original: floa
     """Return the Spearman correlations of the fast ranking with those of all samples."""
     assert [(row.unit, row.ratio) for row in fast.rows] == [(row["unit"], row["ratio"]) for row in rows]
     gains = np.array([row["bytes_saved"] for row in rows], dtype=np.float64)
-    mine = np.array([fast.price(row) for row in fast.rows])
-    harm = np.array([row["harm"] for row in rows])
+    mine = np.array([fast.cost_benefit(row) for row in fast.rows])
+    loss_increase = np.array([row["loss_increase"] for row in rows])
     lost = np.array([original - float(str(row["accuracy"])) for row in rows])
 
     def accuracy(row: Row) -> float:
@@ -104,8 +104,8 @@ def ranks_alike(fast: Sensitivity, rows: list[dict[str, object]], original: floa
         return row.accuracy_lost.mean
 
     return {
-        "ranking": spearman(mine, prices(harm, gains, n)),
-        "ranking_by_accuracy": spearman(mine, prices(lost, gains, n)),
+        "ranking": spearman(mine, cost_benefits(loss_increase, gains, n)),
+        "ranking_by_accuracy": spearman(mine, cost_benefits(lost, gains, n)),
         "accuracy_lost": spearman(np.array([accuracy(row) for row in fast.rows]), lost),
     }
 
@@ -168,7 +168,7 @@ def render() -> None:
         "time": (f"{seconds['sensitivity']:.1f} s", f"{seconds['loop']:.1f} s"),
         "faster": (f"{document['ratio']:.1f} times", "1"),
         "samples judged, of each cut's": (f"{document['share_of_samples']:.1%}", "100%"),
-        "Spearman correlation of the rankings, by harm": (f"{alike['ranking']:.4f}", "1"),
+        "Spearman correlation of the rankings, by loss increase": (f"{alike['ranking']:.4f}", "1"),
         "with the loop's ranking by accuracy": (f"{alike['ranking_by_accuracy']:.4f}", "1"),
         "of the accuracy lost alone, without what is saved": (f"{alike['accuracy_lost']:.4f}", "1"),
     }
@@ -179,7 +179,7 @@ def render() -> None:
     ]
     note = (
         f"CIFAR-10, {document['threads']} threads on {document['machine']}. The loop runs the whole network on all "
-        "samples for each cut.\nBoth rank by harm (the probability of the right class that is lost) for each byte "
+        "samples for each cut.\nBoth rank by loss increase (the probability of the right class that is lost) per byte "
         "saved, least first.\n"
     )
     RESULT.with_suffix(".md").write_text("\n".join(lines) + "\n\n" + note)
@@ -192,8 +192,10 @@ def draw(document: dict[str, Any]) -> None:
 
     loop, fast = document["loop"], document["sensitivity"]["rows"]
     assert [(row["unit"], row["ratio"]) for row in fast] == [(row["unit"], row["ratio"]) for row in loop]
-    harm, gains = (np.array([row[key] for row in loop], dtype=np.float64) for key in ("harm", "bytes_saved"))
-    places = prices(harm, gains, document["samples"]).argsort(kind="stable").argsort() + 1
+    loss_increase, gains = (
+        np.array([row[key] for row in loop], dtype=np.float64) for key in ("loss_increase", "bytes_saved")
+    )
+    places = cost_benefits(loss_increase, gains, document["samples"]).argsort(kind="stable").argsort() + 1
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 4), width_ratios=(2, 1))
     for of_layers, label, mark in ((False, "filters of a layer", "o"), (True, "a layer whole", "s")):
         chosen = [i for i, row in enumerate(fast) if (row["kind"] == LAYER) == of_layers]

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecnn import Effort, measure
+from edgecnn import BenchmarkConfig, measure
 from edgecnn.targets import open_target
 
-BARE = Effort(processes=1, warmup_s=0, min_time_s=0, min_values=1, min_value_s=0)
+BARE = BenchmarkConfig(processes=1, warmup_s=0, min_time_s=0, min_values=1, min_value_s=0)
 
 
 def seconds(action: Callable[[], object]) -> float:

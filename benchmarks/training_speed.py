@@ -20,8 +20,8 @@ from statistics import median
 import torch
 from torch.nn import functional
 
-from edgecnn.compress.columns import Columns
-from edgecnn.compress.freed import freed_memory_kept
+from edgecnn.compress.im2col import Columns
+from edgecnn.compress.malloc import freed_memory_kept
 from edgecnn.compress.train import BFLOAT16
 from edgecnn.host import read_host
 from edgecnn.nets.network import build

@@ -21,7 +21,7 @@ _PUBLIC = {
     "Dataset": "edgecnn.datasets",
     "DeviceProfile": "edgecnn.device",
     "EdgecnnError": "edgecnn.errors",
-    "Effort": "edgecnn.benchmarks.measure",
+    "BenchmarkConfig": "edgecnn.benchmarks.measure",
     "Estimate": "edgecnn.estimate",
     "FitReport": "edgecnn.fit",
     "Graph": "edgecnn.formats",
@@ -79,9 +79,9 @@ __all__ = sorted(_PUBLIC)
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'edgecnn' has no attribute '{name}'")
-    from edgecnn.errors import telling_missing_packages
+    from edgecnn.errors import explain_missing_packages
 
-    with telling_missing_packages():
+    with explain_missing_packages():
         return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 

@@ -14,7 +14,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.parsing import convert, from_table, parse_json
-from edgecnn.user_code import load_attribute, load_own, telling_own_failures
+from edgecnn.user_code import explain_user_errors, load_attribute, load_own
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,7 +88,7 @@ class Checkpoint:
             parent, _, child = name.rpartition(".")
             setattr(module.get_submodule(parent), child, nn.Identity())
         weights = read_weights(path)
-        settle_lazy(module, weights)
+        materialize_lazy(module, weights)
         resize_to(module, weights)
         load_weights(module, weights, str(path))
         return module.eval()
@@ -125,7 +125,7 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
         EdgecnnError: no such factory, it failed, or it gave no module.
     """
     torch = require("torch", "torch")
-    with telling_own_failures(f"'{factory}' failed", factory), torch.random.fork_rng(devices=[]):
+    with explain_user_errors(f"'{factory}' failed", factory), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         # Networks of ours and of torchvision are installed, or not there: no folder is asked for them.
         load = load_attribute if factory.startswith(("edgecnn.", "torchvision.")) else load_own
@@ -159,7 +159,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     Raises:
         EdgecnnError: names or shapes differ; the message gives the first three.
     """
-    settle_lazy(module, weights)
+    materialize_lazy(module, weights)
     own = module.state_dict()
     # Batch norm's counter of training steps: newer than many weight files, and without meaning once trained.
     missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
@@ -180,7 +180,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     module.load_state_dict(own)
 
 
-def settle_lazy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def materialize_lazy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give layers of *module* that wait for an input to know their size that of *weights*; its values are undefined.
 
     Raises:

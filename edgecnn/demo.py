@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.benchmarks.measure import Effort
+from edgecnn.benchmarks.measure import BenchmarkConfig
 from edgecnn.errors import require
 from edgecnn.files import check_writable
 from edgecnn.pipeline import CompressResult, ExportResult, compress_model, export_model
@@ -62,7 +62,7 @@ def run_demo(folder: Path, progress: Progress = silent) -> DemoResult:
         title="edgecnn demo: a digit classifier on its way to a board",
         facts=_facts(folder, compressed, exports),
         data=DATA,
-        effort=Effort(),
+        effort=BenchmarkConfig(),
         progress=progress,
     )
     return DemoResult(compressed, exports, report)

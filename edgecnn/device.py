@@ -290,7 +290,7 @@ def profile_of(host: HostFacts, name: str) -> DeviceProfile:
 
     What the runtimes take is that of the catalogue's device with cores alike, on which it was taken.
     """
-    alike = _alike(host)
+    alike = group_equal(host)
     known = None if alike is None else load_device(alike)
     borrowed = {key: text for key, text in known.sources.items() if key.startswith("runtimes.")} if known else {}
     memory = () if host.ram_bytes is None else (MemoryRegion("ram", host.ram_bytes, host.ram_used_bytes),)
@@ -309,7 +309,7 @@ def profile_of(host: HostFacts, name: str) -> DeviceProfile:
     )
 
 
-def _alike(host: HostFacts) -> str | None:
+def group_equal(host: HostFacts) -> str | None:
     """Return the device of the catalogue on whose kind of cores the runtimes' memory was taken; None: on none such.
 
     Before Armv8.1 LiteRT runs by another interface, which takes less; half precision came with Armv8.2.

@@ -49,7 +49,7 @@ def _near(name: str, names: list[str]) -> list[str]:
     return longer or difflib.get_close_matches(name, names, n=3)
 
 
-def told(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Return in one line what a user's own code raised, and which line of theirs is the nearest to it."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__) + place_of(error)
 
@@ -106,7 +106,7 @@ def missing_package(package: str, extra: str) -> EdgecnnError:
 
 
 @contextmanager
-def telling_missing_packages() -> Iterator[None]:
+def explain_missing_packages() -> Iterator[None]:
     """Within it, or in a function it decorates, an import that lacks a package of `EXTRAS` says what installs it.
 
     Raises:

@@ -174,7 +174,8 @@ class Measurement:
     warnings: tuple[str, ...] = ()
     conditions: Annotated[Mapping[str, Any], Conditions] = field(default_factory=dict)
     method: str = MEASURED
-    foretold_rss_bytes: int | None = None  # what `check_fit` says of the peak, from the file alone
+    #: What `check_fit` says of the peak, from the file alone.
+    predicted_rss_bytes: int | None = field(default=None, metadata={"formerly": "foretold_rss_bytes"})
 
     @property
     def values_ns(self) -> tuple[int, ...]:
@@ -244,7 +245,7 @@ class Measurement:
             "first_ns": self.first_ns,
             "instructions": self.instructions,
             "peak_rss_bytes": self.peak_rss_bytes,
-            "foretold_rss_bytes": self.foretold_rss_bytes,
+            "predicted_rss_bytes": self.predicted_rss_bytes,
             "size_bytes": self.size_bytes,
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
             "assumptions": list(self.assumptions),

@@ -157,7 +157,7 @@ class Normalization:
         return np.asarray(pixels.astype(np.float32) * scale - shift)
 
 
-def ready(x: npt.NDArray[Any], normalization: Normalization | None) -> npt.NDArray[np.float32]:
+def preprocess(x: npt.NDArray[Any], normalization: Normalization | None) -> npt.NDArray[np.float32]:
     """Return samples [N, ...] as a network takes them: pixels normalised (None: to 0…1), floats as they are."""
     if x.dtype == np.uint8:
         return (normalization or Normalization()).apply(x)

@@ -133,7 +133,8 @@ def from_table(
     """Turn a parsed table into the dataclass *cls*; *where* names file and key in errors.
 
     A list becomes a tuple, null is taken where a field may be None, an integer where it is a float. Not *strict*: keys
-    that *cls* does not know are left out, as a newer edgecnn may have written them.
+    that *cls* does not know are left out, as a newer edgecnn may have written them. A field whose metadata has
+    `formerly` is read under that key as well: files that users have keep working when a field is renamed.
 
     Example: `from_table(Core, {"name": "Cortex-A72", "count": 4}, "my.toml: cores[0]")`.
 
@@ -145,7 +146,9 @@ def from_table(
     hints = typing.get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = dict(given or {})
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in values}  # type: ignore[arg-type]
-    for key, value in table.items():
+    former = {str(field.metadata["formerly"]): key for key, field in fields.items() if "formerly" in field.metadata}
+    for name, value in table.items():
+        key = former.get(str(name), str(name))
         if key in fields:
             is_bytes = fields[key].metadata.get("toml") == "bytes"
             values[key] = _convert(hints[key], value, _inner(where, key), is_bytes=is_bytes, strict=strict)

@@ -15,10 +15,10 @@ def silent(step: str, done: int = 0, total: int | None = None) -> None:
     """Report to nobody."""
 
 
-def telling(progress: Progress, where: str) -> Progress:
+def with_prefix(progress: Progress, where: str) -> Progress:
     """Return *progress*, told what is done in which step."""
 
-    def tell(step: str, done: int = 0, total: int | None = None) -> None:
+    def prefixed(step: str, done: int = 0, total: int | None = None) -> None:
         progress(f"{where}: {step}", done, total)
 
-    return tell
+    return prefixed

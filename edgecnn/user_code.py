@@ -41,7 +41,7 @@ def load_own(where: str) -> Any:
         EdgecnnError: there is none, or its module cannot be imported.
     """
     place, attribute = _parts(where)
-    with telling_own_failures(f"'{where}' failed", where):
+    with explain_user_errors(f"'{where}' failed", where):
         if is_file_name(place):
             return _attribute_of(_module_of_file(Path(place)), attribute)
         _UserFolder.at(Path.cwd()).named.add(place.partition(".")[0])
@@ -57,7 +57,7 @@ def is_file_name(place: str) -> bool:
 
 
 @contextmanager
-def telling_own_failures(what: str, where: str | None = None) -> Iterator[None]:
+def explain_user_errors(what: str, where: str | None = None) -> Iterator[None]:
     """Make an EdgecnnError of whatever code of the user's raises in it: *what* failed, by name *where*."""
     try:
         yield

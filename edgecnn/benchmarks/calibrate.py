@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.device import HOST, LatencyModel, device_file, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.coefficients import merged, write_coefficients
@@ -26,18 +26,18 @@ from edgecnn.targets import Target, open_target, target_of
 
 COVERAGE = 0.9
 LEAST_NETWORKS = 12
-#: What kernels may compute at once; the one that foretells best is taken. NEON and AVX: 8 or 16 outputs, int8 dot
+#: What kernels may compute at once; the one that predicts best is taken. NEON and AVX: 8 or 16 outputs, int8 dot
 #: products over 4 or 8 inputs, AMX tiles of 64 by 64.
 BLOCKS = tuple(Blocks(inputs, outputs) for inputs in (1, 4, 8, 16, 64) for outputs in (8, 16, 32, 64))
 #: Many networks say more than long measurements of few.
-EFFORT = Effort(processes=1, warmup_s=0.2, min_time_s=0.5, min_values=10)
+EFFORT = BenchmarkConfig(processes=1, warmup_s=0.2, min_time_s=0.5, min_values=10)
 #: Measured here, the costs owe little to what is believed of them; latencies of one board repeat within some percent.
 SPREAD = Spread(term=1.5, cost=1.0, latency=0.05)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibration found, and how well it foretells networks it has not seen."""
+    """What a calibration found, and how well it predicts networks it has not seen."""
 
     device: str
     model: LatencyModel
@@ -58,7 +58,7 @@ def calibrate(
     threads: Sequence[int] = (1,),
     precisions: Sequence[str] = PRECISIONS,
     networks: int = 36,
-    effort: Effort | None = None,
+    effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> list[Calibration]:
     """Measure synthetic networks with LiteRT on *target*, which is a *device*, and write its latency coefficients.
@@ -75,7 +75,7 @@ def calibrate(
         raise EdgecnnError(f"a calibration needs {LEAST_NETWORKS} networks or more; {networks} tell too little")
     destination = coefficients_file(device)
     found = []
-    with open_target(_leading_to(device, target)) as place:
+    with open_target(resolve_target(device, target)) as place:
         for precision in precisions:
             for count in threads:
                 taken = measure_synthetic(
@@ -103,7 +103,7 @@ def coefficients_file(device: str) -> Path:
     return user_folder("devices") / path.name if path.parent == shipped("devices") else path
 
 
-def _leading_to(device: str, target: str | None) -> str:
+def resolve_target(device: str, target: str | None) -> str:
     """Return *target*, or the one that the user tied to *device*."""
     chosen = target or target_of(device)
     if target is None and chosen == "local":
@@ -129,7 +129,7 @@ def measure_synthetic(
     device: str,
     place: Target,
     threads: int = 1,
-    effort: Effort | None = None,
+    effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> list[Timed]:
     """Measure every chain of one operator and so many synthetic *networks* on *place*; what is too big is left out.
@@ -176,9 +176,9 @@ def fit_calibration(
     prior = prior_of(CALIBRATED, precision)
     latencies_ns = np.array([one.latency_ns for one in timed])
     amounts = {blocks: np.array([amounts_of(one.works, precision, blocks) for one in timed]) for blocks in BLOCKS}
-    foretold = {blocks: held_out_ratios(amounts[blocks], latencies_ns, prior, SPREAD, families) for blocks in BLOCKS}
-    blocks = min(BLOCKS, key=lambda blocks: float(np.mean(np.log(foretold[blocks]) ** 2)))
-    ratios, costs = foretold[blocks], fit_costs(amounts[blocks], latencies_ns, prior, SPREAD)
+    predicted = {blocks: held_out_ratios(amounts[blocks], latencies_ns, prior, SPREAD, families) for blocks in BLOCKS}
+    blocks = min(BLOCKS, key=lambda blocks: float(np.mean(np.log(predicted[blocks]) ** 2)))
+    ratios, costs = predicted[blocks], fit_costs(amounts[blocks], latencies_ns, prior, SPREAD)
     low, high = band_of(ratios, COVERAGE)
     errors = np.abs(1 / ratios - 1)
     model = LatencyModel(

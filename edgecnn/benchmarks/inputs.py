@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
 from edgecnn.formats import TensorSpec
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class InputPlan:
 
     def prepare(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return samples [n, C, H, W], uint8 pixels or ready float32, as the file takes them: its layout and dtype."""
-        real = ready(x, self.normalization)
+        real = preprocess(x, self.normalization)
         if self.channels_last:
             real = np.ascontiguousarray(real.transpose(0, 2, 3, 1))
         if self.spec.quant is not None and self.spec.dtype != "float32":

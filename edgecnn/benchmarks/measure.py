@@ -30,7 +30,7 @@ from edgecnn.targets import Target, device_of, open_target, target_of
 
 
 @dataclass(frozen=True)
-class Effort:
+class BenchmarkConfig:
     """How long is measured; the defaults are those of TFLite's benchmark tool, and pyperf's several processes."""
 
     processes: int = 3
@@ -64,7 +64,7 @@ def measure(
     target: str | Target = "local",
     data: Data | None = None,
     normalization: Normalization | str | None = None,
-    effort: Effort | None = None,
+    effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> Measurement:
     """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
@@ -76,8 +76,8 @@ def measure(
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
     """
     artifact = file if isinstance(file, Artifact) else Artifact.open(file)
-    effort = effort or Effort()
-    where = check_at_hand(device, target) if isinstance(target, str) else target.name
+    effort = effort or BenchmarkConfig()
+    where = check_target(device, target) if isinstance(target, str) else target.name
     device = device_of(where) or device
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
         raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
@@ -134,7 +134,7 @@ def measure(
             "repeated_after_throttling": sum(process.repeated for process in processes),
         },
         method=place.method,
-        foretold_rss_bytes=foretold_rss_bytes(artifact, name, device),
+        predicted_rss_bytes=predicted_rss_bytes(artifact, name, device),
     )
     refused = _other_interface(first) if first else ()
     chance = chance_warning("the file", measurement.accuracy)
@@ -149,7 +149,7 @@ def _other_interface(process: TimedProcess) -> tuple[str, ...]:
     return (f"run by the {process.interface} of its runtime, since the usual interface refuses it ({reason})",)
 
 
-def foretold_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | None:
+def predicted_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | None:
     """Return what `check_fit` says of the peak memory of the process; None where it says nothing of *runtime*."""
     try:
         profile = load_device(device)
@@ -167,7 +167,13 @@ _MOST_PAUSES = 3
 
 
 def time_cool(
-    artifact: Artifact, *, runtime: str, threads: int, target: Target, effort: Effort, progress: Progress = silent
+    artifact: Artifact,
+    *,
+    runtime: str,
+    threads: int,
+    target: Target,
+    effort: BenchmarkConfig,
+    progress: Progress = silent,
 ) -> TimedProcess:
     """Time *artifact* in one worker process, and again after a pause where the board throttled, up to three times.
 
@@ -198,14 +204,19 @@ class _Answer:
 
 
 def time_process(
-    artifact: Artifact, *, runtime: str, threads: int, target: Target | None = None, effort: Effort | None = None
+    artifact: Artifact,
+    *,
+    runtime: str,
+    threads: int,
+    target: Target | None = None,
+    effort: BenchmarkConfig | None = None,
 ) -> TimedProcess:
     """Time *artifact* in one worker process.
 
     Raises:
         EdgecnnError: the runtime is missing, or it fails or dies on the file.
     """
-    effort = effort or Effort()
+    effort = effort or BenchmarkConfig()
     counts = target is not None and target.method == EMULATED
     if counts:
         effort = replace(effort, **_COUNTING)
@@ -269,7 +280,7 @@ def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def check_at_hand(device: str, target: str) -> str:
+def check_target(device: str, target: str) -> str:
     """Return the target that leads to *device*: *target*, or for `local` the one that the user tied to the device.
 
     Raises:
@@ -313,4 +324,4 @@ def check_architecture(device: str, target: Target) -> None:
 _FAMILIES = {"arm64": "arm", "aarch64": "arm", "armv8l": "arm", "armv7l": "arm", "AMD64": "x86_64"}
 
 
-__all__ = ["Effort", "TimedProcess", "check_architecture", "check_at_hand", "measure", "time_process"]
+__all__ = ["BenchmarkConfig", "TimedProcess", "check_architecture", "check_target", "measure", "time_process"]

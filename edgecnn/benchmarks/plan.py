@@ -10,7 +10,7 @@ from pathlib import Path
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
 from edgecnn.benchmarks.execute import check_runtime
-from edgecnn.benchmarks.measure import Effort, check_architecture, check_at_hand, check_threads, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, check_architecture, check_target, check_threads, measure
 from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.device import HOST
 from edgecnn.measurement import Measurement
@@ -57,7 +57,7 @@ def measure_files(
     download: bool = False,
     normalization: Normalization | str | None = None,
     resize: Resize | str | None = None,
-    effort: Effort | None = None,
+    effort: BenchmarkConfig | None = None,
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
@@ -70,7 +70,7 @@ def measure_files(
     Raises:
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.
     """
-    target = check_at_hand(device, target)
+    target = check_target(device, target)
     cases = plan_cases(files, runtimes, threads)
 
     @cache
@@ -153,7 +153,7 @@ def check_files(
     Raises:
         EdgecnnError: as `measure_files` does.
     """
-    open_target(check_at_hand(device, target))  # made, not entered: its name is checked, and nothing is reached
+    open_target(check_target(device, target))  # made, not entered: its name is checked, and nothing is reached
     cases = plan_cases(files, runtimes)
 
     @cache

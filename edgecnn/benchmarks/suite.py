@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgecnn.benchmarks.measure import Effort, check_at_hand
+from edgecnn.benchmarks.measure import BenchmarkConfig, check_target
 from edgecnn.benchmarks.plan import check_files, measure_files
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
@@ -31,7 +31,7 @@ class Suite:
     data: str | None = None  # for the accuracy; None: none is taken
     normalize: str | None = None  # for files that do not say what their input expects
     resize: str | None = None  # how images in files come to a file's size, as `Resize.parse` reads it
-    effort: Effort = field(default_factory=Effort)
+    effort: BenchmarkConfig = field(default_factory=BenchmarkConfig)
 
     def __post_init__(self) -> None:
         for device in self.targets:
@@ -123,7 +123,7 @@ def measure_suite(
         resize = Resize.parse(suite.resize)
     targets = {device: suite.targets.get(device, "local") for device in suite.devices}
     for device, target in targets.items():
-        check_at_hand(device, target)
+        check_target(device, target)
     for device, target in targets.items():
         yield from measure_files(
             suite.files,

@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 import edgecnn
 from edgecnn.cli.interruption import interruptible, interruption_code
 from edgecnn.cli.table import tell
-from edgecnn.errors import EdgecnnError, telling_missing_packages, unknown_name
+from edgecnn.errors import EdgecnnError, explain_missing_packages, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
 COMMANDS = {
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if COMPLETE_VARIABLE in os.environ:
             importlib.import_module("edgecnn.cli.completion")  # has the bash completion of our own
             cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # prints the completions and exits
-        with interruptible(), telling_missing_packages(), cli.make_context("edgecnn", given) as context:
+        with interruptible(), explain_missing_packages(), cli.make_context("edgecnn", given) as context:
             code = cli.invoke(context)
             sys.stdout.flush()  # here, where a full disk is told, not when Python ends
     except click.exceptions.Exit as done:  # --help and --version

@@ -132,9 +132,9 @@ def command(
       edgecnn bench out/m.w8a8.tflite --device rpi4
     """
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
-    from edgecnn.benchmarks.foretell import is_at_hand
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.plan import evaluating, left_out
+    from edgecnn.benchmarks.predict import has_target
     from edgecnn.benchmarks.suite import Suite, check_suite, load_suite, measure_suite, with_given
     from edgecnn.device import HOST
     from edgecnn.files import check_writable, write_whole
@@ -145,7 +145,7 @@ def command(
     if output is not None:
         check_writable(output)
     runtimes = [name.strip() for name in runtime.split(",") if name.strip()]
-    if device is not None and suite is None and target is None and against is None and not is_at_hand(device):
+    if device is not None and suite is None and target is None and against is None and not has_target(device):
         from edgecnn.cli.estimates import show_estimates
 
         with showing_progress() as progress:

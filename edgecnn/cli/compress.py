@@ -22,7 +22,16 @@ MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
 #: What tells how to search, and what a plan tells.
 _OF_SEARCH = ("order", "layers", "share", "reference", "epochs_between")
-_OF_PLAN = ("criterion", "round_to", "epochs", "learning_rate", "optimizer", "batch_size", "augment", "views")
+_OF_PLAN = (
+    "criterion",
+    "round_to",
+    "epochs",
+    "learning_rate",
+    "optimizer",
+    "batch_size",
+    "augment",
+    "cache_soft_targets",
+)
 
 
 def how_much(command: F) -> F:
@@ -60,10 +69,10 @@ def how_much(command: F) -> F:
         ),
         click.option(
             "--order",
-            default="accuracy",
+            default="greedy",
             show_default=True,
             shell_complete=complete_order,
-            help="Of cuts: accuracy (least lost first), forward, backward or random.",
+            help="Order of cuts: greedy (best saving per lost accuracy first), forward, backward or random.",
         ),
         click.option(
             "--layers/--no-layers", default=True, help="Whether layers and blocks may go whole.  [default: layers]"
@@ -129,7 +138,7 @@ def training_options(command: F) -> F:
             help="Move images by up to 4 pixels, mirror half.  [default: where they have 3 channels, 32 px or more]",
         ),
         click.option(
-            "--views",
+            "--cache-soft-targets",
             type=click.IntRange(min=0),
             default=0,
             show_default=True,
@@ -195,7 +204,7 @@ def command(
     optimizer: str,
     batch_size: int,
     augment: bool | None,
-    views: int,
+    cache_soft_targets: int,
     teachers: tuple[str, ...],
     resume: bool,
     out: Path | None,
@@ -217,7 +226,7 @@ def command(
     Example:
       edgecnn compress edgecnn:digits-cnn --weights digits.safetensors --data digits --ratio 0.5 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --max-drop 1 --macs 0.4 -o small.safetensors
-      edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order accuracy -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order greedy -o small.safetensors
       edgecnn compress digits.safetensors --data digits --ram 64KiB --flash 256KiB -o small.safetensors
       edgecnn compress digits.safetensors --plan small.plan.toml -o again.safetensors
       edgecnn compress digits.safetensors --data digits --sparsity 0.8 -o sparse.safetensors
@@ -263,7 +272,7 @@ def command(
             optimizer=optimizer,
             batch_size=batch_size,
             augment=augment,
-            views=views,
+            cache_soft_targets=cache_soft_targets,
             teachers=teachers,
             reference=None if reference is None else reference / 100,
             resume=resume,
@@ -309,31 +318,31 @@ def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> No
 def _print_result(result: CompressResult) -> None:
     from edgecnn.compress.sensitivity import by_reason
 
-    for one in result.tries:
+    for one in result.attempts:
         if not one.cuts:
             continue  # weights became 0: that changes nothing a round is told by
         cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
-        judged = "" if one.standing.accuracy is None else f", {format_share(one.standing.accuracy.top1)} right"
+        judged = "" if one.status.accuracy is None else f", {format_share(one.status.accuracy.top1)} right"
         lost = "" if one.kept else "; it lost too much and was taken back"
         say(
-            f"round {one.number}: {cuts}: {format_count(one.standing.params)} parameters, "
-            f"{format_count(one.standing.macs)} MACs{judged}{lost}"
+            f"round {one.number}: {cuts}: {format_count(one.status.params)} parameters, "
+            f"{format_count(one.status.macs)} MACs{judged}{lost}"
         )
     if result.stopped:
         say(f"no further round: {result.stopped}")
     columns = ["network", "parameters", "MACs", "accuracy", "95 %"]
     rows = []
-    for name, standing, accuracy in (
+    for name, status, accuracy in (
         ("original", result.before, result.accuracy_before),
         (str(result.path), result.after, result.accuracy_after),
     ):
         low, high = accuracy.interval
-        row = [name, format_count(standing.params), format_count(standing.macs)]
+        row = [name, format_count(status.params), format_count(status.macs)]
         rows.append([*row, format_share(accuracy.top1), f"{100 * low:.1f}…{100 * high:.1f}"])
-        if standing.accuracy is not None:
-            rows[-1].append(format_share(standing.accuracy.top1))
-        if standing.size_bytes is not None:
-            rows[-1].append(format_bytes(standing.size_bytes))
+        if status.accuracy is not None:
+            rows[-1].append(format_share(status.accuracy.top1))
+        if status.size_bytes is not None:
+            rows[-1].append(format_bytes(status.size_bytes))
     title = f"Measured in torch, on {result.accuracy_after.n} samples of the evaluation part"
     if result.after.accuracy is not None and result.validation is not None:
         others = "others of it" if result.validation.part == "evaluation" else "of the training part"
@@ -348,8 +357,8 @@ def _print_result(result: CompressResult) -> None:
         say(f"cannot be cut: {', '.join(layers)}: {reason}")
     for use in result.after.memory:
         say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")
-    if result.packed is not None:
-        before, after = result.packed
+    if result.sparse_size is not None:
+        before, after = result.sparse_size
         say(
             f"zeros among the weights: {format_share(before.sparsity)} before, {format_share(after.sparsity)} now; "
             f"dense files do not shrink by zeros: the w8a8 TFLite file took {format_bytes(before.size_bytes)}, and "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning
-from edgecnn.benchmarks.foretell import Foretold, foretell_files, to_document, way_to_measure
+from edgecnn.benchmarks.predict import Prediction, how_to_measure, predict_files, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.files import write_whole
@@ -30,17 +30,17 @@ def show_estimates(
     evaluate: Callable[[Artifact, str | None], Evaluation] | None = None,
 ) -> None:
     """Estimate *files* on *device* and print, and write to *output* where it is given; *evaluate* gives accuracies."""
-    foretold = foretell_files(files, device, runtimes=runtimes, threads=threads, evaluate=evaluate)
+    predicted = predict_files(files, device, runtimes=runtimes, threads=threads, evaluate=evaluate)
     if output is not None:
-        write_whole(output, json.dumps(to_document(foretold), indent=1) + "\n")
+        write_whole(output, json.dumps(to_document(predicted), indent=1) + "\n")
     if as_json:
-        print_json(to_document(foretold))
+        print_json(to_document(predicted))
     else:
-        _print_estimates(device, foretold)
+        _print_estimates(device, predicted)
 
 
-def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
-    fastest = sorted(foretold, key=lambda one: one.estimate.p50_ns if one.estimate else math.inf)
+def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
+    fastest = sorted(predicted, key=lambda one: one.estimate.p50_ns if one.estimate else math.inf)
     estimates = [one.estimate for one in fastest if one.estimate]
     print_table(
         f"Estimated for {device}, not measured", _COLUMNS, [_row(one) for one in fastest], right=_RIGHT, spare=_SPARE
@@ -64,10 +64,10 @@ def _print_estimates(device: str, foretold: Sequence[Foretold]) -> None:
         say(f"rests on: {text}")
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.notes):
         say(f"note: {text}")
-    say(f"to measure: {way_to_measure(fastest[0].artifact.path, device)}")
+    say(f"to measure: {how_to_measure(fastest[0].artifact.path, device)}")
 
 
-def _row(one: Foretold) -> tuple[str, ...]:
+def _row(one: Prediction) -> tuple[str, ...]:
     estimate, fit = one.estimate, one.fit
     ram = next((region for region in fit.regions if region.name == "ram"), None) if fit else None
     return (

@@ -115,7 +115,7 @@ def _row(result: Measurement, results: Sequence[Measurement]) -> tuple[str, ...]
         format_ns(result.load_ns),
         format_ns(result.first_ns),
         format_bytes(result.peak_rss_bytes),
-        format_bytes(result.foretold_rss_bytes),
+        format_bytes(result.predicted_rss_bytes),
         format_bytes(result.size_bytes),
         *_accuracy(result),
     )
@@ -129,7 +129,7 @@ def _counted_row(result: Measurement, results: Sequence[Measurement]) -> tuple[s
         result.runtime_version or "-",
         "-" if result.instructions is None else f"{result.instructions:,.0f}",
         format_bytes(result.peak_rss_bytes) if result.runs else f"over {limit}",
-        format_bytes(result.foretold_rss_bytes),
+        format_bytes(result.predicted_rss_bytes),
         limit,
         format_bytes(result.size_bytes),
         *_accuracy(result),
@@ -189,8 +189,8 @@ def _memory(results: Sequence[Measurement]) -> Iterator[str]:
     """Say what each step adds to the resident memory: a line for each runtime, over its results."""
     done = [result for result in results if result.runs]  # the others were too large
     if done:
-        foretold = any(result.foretold_rss_bytes is not None for result in done)
-        yield f"peak RSS is all of the worker process{', beside what edgecnn fit estimates' if foretold else ''}:"
+        predicted = any(result.predicted_rss_bytes is not None for result in done)
+        yield f"peak RSS is all of the worker process{', beside what edgecnn fit estimates' if predicted else ''}:"
     for runtime in dict.fromkeys(result.runtime for result in done):
         steps = [_steps(result) for result in done if result.runtime == runtime]
         known = [step for step in steps if step is not None]

@@ -14,5 +14,5 @@ CRITERIA = Table(
 #: Name → a function `(sensitivity: Sensitivity, seed: int) -> Sequence[Row]`; the next cut comes first.
 ORDERS = Table(
     "order",
-    {name: f"edgecnn.compress.order:{name}" for name in ("accuracy", "backward", "forward", "random")},
+    {name: f"edgecnn.compress.schedule:{name}" for name in ("backward", "forward", "greedy", "random")},
 )

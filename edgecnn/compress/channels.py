@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgecnn.checkpoint import load_weights, resize_to
 from edgecnn.compress.mappings import map_channels, padding_of, parts_of, reshape_of
-from edgecnn.errors import EdgecnnError, require, told
+from edgecnn.errors import EdgecnnError, format_error, require
 
 OUT, IN = "out", "in"
 
@@ -89,7 +89,9 @@ def runs_of(module: nn.Module, example: torch.Tensor) -> dict[str, Run]:
         raise
     except Exception as error:
         # The user's own code ran: whatever it raises is told, not passed on as ours.
-        raise EdgecnnError(f"the network does not take inputs of shape {list(example.shape)}: {told(error)}") from error
+        raise EdgecnnError(
+            f"the network does not take inputs of shape {list(example.shape)}: {format_error(error)}"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -168,7 +170,7 @@ def is_depthwise(layer: nn.Module) -> bool:
 Removed = Mapping[tuple[str, str], Collection[int]]  # (layer, side) → indices
 
 
-def without(module: nn.Module, removed: Removed) -> nn.Module:
+def without_channels(module: nn.Module, removed: Removed) -> nn.Module:
     """Return a smaller copy of *module* that lacks the *removed* filters and inputs."""
     state = dict(module.state_dict())
     for name, tensor, dim, indices in _tensors(module, removed):
@@ -181,7 +183,7 @@ def without(module: nn.Module, removed: Removed) -> nn.Module:
     return small
 
 
-def zeroed(module: nn.Module, removed: Removed) -> nn.Module:
+def masked_channels(module: nn.Module, removed: Removed) -> nn.Module:
     """Return a copy of *module* in which the weights of the *removed* filters and inputs are 0."""
     masked = copy.deepcopy(module)
     state = masked.state_dict()

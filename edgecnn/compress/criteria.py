@@ -17,9 +17,9 @@ from edgecnn.compress import CRITERIA
 from edgecnn.compress.channels import NORMS, OUT, Convolution
 from edgecnn.compress.units import Unit
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.samples import Samples
-from edgecnn.user_code import telling_own_failures
+from edgecnn.user_code import explain_user_errors
 
 Criterion = Callable[[torch.Tensor], torch.Tensor]
 
@@ -82,7 +82,7 @@ def with_gradients(
     squares = {name: torch.zeros_like(parameter) for name, parameter in copied.named_parameters()}
     batches = 0
     for batch in samples.batched(batch_size):
-        x, y = torch.from_numpy(ready(batch.x, normalization)), torch.from_numpy(batch.y)
+        x, y = torch.from_numpy(preprocess(batch.x, normalization)), torch.from_numpy(batch.y)
         batches += 1
         copied.zero_grad()
         own_loss = getattr(copied, "loss", functional.cross_entropy)
@@ -123,7 +123,7 @@ def _scored(function: Criterion, name: str, layer: str, module: nn.Module) -> to
     filters = 1 if getattr(module, "transposed", False) else 0
     rows = weight.detach().transpose(0, filters).clone()
     rows.grad = None if weight.grad is None else weight.grad.transpose(0, filters).clone()
-    with torch.random.fork_rng(devices=[]), telling_own_failures(f"criterion {name} failed for {layer}"):
+    with torch.random.fork_rng(devices=[]), explain_user_errors(f"criterion {name} failed for {layer}"):
         torch.manual_seed(0)
         score = function(rows)
     if not isinstance(score, torch.Tensor) or score.shape != (len(rows),):

@@ -35,7 +35,7 @@ class Link:
     """A layer in a chain: its norm and activation, and the one layer that takes what it gives."""
 
     layer: str
-    gone: tuple[str, ...]  # all that goes with it, itself first
+    removed_layers: tuple[str, ...]  # all that goes with it, itself first
     norm: str | None
     following: Slice  # of the layer that takes its output: the inputs that each filter goes to
     following_norm: str | None
@@ -95,9 +95,9 @@ def links_of(
                 continue
             following = next(part for part in group.slices if part.side == IN)
             norm = norms[name]
-            gone = [name] if norm is None else [name, norm]
-            gone += _activations(module, runs, runs[gone[-1]].gave)
-            links[name] = Link(name, tuple(gone), norm, following, norms.get(following.layer))
+            removed_layers = [name] if norm is None else [name, norm]
+            removed_layers += _activations(module, runs, runs[removed_layers[-1]].gave)
+            links[name] = Link(name, tuple(removed_layers), norm, following, norms.get(following.layer))
     return links, reasons
 
 
@@ -149,7 +149,7 @@ def _activations(module: nn.Module, runs: Mapping[str, Run], value: object) -> I
             yield name
 
 
-def taken_out(module: nn.Module, link: Link) -> nn.Module:
+def without_layer(module: nn.Module, link: Link) -> nn.Module:
     """Return a copy of *module* without a layer of a chain; the weights of the next one do its work as well.
 
     With A and a the layer's weights and shift, its norm included, and B and b those of the next one: B A x + (B a + b).
@@ -170,15 +170,15 @@ def taken_out(module: nn.Module, link: Link) -> nn.Module:
         state[f"{name}.bias"] = state[f"{name}.bias"] + added
     elif f"{norm}.running_mean" in state:
         state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - added
-    take_out(small, link.gone)
-    gone = tuple(f"{part}." for part in link.gone)
-    kept = {key: tensor for key, tensor in state.items() if not key.startswith(gone)}
+    remove_layer_(small, link.removed_layers)
+    removed_layers = tuple(f"{part}." for part in link.removed_layers)
+    kept = {key: tensor for key, tensor in state.items() if not key.startswith(removed_layers)}
     resize_to(small, kept)
     load_weights(small, kept, "the shorter network")
     return small
 
 
-def take_out(module: nn.Module, names: tuple[str, ...]) -> None:
+def remove_layer_(module: nn.Module, names: tuple[str, ...]) -> None:
     """Put an identity in the place of each named layer, as `Checkpoint.rebuild` does."""
     for name in names:
         parent, _, child = name.rpartition(".")

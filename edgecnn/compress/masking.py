@@ -18,8 +18,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from edgecnn.compress.channels import LOST_TRACK, Removed, without, zeroed
-from edgecnn.errors import EdgecnnError, told
+from edgecnn.compress.channels import LOST_TRACK, Removed, masked_channels, without_channels
+from edgecnn.errors import EdgecnnError, format_error
 
 _TOLERANCE = 1e-10  # of the largest value, in double precision
 
@@ -49,7 +49,7 @@ def differing(
     wrong: dict[str, str] = {}
 
     def try_all(names: list[str]) -> None:
-        tried = merged([*right, *(removals[name] for name in names)])
+        tried = union([*right, *(removals[name] for name in names)])
         reason = disagreement(module, example, tried)
         if reason is None:
             right.extend(removals[name] for name in names)
@@ -65,7 +65,7 @@ def differing(
     return wrong
 
 
-def merged(parts: Iterable[Removed]) -> dict[tuple[str, str], set[int]]:
+def union(parts: Iterable[Removed]) -> dict[tuple[str, str], set[int]]:
     """Return all that *parts* remove."""
     together: dict[tuple[str, str], set[int]] = {}
     for part in parts:
@@ -79,8 +79,8 @@ def disagreement(module: nn.Module, example: torch.Tensor, removed: Removed) -> 
     with torch.no_grad():
         try:
             # A network may write over its input.
-            expected = tree_leaves(zeroed(module, removed)(example.clone()))
-            smaller = without(module, removed)
+            expected = tree_leaves(masked_channels(module, removed)(example.clone()))
+            smaller = without_channels(module, removed)
         except Exception:
             # Filters that a layer does not have cannot be set to zero.
             return LOST_TRACK
@@ -88,7 +88,7 @@ def disagreement(module: nn.Module, example: torch.Tensor, removed: Removed) -> 
             given = tree_leaves(smaller(example.clone()))
         except Exception as error:
             # Layers that do not fit each other fail in whatever way the network's own code does.
-            return f"the network does not run without some of them: {told(error)}"
+            return f"the network does not run without some of them: {format_error(error)}"
     agree = len(given) == len(expected) and all(
         a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
         for a, b in zip(given, expected, strict=True)
@@ -100,7 +100,10 @@ def _with_line(module: nn.Module, example: torch.Tensor, removed: Removed, reaso
     """Return *reason*, or where the first line of the network's code is found that gives something else, that line."""
     two = torch.cat([example, example.flip(tuple(range(1, example.ndim))) + 0.5])
     try:
-        runs = [_Results.of(network, two) for network in (zeroed(module, removed), without(module, removed))]
+        runs = [
+            _Results.of(network, two)
+            for network in (masked_channels(module, removed), without_channels(module, removed))
+        ]
     except Exception:
         # Whatever the network's own code raises: it does not run without them, or takes a single sample alone.
         return reason

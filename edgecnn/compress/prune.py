@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from edgecnn.compress.channels import Removed, without, zeroed
+from edgecnn.compress.channels import Removed, masked_channels, without_channels
 from edgecnn.compress.counting import params_and_macs
 from edgecnn.compress.criteria import Criterion as Criterion
 from edgecnn.compress.criteria import scores_of
-from edgecnn.compress.layers import find_links, take_out, taken_out
-from edgecnn.compress.masking import MaskMismatchError, differing, merged
+from edgecnn.compress.layers import find_links, remove_layer_, without_layer
+from edgecnn.compress.masking import MaskMismatchError, differing, union
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, double_of, filter_units, find_units, removed_by
 from edgecnn.errors import EdgecnnError
 
@@ -49,11 +49,11 @@ class Cut:
 
     module: nn.Module
     removed: tuple[str, ...] = ()
-    gone: Removed = field(default_factory=dict)
+    removed_channels: Removed = field(default_factory=dict)
 
 
 def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) -> nn.Module:
-    """Return a smaller copy of *module*: the same share of every unit's filters gone; the output stays whole.
+    """Return a smaller copy of *module*: the same share of every unit's filters removed; the output stays whole.
 
     A unit without whose filters the network does not give what it gives with them at zero stays, with a warning.
 
@@ -118,8 +118,8 @@ def cut(
         wrong = differing(*double_of(shorter, input_shape), removals, with_line=True)
         if wrong:
             raise MaskMismatchError(wrong)
-    gone = merged(removals.values())
-    return Cut(without(shorter, gone).eval(), removed, gone)
+    removed_channels = union(removals.values())
+    return Cut(without_channels(shorter, removed_channels).eval(), removed, removed_channels)
 
 
 def _without_layers(
@@ -131,15 +131,15 @@ def _without_layers(
         if any(unit.name.startswith(f"{name}.") for name in removed):
             continue  # its block went
         if len(unit.members) == 1:
-            gone: tuple[str, ...] = unit.members
+            removed_channels: tuple[str, ...] = unit.members
             module = copy.deepcopy(module)
-            take_out(module, gone)
+            remove_layer_(module, removed_channels)
         else:
             link = find_links(module, input_shape).get(unit.name)
             if link is None:
                 raise EdgecnnError(f"{unit.name} cannot go together with the other layers that go; cut it alone")
-            module, gone = taken_out(module, link), link.gone
-        removed += gone
+            module, removed_channels = without_layer(module, link), link.removed_layers
+        removed += removed_channels
     return module, tuple(removed)
 
 
@@ -162,8 +162,8 @@ def masked(
     units = units or find_units(module, input_shape)
     name = unit if isinstance(unit, str) else unit.name
     chosen = _chosen(module, units, {name: ratio}, criterion, round_to, scores or {})
-    removed = merged(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())
-    return zeroed(module, removed).eval()
+    removed = union(removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items())
+    return masked_channels(module, removed).eval()
 
 
 def _chosen(

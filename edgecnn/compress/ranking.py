@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.compress.trial import HARM, Trial
+from edgecnn.compress.judging import LOSS, Trial
 
 Floats = npt.NDArray[np.float64]
 
@@ -16,63 +16,63 @@ Z = 1.959964  # of a 95 % interval
 _RESAMPLES = 200
 
 
-def prices(harms: Floats, gains: Floats, n: int) -> Floats:
-    """Return harm for each unit gained, [..., cuts]; infinity where nothing is gained.
+def cost_benefits(loss_increases: Floats, gains: Floats, n: int) -> Floats:
+    """Return the loss increase per byte or MAC saved, [..., cuts]; infinity where nothing is saved.
 
-    A harm that is less than one sample's of all *n* is none that could be told: then what saves most is cheapest.
+    A loss increase below that of one sample of all *n* cannot be told from none: such cuts are ranked by their saving.
     """
-    told = np.maximum(harms, 1 / n)
-    found: Floats = np.divide(told, gains, out=np.full(np.shape(harms), np.inf), where=gains > 0)
+    measurable = np.maximum(loss_increases, 1 / n)
+    found: Floats = np.divide(measurable, gains, out=np.full(np.shape(loss_increases), np.inf), where=gains > 0)
     return found
 
 
 def decide(trial: Trial, gains: Floats, wanted: float) -> float:
-    """Judge the variants of *trial* until their order by price is known; return how well.
+    """Judge the variants of *trial* until their order by ratio of loss to saving is known; return how well.
 
     All are judged on the first stage's samples. Then those go on whose place beside a neighbour is open, until the
     ranking is expected to agree with one of samples drawn anew by a Spearman correlation of *wanted*, or all samples
     are used.
     """
     n = trial.stages[-1]
-    going: Sequence[int] = range(len(gains))
+    active: Sequence[int] = range(len(gains))
     for stage in range(len(trial.stages)):
-        trial.advance(going, stage)
-        harmed = [_harmed(trial, index) for index in range(len(gains))]
-        known = agreement(harmed, gains, n)
+        trial.advance(active, stage)
+        losses = [_losses_of(trial, index) for index in range(len(gains))]
+        known = agreement(losses, gains, n)
         if known >= wanted and wanted < 1:
             break
-        going = range(len(gains)) if wanted == 1 else undecided(harmed, gains, n)
-        if not going:
+        active = range(len(gains)) if wanted == 1 else undecided(losses, gains, n)
+        if not active:
             break
     return known
 
 
-def agreement(harmed: Sequence[Floats], gains: Floats, n: int, seed: int = 0) -> float:
+def agreement(losses: Sequence[Floats], gains: Floats, n: int, seed: int = 0) -> float:
     """Return the mean Spearman correlation of the ranking with those of samples drawn anew, by bootstrap.
 
     Args:
-        harmed: for each cut, what each sample lost, [n of the cut]; the samples of one cut are the first of another's.
+        losses: for each cut, what each sample lost, [n of the cut]; the samples of one cut are the first of another's.
         gains: of each cut.
         n: samples there are.
         seed: of the draws.
     """
-    if len(harmed) < 2:
+    if len(losses) < 2:
         return 1.0
-    most = max(map(len, harmed))
+    most = max(map(len, losses))
     counts = np.random.default_rng(seed).multinomial(most, np.full(most, 1 / most), size=_RESAMPLES).astype(np.float64)
-    drawn = np.stack([counts[:, : len(h)] @ h / np.maximum(counts[:, : len(h)].sum(1), 1) for h in harmed], axis=1)
-    found = prices(_means(harmed), gains, n)
-    return float(np.mean([spearman(prices(row, gains, n), found) for row in drawn]))
+    drawn = np.stack([counts[:, : len(h)] @ h / np.maximum(counts[:, : len(h)].sum(1), 1) for h in losses], axis=1)
+    found = cost_benefits(_means(losses), gains, n)
+    return float(np.mean([spearman(cost_benefits(row, gains, n), found) for row in drawn]))
 
 
-def undecided(harmed: Sequence[Floats], gains: Floats, n: int) -> list[int]:
+def undecided(losses: Sequence[Floats], gains: Floats, n: int) -> list[int]:
     """Return the cuts that may have to change places with a neighbour: their paired difference may be nought."""
-    order = np.argsort(prices(_means(harmed), gains, n), kind="stable")
+    order = np.argsort(cost_benefits(_means(losses), gains, n), kind="stable")
     ranked = [index for index in order if gains[index] > 0]
     found: set[int] = set()
     for a, b in pairwise(ranked):
-        common = min(len(harmed[a]), len(harmed[b]))
-        apart = harmed[a][:common] / gains[a] - harmed[b][:common] / gains[b]
+        common = min(len(losses[a]), len(losses[b]))
+        apart = losses[a][:common] / gains[a] - losses[b][:common] / gains[b]
         if abs(apart.mean()) <= Z * apart.std() / np.sqrt(common):
             found |= {int(a), int(b)}
     return sorted(found)
@@ -92,11 +92,11 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _harmed(trial: Trial, variant: int) -> Floats:
-    mine = trial.outcomes(variant)[HARM]
-    lost: Floats = mine - trial.of_original(len(mine))[HARM]
+def _losses_of(trial: Trial, variant: int) -> Floats:
+    mine = trial.outcomes(variant)[LOSS]
+    lost: Floats = mine - trial.of_original(len(mine))[LOSS]
     return lost
 
 
-def _means(harmed: Sequence[Floats]) -> Floats:
-    return np.array([h.mean() for h in harmed])
+def _means(losses: Sequence[Floats]) -> Floats:
+    return np.array([h.mean() for h in losses])

@@ -1,11 +1,11 @@
 """What each part of a network is worth: cut it alone, and see what is lost and what is gained.
 
-Rows are ranked by *harm* for each byte or MAC gained. The harm of a classifier is how much of the probability that it
-gives to the right class is lost on average. It falls with the accuracy, but every sample tells something of it, not
-only those whose answer flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the ranking by accuracy
-on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95), statistics being
-as they were. What any training would mend at once is no harm: where there are samples to settle cuts on, batch norm's
-statistics follow each (`statistics`), and the probability is that of scores as widely spread as the original's.
+Rows are ranked by *loss increase* per byte or MAC saved. The loss increase of a classifier is the mean probability of
+the right class that a cut loses. It goes with the accuracy, but every sample contributes, not only those whose answer
+flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the ranking by accuracy on 5000 (Spearman 0.97)
+than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95), with batch norm left as it was. What any
+training mends at once is not counted: with samples to recalibrate on, batch norm's statistics follow each cut
+(`bn_recalibration`), and scores are scaled to the spread of the original's.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch import nn
 
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.criteria import Criterion
+from edgecnn.compress.judging import CORRECT, LOSS, Trial
 from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.prune import cut, size_of
-from edgecnn.compress.ranking import Z, decide, prices
-from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
+from edgecnn.compress.ranking import Z, cost_benefits, decide
 from edgecnn.compress.units import LAYER, Fixed, Units, find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Change:
+class MeanInterval:
     """The mean over samples of what each of them lost beside the original, and its 95 % interval."""
 
     mean: float
@@ -69,9 +69,11 @@ class Row:
     ratio: float
     n: int  # samples it was judged on
     accuracy: Accuracy | None  # None for a network that does not classify
-    accuracy_lost: Change | None
+    accuracy_lost: MeanInterval | None
     loss: float  # mean cross entropy, or mean squared error
-    harm: Change  # of the right class's mean probability, see above; or the share of the input's energy lost
+    loss_increase: (
+        MeanInterval  # of the right class's mean probability, see above; or the share of the input's energy lost
+    )
     saved: Costs
 
 
@@ -84,27 +86,30 @@ class Sensitivity:
     n: int  # samples there were
     accuracy: Accuracy | None  # of the original, on as many samples as any row
     loss: float
-    per: str  # what harm is weighed against: `bytes` or `macs`
+    per: str  # what loss increase is weighed against: `bytes` or `macs`
     agreement: float  # Spearman correlation expected between this ranking and that of samples drawn anew
     fixed: tuple[Fixed, ...] = ()  # the layers whose filters must stay, and why
     notes: tuple[str, ...] = ()
-    settled: bool = False  # whether batch norm's statistics and the scores' spread followed each cut
+    recalibrated: bool = False  # whether batch norm's statistics and the scores' spread followed each cut
     fixed_whole: tuple[Fixed, ...] = ()  # those that cannot go whole; none are named where that was not asked for
 
-    def price(self, row: Row, beyond: Row | None = None) -> float:
+    def cost_benefit(self, row: Row, beyond: Row | None = None) -> float:
         """Return what *row* loses for each byte or MAC it saves, *beyond* another one; infinity where it saves none.
 
-        A harm that is less than one sample's is none that could be told: then what saves most is cheapest.
+        A loss increase that is less than one sample's is none that could be told: then what saves most is cheapest.
         """
-        harm, gain = row.harm.mean, _gain(row.saved, self.per)
+        loss_increase, gain = row.loss_increase.mean, _gain(row.saved, self.per)
         if beyond is not None:
-            harm, gain = harm - max(beyond.harm.mean, 0.0), gain - _gain(beyond.saved, self.per)
-        return float(prices(np.array([harm]), np.array([gain], dtype=np.float64), self.n)[0])
+            loss_increase, gain = (
+                loss_increase - max(beyond.loss_increase.mean, 0.0),
+                gain - _gain(beyond.saved, self.per),
+            )
+        return float(cost_benefits(np.array([loss_increase]), np.array([gain], dtype=np.float64), self.n)[0])
 
     @property
     def ranked(self) -> tuple[Row, ...]:
         """The rows, the cheapest first."""
-        return tuple(sorted(self.rows, key=self.price))
+        return tuple(sorted(self.rows, key=self.cost_benefit))
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `edgecnn sensitivity --json`; fractions, nats or squares.
@@ -123,7 +128,7 @@ class Sensitivity:
             "n": self.n,
             "per": self.per,
             "agreement": self.agreement,
-            "settled": self.settled,
+            "recalibrated": self.recalibrated,
             "rows": [
                 {
                     "rank": ranks[id(row)],
@@ -134,7 +139,7 @@ class Sensitivity:
                     "accuracy": row.accuracy.to_json() if row.accuracy else None,
                     "accuracy_lost": asdict(row.accuracy_lost) if row.accuracy_lost else None,
                     "loss": row.loss,
-                    "harm": asdict(row.harm),
+                    "loss_increase": asdict(row.loss_increase),
                     "params_saved": row.saved.params,
                     "macs_saved": row.saved.macs,
                     "bytes_saved": row.saved.size_bytes,
@@ -154,7 +159,7 @@ class SensitivityConfig:
     ratios: tuple[float, ...] = (0.5, 1.0)  # of a unit's filters; 1: take the whole layer or block out, where it can go
     criterion: str | Criterion = "l2"
     round_to: int = 1
-    per: str = "bytes"  # what harm is weighed against, one of `GAINS`
+    per: str = "bytes"  # what loss increase is weighed against, one of `GAINS`
     agreement: float = 0.98  # sample more until the expected Spearman correlation is this; 1: take all samples
     first: int = 512  # samples that every cut is judged on
     seed: int = 0
@@ -164,7 +169,7 @@ class SensitivityConfig:
         if wrong or not self.ratios:
             raise EdgecnnError(f"a ratio to cut is above 0 and at most 1, where 1 takes a layer out, not {wrong}")
         if self.per not in GAINS:
-            raise EdgecnnError(f"harm is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
+            raise EdgecnnError(f"loss increase is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
         if not 0 < self.agreement <= 1 or self.first < 2:
             raise EdgecnnError("the agreement is above 0 and at most 1, and the first samples are at least 2")
 
@@ -177,7 +182,7 @@ class Candidate:
     kind: str
     ratio: float
     module: nn.Module
-    gone: Removed = field(default_factory=dict)  # the filters that were cut
+    removed_channels: Removed = field(default_factory=dict)  # the filters that were cut
 
 
 def sensitivity(
@@ -201,7 +206,7 @@ def sensitivity(
         normalization: how pixels become inputs.
         progress: told the passes.
         calibration: samples by which statistics and scores follow each cut, others than those judged by; None: they
-            stay, and what they are off counts as harm.
+            stay, and what they are off counts as loss increase.
 
     Raises:
         EdgecnnError: a network that cannot be traced, or has nothing to cut; samples it cannot be judged by.
@@ -230,7 +235,7 @@ def sensitivity(
             except MaskMismatchError as error:
                 wrong.update(error.units)
                 continue
-            yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.gone)
+            yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.removed_channels)
 
     judged = judge(
         module, input_shape, candidates(), samples, config, normalization, progress, found.fixed, calibration
@@ -292,18 +297,18 @@ def judge(
     costs = costs_of(module, input_shape)
     names: list[tuple[str, str, float]] = []
     saved: list[Costs] = []
-    gone: list[Removed] = []
+    removed_channels: list[Removed] = []
 
     def variants() -> Iterator[nn.Module]:
         for candidate in candidates:
             names.append((candidate.unit, candidate.kind, candidate.ratio))
             saved.append(costs - costs_of(candidate.module, input_shape))
-            gone.append(candidate.gone)
+            removed_channels.append(candidate.removed_channels)
             yield candidate.module
 
     trial = Trial(module, variants(), samples, normalization, progress, first=config.first, seed=config.seed)
     if calibration is not None:
-        trial.settle(calibration, gone)
+        trial.recalibrate_batch_norm(calibration, removed_channels)
     gains = np.array([_gain(costs, config.per) for costs in saved], dtype=np.float64)
     agreement = decide(trial, gains, config.agreement)
     original = trial.of_original()
@@ -317,7 +322,7 @@ def judge(
         agreement,
         fixed,
         _notes(trial, names),
-        settled=calibration is not None,
+        recalibrated=calibration is not None,
     )
 
 
@@ -339,19 +344,19 @@ def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: 
         accuracy,
         accuracy_lost(original[CORRECT], mine[CORRECT]) if accuracy else None,
         float(mine[LOSS].mean()),
-        _change(mine[HARM] - original[HARM]),
+        _change(mine[LOSS] - original[LOSS]),
         saved,
     )
 
 
-def _change(lost: Floats) -> Change:
+def _change(lost: Floats) -> MeanInterval:
     """Return the mean of *lost* [n] with its 95 % interval by the normal distribution."""
     half = Z * float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
     mean = float(lost.mean())
-    return Change(mean, mean - half, mean + half)
+    return MeanInterval(mean, mean - half, mean + half)
 
 
-def accuracy_lost(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> Change:
+def accuracy_lost(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> MeanInterval:
     """Return the accuracy lost between two networks on the same samples, [n] of 0 and 1, with its 95 % interval.
 
     Half a sample is added to each of the four cells, so that no flip at all does not look certain (Agresti and Min
@@ -360,7 +365,7 @@ def accuracy_lost(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> Change:
     lost, won, n = float((before > after).sum()) + 0.5, float((after > before).sum()) + 0.5, len(before) + 2
     middle = (lost - won) / n
     half = Z * math.sqrt(lost + won - (lost - won) ** 2 / n) / n
-    return Change(float(before.mean() - after.mean()), middle - half, middle + half)
+    return MeanInterval(float(before.mean() - after.mean()), middle - half, middle + half)
 
 
 def _accuracy_of(outcomes: Floats) -> Accuracy | None:
@@ -374,7 +379,7 @@ def _gain(saved: Costs, per: str) -> int:
 
 def _notes(trial: Trial, names: Sequence[tuple[str, str, float]]) -> tuple[str, ...]:
     """Say for which cuts the passes were whole, where not all of the layers were to be run again."""
-    units = list(dict.fromkeys(names[index][0] for index in trial.mistrusted))
+    units = list(dict.fromkeys(names[index][0] for index in trial.without_cache))
     if not units:
         return ()
     return (f"whole passes for {', '.join(units)}: going on behind what did not change gave other outputs there",)

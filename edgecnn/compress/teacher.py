@@ -45,6 +45,6 @@ class Ensemble(nn.Module):
         )  # one may write over its input
 
 
-def together(modules: Sequence[nn.Module]) -> nn.Module:
+def ensemble(modules: Sequence[nn.Module]) -> nn.Module:
     """Return *modules*, one or more, as one that teaches."""
     return modules[0] if len(modules) == 1 else Ensemble(modules)

@@ -17,14 +17,14 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
-from edgecnn.compress.columns import Columns
-from edgecnn.compress.freed import freed_memory_kept
+from edgecnn.compress.im2col import Columns
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
+from edgecnn.compress.malloc import freed_memory_kept
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
 from edgecnn.nets.layout import runs_channels_last
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 
@@ -36,8 +36,8 @@ WEIGHT_DECAY = {"adamw": 1e-2, "sgd": 5e-4}
 #: (benchmarks/training_speed.py). Arm's is not among them: whether it is faster there has not been measured.
 BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})
 
-#: Bytes of a teacher's scores that are kept: 24 views of 50,000 images take 48 MB with 10 classes. What is beyond is
-#: asked again.
+#: Bytes of a teacher's scores that are cached: 24 epochs of 50,000 images take 48 MB with 10 classes. Beyond that they
+#: are computed again.
 _MOST_KEPT = 2**30
 
 
@@ -53,8 +53,9 @@ class TrainConfig:
     label_smoothing: float = 0.05
     augmentation: Augmentation = NO_AUGMENTATION
     teacher_weight: float = 0.7  # share of the loss that follows a teacher, where one is given
-    temperature: float = 4.0  # of the teacher's and the pupil's scores
-    views: int = 0  # of the samples under a teacher: an epoch each, then they return. 0: each epoch has its own
+    temperature: float = 4.0  # of the teacher's and the student's scores
+    #: The batches of so many epochs return, with the teacher's scores as they were; 0: each epoch has its own.
+    cache_soft_targets: int = 0
     keep_zeros: bool = False  # weights of convolutions and linear layers that are 0 stay 0
     seed: int = 0
 
@@ -67,8 +68,8 @@ class TrainConfig:
             object.__setattr__(self, "weight_decay", WEIGHT_DECAY[self.optimizer])
         if not 0 <= self.teacher_weight <= 1 or not self.temperature > 0:
             raise EdgecnnError("a teacher's weight is from 0 to 1, and the temperature above 0")
-        if self.views < 0:
-            raise EdgecnnError(f"views are 0 or more, not {self.views}")
+        if self.cache_soft_targets < 0:
+            raise EdgecnnError(f"cached epochs are 0 or more, not {self.cache_soft_targets}")
         if not 0 <= self.epochs < math.inf:
             raise EdgecnnError(f"epochs are 0 or more, not {self.epochs:g}")
 
@@ -93,7 +94,7 @@ def train(
         training: labelled samples.
         config: how.
         normalization: how pixels become inputs.
-        progress: told the steps.
+        progress: says the steps.
         teacher: a network for the same inputs whose scores the module learns to give, as well as the labels
             (Hinton et al. 2015, arXiv:1503.02531).
         state: a file that keeps the training after every epoch. Where it holds one of the same module and config, that
@@ -110,9 +111,11 @@ def train(
     device = _device()
     order = _order_of_memory(module, teacher, training, normalization)
     trained = copy.deepcopy(module).to(device).to(memory_format=order).train()
-    guide = None
+    soft_targets = None
     if teacher is not None:
-        guide = _Lessons(copy.deepcopy(teacher).to(device).to(memory_format=order).eval(), config.views)
+        soft_targets = _SoftTargets(
+            copy.deepcopy(teacher).to(device).to(memory_format=order).eval(), config.cache_soft_targets
+        )
     # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
     steps = max(1, len(training) // config.batch_size)
     total = max(1, round(config.epochs * steps))
@@ -125,12 +128,12 @@ def train(
         for epoch in range(first, math.ceil(total / steps)):
             # Every epoch draws its own numbers, so that one that goes on draws the same.
             torch.manual_seed(config.seed * 1_000_003 + epoch)
-            view = epoch if guide is None else guide.view(epoch)
+            view = epoch if soft_targets is None else soft_targets.view(epoch)
             batches = _batches(training, config, normalization, view, min(steps, total - epoch * steps))
             for done, (x, y) in enumerate(batches):
                 x = x.to(device, memory_format=order) if x.ndim == 4 else x.to(device)
-                told = None if guide is None else guide.told(view, done, x)
-                loss = _loss(trained, told, x, y.to(device), config)
+                teacher_logits = None if soft_targets is None else soft_targets.logits(view, done, x)
+                loss = _loss(trained, teacher_logits, x, y.to(device), config)
                 if not torch.isfinite(loss):
                     raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
                 optimizer.zero_grad()
@@ -146,35 +149,35 @@ def train(
     return trained.cpu().to(memory_format=torch.contiguous_format).eval()
 
 
-class _Lessons:
-    """What a teacher says to the batches of an epoch, kept for the epochs that show the same ones again.
+class _SoftTargets:
+    """A teacher's scores for the batches of an epoch, cached for the epochs that show the same batches again.
 
-    VGG16 as the teacher of its pruned self takes 0.6 of the pupil's own time, with ResNet-56 beside it as much. To keep
-    scores is the way of Shen and Xing (2021, arXiv:2112.01528); a training of 16 epochs lost 0.2 points on 5000 images
-    by 4 views, which is within chance (benchmarks/views.py).
+    VGG16 as the teacher of its pruned self takes 0.6 of the student's own time, with ResNet-56 beside it as much.
+    Caching soft targets is the method of Shen and Xing (2021, arXiv:2112.01528); a training of 16 epochs lost 0.2
+    points on 5000 images with 4 cached epochs, which is within chance (benchmarks/soft_target_cache.py).
     """
 
-    def __init__(self, teacher: nn.Module, views: int) -> None:
+    def __init__(self, teacher: nn.Module, cache_soft_targets: int) -> None:
         self.teacher = teacher
-        self.views = views
+        self.cache_soft_targets = cache_soft_targets
         self.kept: dict[tuple[int, int], torch.Tensor] = {}
         self.room = _MOST_KEPT
 
     def view(self, epoch: int) -> int:
-        """Return which view of the samples *epoch* shows."""
-        return epoch % self.views if self.views else epoch
+        """Return the number of the cached epoch that *epoch* repeats."""
+        return epoch % self.cache_soft_targets if self.cache_soft_targets else epoch
 
-    def told(self, view: int, step: int, x: torch.Tensor) -> torch.Tensor:
-        """Return the teacher's scores [N, classes] for the inputs *x* [N, ...] of that step of the view."""
+    def logits(self, view: int, step: int, x: torch.Tensor) -> torch.Tensor:
+        """Return the teacher's scores [N, classes] for the inputs *x* [N, ...] of that step."""
         if (view, step) in self.kept:
             return self.kept[view, step]
         with torch.no_grad():
-            told = _scores(self.teacher, x.clone())  # a network may write over its input
-        size = told.numel() * told.element_size()
-        if self.views and size <= self.room:
-            self.kept[view, step] = told
+            teacher_logits = _scores(self.teacher, x.clone())  # a network may write over its input
+        size = teacher_logits.numel() * teacher_logits.element_size()
+        if self.cache_soft_targets and size <= self.room:
+            self.kept[view, step] = teacher_logits
             self.room -= size
-        return told
+        return teacher_logits
 
 
 def _check_weights(module: nn.Module, epoch: int) -> None:
@@ -189,7 +192,7 @@ def _order_of_memory(
     module: nn.Module, teacher: nn.Module | None, training: Samples, normalization: Normalization | None
 ) -> torch.memory_format:
     """Return channels innermost, the order that convolutions are fastest in, where the networks' code runs so."""
-    x = torch.from_numpy(np.ascontiguousarray(ready(next(iter(training.take(2))).x, normalization)))
+    x = torch.from_numpy(np.ascontiguousarray(preprocess(next(iter(training.take(2))).x, normalization)))
     fits = all(runs_channels_last(one, x) for one in (module, teacher) if one is not None)
     return torch.channels_last if fits else torch.contiguous_format
 
@@ -231,7 +234,7 @@ def _batches(
     rng = np.random.default_rng([config.seed, epoch])
     for batch in itertools.islice(training.shuffled(config.seed + epoch).batched(config.batch_size), steps):
         assert batch.y is not None
-        x = torch.from_numpy(ready(batch.x, normalization))
+        x = torch.from_numpy(preprocess(batch.x, normalization))
         yield augmented(x, config.augmentation, rng), torch.from_numpy(batch.y)
 
 
@@ -248,9 +251,9 @@ def _scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def _loss(
-    module: nn.Module, told: torch.Tensor | None, x: torch.Tensor, y: torch.Tensor, config: TrainConfig
+    module: nn.Module, teacher_logits: torch.Tensor | None, x: torch.Tensor, y: torch.Tensor, config: TrainConfig
 ) -> torch.Tensor:
-    """Return the module's own loss or the cross entropy, mixed with the divergence from what a teacher *told*."""
+    """Return the module's own loss or the cross entropy, mixed with the divergence from what a teacher *says*."""
     logits = _scores(module, x)
     if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
         raise EdgecnnError(
@@ -261,14 +264,14 @@ def _loss(
         loss: torch.Tensor = own_loss(logits, y)
     else:
         loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
-    if told is None:
+    if teacher_logits is None:
         return loss
-    warm = config.temperature
+    temperature = config.temperature
     divergence = functional.kl_div(
-        functional.log_softmax(logits / warm, 1),
-        functional.log_softmax(told / warm, 1),
+        functional.log_softmax(logits / temperature, 1),
+        functional.log_softmax(teacher_logits / temperature, 1),
         reduction="batchmean",
         log_target=True,
     )
     # Gradients of soft scores shrink with the square of the temperature (section 2 of the paper).
-    return (1 - config.teacher_weight) * loss + config.teacher_weight * warm**2 * divergence
+    return (1 - config.teacher_weight) * loss + config.teacher_weight * temperature**2 * divergence

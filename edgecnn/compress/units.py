@@ -18,7 +18,7 @@ from edgecnn.compress.channels import (
     find_groups,
     runs_of,
 )
-from edgecnn.compress.layers import Link, find_blocks, links_of, taken_out
+from edgecnn.compress.layers import Link, find_blocks, links_of, without_layer
 from edgecnn.compress.masking import differing
 from edgecnn.errors import EdgecnnError, unknown_name
 
@@ -105,7 +105,7 @@ def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
         if not _runs(shapes, link, example.to("meta")):
             reasons[name] = "the network does not run without it"
             continue
-        members = (*link.gone, link.following.layer, *((link.following_norm,) if link.following_norm else ()))
+        members = (*link.removed_layers, link.following.layer, *((link.following_norm,) if link.following_norm else ()))
         whole.append(Unit(name, LAYER, 1, members))
     order = {name: index for index, name in enumerate(runs)}
     units = sorted((*filters, *whole), key=lambda unit: order[unit.name])
@@ -116,7 +116,7 @@ def _runs(module: nn.Module, link: Link, example: torch.Tensor) -> bool:
     """Return whether the network, of which the shapes are enough, runs without a layer of a chain."""
     with torch.no_grad(), torch.device("meta"):
         try:
-            taken_out(module, link)(example)
+            without_layer(module, link)(example)
         except Exception:
             # Layers that do not fit each other fail in whatever way the network's own code does.
             return False

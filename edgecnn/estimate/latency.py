@@ -25,7 +25,7 @@ class NoCoefficientsError(EdgecnnError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A latency foretold, with its band and what it rests on; nothing was run."""
+    """A latency predicted, with its band and what it rests on; nothing was run."""
 
     file: str
     device: str
@@ -54,7 +54,7 @@ def estimate_latency(
     *,
     runtime: str | None = None,
 ) -> Estimate:
-    """Return the latency of *file* on *device* that its profile's coefficients foretell.
+    """Return the latency of *file* on *device* that its profile's coefficients predict.
 
     Args:
         file: an exported file, or what one says.

@@ -10,7 +10,7 @@ from typing import Any
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.formats.precision import PRECISIONS
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import WRITABLE, Recipe
 from edgecnn.samples import Samples
@@ -62,7 +62,7 @@ class CalibrationInputs:
     def __getitem__(self, index: int) -> Any:
         """Return sample *index*, float32 [1, C, H, W]."""
         x = self.samples.images[self.samples.indices[index : index + 1]]
-        return ready(x, self.normalization)
+        return preprocess(x, self.normalization)
 
 
 def quantize(

@@ -56,7 +56,7 @@ def quantize_onnx(
                 extra_options={"CalibStridedMinMax": math.gcd(CHUNK, len(calibration))},
             )
         model = onnx.load(quantized)
-    ends = _integer_ends(onnx, model, recipe) if precision == "w8a8" else {}
+    ends = _quantized_io(onnx, model, recipe) if precision == "w8a8" else {}
     metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends)
     save_onnx(model, path, metadata)
 
@@ -82,7 +82,7 @@ def _reader(quantization: Any, calibration: CalibrationInputs, name: str, progre
     return Reader()
 
 
-def _integer_ends(onnx: Any, model: Any, recipe: Recipe) -> dict[str, dict[str, Any]]:
+def _quantized_io(onnx: Any, model: Any, recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Let the graph take and give int8 where *recipe* says so; return scale and zero point of each such end by name.
 
     The tensors inside are uint8, so the stored numbers are shifted by 128 and the zero points with them.

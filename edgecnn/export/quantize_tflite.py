@@ -15,7 +15,7 @@ from edgecnn.export import CalibrationInputs, quantized_metadata
 from edgecnn.export.quantizer import Quantizer
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite import save_tflite
-from edgecnn.export.tflite_ranges import workable
+from edgecnn.export.tflite_ranges import widen_degenerate_ranges
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
 
@@ -46,7 +46,9 @@ def quantize_tflite(
         if calibration is not None:
             signature, input_name = _signature(content)
             chunks = _chunks(calibration, input_name, artifact.layout, progress)
-            ranges = workable(artifact.graph, content, quantizer.ranges(content, rules, signature, chunks))
+            ranges = widen_degenerate_ranges(
+                artifact.graph, content, quantizer.ranges(content, rules, signature, chunks)
+            )
         result = quantizer.quantize(content, rules, ranges)
     metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,))
     save_tflite(result, path, metadata)

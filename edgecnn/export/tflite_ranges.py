@@ -30,7 +30,7 @@ _PLACES = {
 }
 
 
-def workable(graph: Graph, content: bytes, ranges: Ranges) -> Ranges:
+def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ranges:
     """Return *ranges*, the activations' of the fp32 file *content*, wider where a scale would be too fine.
 
     A layer that is always 0 has no range, nor has a filter whose weights are all 0. The quantizer gives either a scale

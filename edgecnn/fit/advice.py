@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from edgecnn.fit.report import RegionUse
-from edgecnn.fit.variants import follows_input, image_axes, in_int8, with_input, with_integer_ends, without_copies
+from edgecnn.fit.variants import follows_input, image_axes, in_int8, with_input, with_quantized_io, without_copies
 from edgecnn.formats import Graph
 from edgecnn.units import format_bytes
 
@@ -77,7 +77,7 @@ def _fits(region: RegionUse) -> bool:
 
 def _integer(graph: Graph, is_microcontroller: bool) -> Graph:
     """Return *graph* as its w8a8 file would be; on a microcontroller with int8 ends, as the recipe mcu writes it."""
-    small = with_integer_ends(graph) if is_microcontroller else graph
+    small = with_quantized_io(graph) if is_microcontroller else graph
     return in_int8(small) if graph.float_operators() else small
 
 

@@ -19,7 +19,7 @@ from edgecnn.fit.limits import MOST_MICRO_RAM_BYTES, device_within
 from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.fit.plan import Buffer, live_bytes, plan_greedy, planned_bytes
 from edgecnn.fit.report import FitReport, Peak, RegionUse
-from edgecnn.fit.variants import with_integer_ends
+from edgecnn.fit.variants import with_quantized_io
 from edgecnn.formats import Graph, read_graph
 from edgecnn.formats.tflite_schema import OPERATORS
 from edgecnn.units import format_bytes
@@ -129,7 +129,7 @@ def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> F
             f"flash counts the file and the core of TFLite Micro ({_core_source(profile)}), "
             "not the kernels and the firmware"
         )
-    small = with_integer_ends(graph)
+    small = with_quantized_io(graph)
     if "ram" in used and small is not graph:
         ram = next(region for region in _micro_regions(small, profile) if region.name == "ram")
         notes.append(

@@ -24,7 +24,7 @@ _PADDING_KERNELS = frozenset(["CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D",
 _REARRANGING = frozenset(["Reshape", "RESHAPE", "Transpose", "TRANSPOSE"])
 
 
-def with_integer_ends(graph: Graph) -> Graph:
+def with_quantized_io(graph: Graph) -> Graph:
     """Return *graph* without the conversions from a float input and to a float output; itself where it has none."""
     read = Counter(index for operator in graph.operators for index in operator.inputs)
     starts, ends = set(graph.inputs), set(graph.outputs)

@@ -53,13 +53,13 @@ class Flatbuffer:
             raise FlatbufferError("its parts overlap without end")
         return self.content[start:end]
 
-    def root(self) -> Table:
+    def root(self) -> FlatbufferTable:
         """Return the root table."""
-        return Table(self, self.number(0, "I"))
+        return FlatbufferTable(self, self.number(0, "I"))
 
 
 @dataclass(frozen=True)
-class Table:
+class FlatbufferTable:
     """One table of a flatbuffer; fields are named by their slot, counted from 0 in the order of the schema."""
 
     buffer: Flatbuffer
@@ -85,10 +85,10 @@ class Table:
         position = self._field(slot)
         return default if position is None else self.buffer.number(position, form)
 
-    def table(self, slot: int) -> Table | None:
+    def table(self, slot: int) -> FlatbufferTable | None:
         """Return a table field (or the table of a union), or None."""
         target = self._target(slot)
-        return None if target is None else Table(self.buffer, target)
+        return None if target is None else FlatbufferTable(self.buffer, target)
 
     def vector(self, slot: int, dtype: str) -> npt.NDArray[np.generic]:
         """Return a vector of numbers [n] as a copy; empty where it is absent."""
@@ -121,11 +121,11 @@ class Table:
         """Return a string; bytes that are not UTF-8 are replaced."""
         return self.raw(slot).decode("utf-8", "replace")
 
-    def tables(self, slot: int) -> tuple[Table, ...]:
+    def tables(self, slot: int) -> tuple[FlatbufferTable, ...]:
         """Return a vector of tables."""
         target = self._target(slot)
         if target is None:
             return ()
         start, count = target + 4, self.buffer.number(target, "I")
         offsets = np.frombuffer(self.buffer.take(start, count, 4), "<u4").tolist()
-        return tuple(Table(self.buffer, start + 4 * index + offset) for index, offset in enumerate(offsets))
+        return tuple(FlatbufferTable(self.buffer, start + 4 * index + offset) for index, offset in enumerate(offsets))

@@ -10,7 +10,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.formats.flatbuffer import Flatbuffer, FlatbufferError, Table
+from edgecnn.formats.flatbuffer import Flatbuffer, FlatbufferError, FlatbufferTable
 from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, checked_shape
 from edgecnn.formats.tflite_schema import CONTROL_FLOW, CUSTOM, OPERATORS, OPTIONS, TYPES
 
@@ -36,7 +36,7 @@ def read_tflite(path: Path | str) -> Graph:
             raise EdgecnnError(f"{path}: broken .tflite file: {error}; copy or export it again") from None
 
 
-def _read_model(model: Table, size_bytes: int) -> Graph:
+def _read_model(model: FlatbufferTable, size_bytes: int) -> Graph:
     subgraphs = model.tables(2)
     if not subgraphs:
         raise FlatbufferError("it holds no network")
@@ -60,7 +60,7 @@ def _read_model(model: Table, size_bytes: int) -> Graph:
 
 
 def _read_subgraph(
-    subgraph: Table,
+    subgraph: FlatbufferTable,
     kinds: Sequence[str],
     stored_bytes: Sequence[int],
     external_bytes: Mapping[int, int],
@@ -73,7 +73,7 @@ def _read_subgraph(
     return Graph("tflite", tensors, operators, inputs, outputs, size_bytes)
 
 
-def _stored_bytes(buffer: Table, size_bytes: int) -> int:
+def _stored_bytes(buffer: FlatbufferTable, size_bytes: int) -> int:
     """Return how much data a buffer has: in the flatbuffer, or behind it in files over 2 GB (offset and size)."""
     offset, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     if offset <= 1:
@@ -83,7 +83,7 @@ def _stored_bytes(buffer: Table, size_bytes: int) -> int:
     return size
 
 
-def _read_tensor(table: Table, stored_bytes: Sequence[int], external_bytes: Mapping[int, int]) -> Tensor:
+def _read_tensor(table: FlatbufferTable, stored_bytes: Sequence[int], external_bytes: Mapping[int, int]) -> Tensor:
     code = table.number(1, "b")
     if not 0 <= code < len(TYPES):
         raise FlatbufferError(f"unknown tensor type {code}")
@@ -106,7 +106,7 @@ def _read_tensor(table: Table, stored_bytes: Sequence[int], external_bytes: Mapp
     )
 
 
-def _read_quantization(table: Table) -> QuantParams | None:
+def _read_quantization(table: FlatbufferTable) -> QuantParams | None:
     scale = tuple(float(value) for value in table.vector(2, "float32").tolist())
     if not scale:
         return None
@@ -118,7 +118,7 @@ def _read_quantization(table: Table) -> QuantParams | None:
     return QuantParams(scale, zero_point, table.number(6, "i") if len(scale) > 1 else None)
 
 
-def _kind(code: Table) -> str:
+def _kind(code: FlatbufferTable) -> str:
     """Return an operator's name; the larger of the two code fields counts, for the older one ends at 127."""
     number = max(code.number(0, "b"), code.number(3, "i"))
     if number == CUSTOM:
@@ -127,7 +127,7 @@ def _kind(code: Table) -> str:
     return OPERATORS[number] if 0 <= number < len(OPERATORS) else f"OPERATOR_{number}"
 
 
-def _read_operator(table: Table, kinds: Sequence[str], tensors: Sequence[Tensor]) -> Operator:
+def _read_operator(table: FlatbufferTable, kinds: Sequence[str], tensors: Sequence[Tensor]) -> Operator:
     code = table.number(0, "I")
     if code >= len(kinds):
         raise FlatbufferError(f"an operator names code {code} of {len(kinds)}")
@@ -145,7 +145,7 @@ def _read_operator(table: Table, kinds: Sequence[str], tensors: Sequence[Tensor]
     )
 
 
-def _operator_name(kind: str, options: Table | None, output: str) -> str:
+def _operator_name(kind: str, options: FlatbufferTable | None, output: str) -> str:
     """Return the name of an operator's output; of a VAR_HANDLE that of the variable it leads to (shared_name)."""
     return options.text(1) if kind == "VAR_HANDLE" and options is not None else output
 

@@ -12,7 +12,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.layout import channels_last
 from edgecnn.nets.network import Network
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 
@@ -43,7 +43,7 @@ def correct_of(
     """
     found: list[Correct] = []
     for batch in samples:
-        x = ready(batch.x, normalization)
+        x = preprocess(batch.x, normalization)
         if not found and not network.is_lazy:
             first = torch.from_numpy(np.ascontiguousarray(x[:2]))
             network = replace(network, module=channels_last(network.module, first))

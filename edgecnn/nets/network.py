@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edgecnn.checkpoint import Checkpoint, call_factory, load_weights, read_weights
-from edgecnn.errors import EdgecnnError, require, told, unknown_name
+from edgecnn.errors import EdgecnnError, format_error, require, unknown_name
 from edgecnn.nets import NETS
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import SUFFIXES, read_weight_file
@@ -61,7 +61,7 @@ class Network:
         except Exception as error:
             # The user's own code ran: whatever it raises is told, not passed on as ours.
             raise EdgecnnError(
-                f"network {self.name} does not take inputs of shape {list(x.shape)}: {told(error)}"
+                f"network {self.name} does not take inputs of shape {list(x.shape)}: {format_error(error)}"
             ) from error
         return [tensor.float().numpy() for tensor in _tensors(result, self.name)]
 
@@ -241,7 +241,7 @@ def _from_module(module: nn.Module, weights: str | Path | None, input_shape: tup
     try:
         own = copy.deepcopy(module).cpu().eval()
     except Exception as error:
-        raise EdgecnnError(f"the {name} cannot be copied: {told(error)}") from error
+        raise EdgecnnError(f"the {name} cannot be copied: {format_error(error)}") from error
     network = Network(name.lower(), own, Checkpoint(name), prototype=copy.deepcopy(own))
     path = None if weights is None else Path(weights)
     stored = Checkpoint.read(path) if path is not None and path.suffix == ".safetensors" else None

@@ -16,7 +16,7 @@ _ROUNDING = 1e-9  # of shares, which is less than one of a thousand million samp
 
 
 @dataclass(frozen=True)
-class Use:
+class MemoryUse:
     """One memory of a device: what the exported file takes of it, estimated, and what there is."""
 
     name: str
@@ -25,18 +25,18 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Standing:
+class NetworkStatus:
     """What is known of a network on its way; None: not asked for."""
 
     params: int
     macs: int
     accuracy: Accuracy | None = None  # on the validation part
     size_bytes: int | None = None  # of its w8a8 TFLite file
-    memory: tuple[Use, ...] = ()  # of the device that it is to fit
+    memory: tuple[MemoryUse, ...] = ()  # of the device that it is to fit
 
 
 @dataclass(frozen=True)
-class Packed:
+class SparseSize:
     """What zeros among the weights are worth."""
 
     sparsity: float  # share of the weights of convolutions and linear layers that are 0
@@ -45,7 +45,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Gap:
+class Shortfall:
     """A goal that is not met."""
 
     sentence: str
@@ -58,8 +58,8 @@ class Budget:
     """The goals of a compression; None: no such goal."""
 
     max_drop: float | None = None  # of the accuracy, as a fraction: 0.01 is one point
-    macs: float | None = None  # share of the original's that may be left
-    params: float | None = None  # likewise
+    max_macs_ratio: float | None = None  # fraction of the original's multiply-adds that may be left
+    max_params_ratio: float | None = None  # likewise of the parameters
     size_bytes: int | None = None  # of the w8a8 TFLite file on disk
     device: str | None = None  # whose RAM and flash that file has to fit
     ram_bytes: int | None = None  # that it may take, in place of the device's; without one on a bare microcontroller
@@ -73,10 +73,10 @@ class Budget:
         if self.max_drop is not None and not 0 <= self.max_drop < 1:
             raise EdgecnnError(f"the accuracy may drop by 0 to 100 points, not {100 * self.max_drop:g}")
         for name in ("macs", "params"):
-            share = getattr(self, name)
+            share = getattr(self, f"max_{name}_ratio")
             if share is not None and not 0 < share < 1:
                 raise EdgecnnError(
-                    f"the {name} that may be left are a share of the original's, like 0.4, not {share:g}"
+                    f"max_{name}_ratio is a fraction of the original's {name} between 0 and 1, like 0.4, not {share:g}"
                 )
         if self.size_bytes is not None and self.size_bytes < 1:
             raise EdgecnnError("a file has at least one byte; give --size like 200KiB")
@@ -84,7 +84,7 @@ class Budget:
     @property
     def is_open(self) -> bool:
         """Whether nothing but the accuracy says when to stop."""
-        return self.macs is None and self.params is None and not self.needs_file
+        return self.max_macs_ratio is None and self.max_params_ratio is None and not self.needs_file
 
     @property
     def needs_file(self) -> bool:
@@ -106,25 +106,25 @@ class Budget:
             return None
         return device_within(self.device, ram_bytes=self.ram_bytes, flash_bytes=self.flash_bytes)
 
-    def gaps(self, original: Standing, now: Standing) -> tuple[Gap, ...]:
+    def shortfalls(self, original: NetworkStatus, now: NetworkStatus) -> tuple[Shortfall, ...]:
         """Return the goals of size that *now* does not meet."""
-        return tuple(self._gaps(original, now))
+        return tuple(self._shortfalls(original, now))
 
-    def _gaps(self, original: Standing, now: Standing) -> Iterator[Gap]:
+    def _shortfalls(self, original: NetworkStatus, now: NetworkStatus) -> Iterator[Shortfall]:
         shares = (
-            ("MACs", "macs", self.macs, original.macs, now.macs),
-            ("parameters", "bytes", self.params, original.params, now.params),
+            ("MACs", "macs", self.max_macs_ratio, original.macs, now.macs),
+            ("parameters", "bytes", self.max_params_ratio, original.params, now.params),
         )
         for what, per, goal, before, after in shares:
             if goal is not None and after > goal * before:
                 sentence = f"{100 * after / before:.1f} % of the {what} are left, {100 * goal:g} % may be"
-                yield Gap(sentence, per, 1 - goal * before / after)
+                yield Shortfall(sentence, per, 1 - goal * before / after)
         if self.size_bytes is not None and now.size_bytes is not None and now.size_bytes > self.size_bytes:
             sentence = (
                 f"its w8a8 TFLite file takes {format_bytes(now.size_bytes)} ({now.size_bytes} bytes), "
                 f"{format_bytes(self.size_bytes)} ({self.size_bytes} bytes) are asked for"
             )
-            yield Gap(sentence, "bytes", 1 - self.size_bytes / now.size_bytes)
+            yield Shortfall(sentence, "bytes", 1 - self.size_bytes / now.size_bytes)
         for use in now.memory:
             if use.used_bytes > use.limit_bytes:
                 of = "" if self.device is None else f" of {self.device}"
@@ -133,12 +133,14 @@ class Budget:
                     f"the limit is {format_bytes(use.limit_bytes)}"
                 )
                 # Activations, which RAM is for, have no measure of their own here; they go with the MACs.
-                yield Gap(sentence, "bytes" if use.name == "flash" else "macs", 1 - use.limit_bytes / use.used_bytes)
+                yield Shortfall(
+                    sentence, "bytes" if use.name == "flash" else "macs", 1 - use.limit_bytes / use.used_bytes
+                )
 
-    def unmet(self, original: Standing, now: Standing, reference: float | None = None) -> tuple[str, ...]:
+    def unmet(self, original: NetworkStatus, now: NetworkStatus, reference: float | None = None) -> tuple[str, ...]:
         """Return a sentence for each goal that *now* does not meet, those of size and that of accuracy."""
         drop = drop_of(reference, now)
-        sentences = [gap.sentence for gap in self.gaps(original, now)]
+        sentences = [shortfall.sentence for shortfall in self.shortfalls(original, now)]
         if not self.allows(drop):
             sentences.append(
                 f"the accuracy is {100 * (drop or 0):.2f} points down, {100 * (self.max_drop or 0):g} may be"
@@ -151,7 +153,7 @@ class Budget:
         return self.max_drop is None or drop is None or drop <= times * self.max_drop + _ROUNDING
 
 
-def drop_of(reference: float | None, now: Standing) -> float | None:
+def drop_of(reference: float | None, now: NetworkStatus) -> float | None:
     """Return by how much the accuracy of *now* is below *reference*; None where one of them is not known."""
     return None if reference is None or now.accuracy is None else reference - now.accuracy.top1
 
@@ -160,7 +162,7 @@ def drop_of(reference: float | None, now: Standing) -> float | None:
 class Search:
     """How to look for cuts."""
 
-    order: str = "accuracy"
+    order: str = "greedy"
     share: float = 0.25  # of the parameters or MACs left, that a round takes
     epochs_between: float | None = None  # None: one, or less where that shows many samples
     layers: bool = True  # whether layers and blocks may go whole

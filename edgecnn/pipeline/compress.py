@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.compress import CRITERIA, ORDERS
 from edgecnn.datasets import Data
-from edgecnn.errors import EdgecnnError, telling_missing_packages
+from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.files import check_name, check_writable, destination
 from edgecnn.normalization import Normalization, Resize
-from edgecnn.pipeline.budget import Budget, Packed, Search, Standing
-from edgecnn.pipeline.plan import TRAINING, Method, Plan, Round, checked_epochs, layers_of, read_plan
+from edgecnn.pipeline.budget import Budget, NetworkStatus, Search, SparseSize
+from edgecnn.pipeline.plan import TRAINING, Plan, Round, TrainingSettings, checked_epochs, layers_of, read_plan
 from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.run_folder import RunFolder, folder_of
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, original_outputs
@@ -26,7 +26,7 @@ from edgecnn.progress import Progress, silent
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model, Network
     from edgecnn.pipeline.judging import Validation
-    from edgecnn.pipeline.search import Found
+    from edgecnn.pipeline.search import SearchResult
     from edgecnn.pipeline.steps import Steps
 
 _PHOTOGRAPH_SIDE = 32  # pixels from which images of three channels are taken for photographs
@@ -40,7 +40,7 @@ _EPOCHS, _EPOCHS_BETWEEN = 10, 1
 _SAMPLES, _SAMPLES_BETWEEN = 200_000, 25_000
 
 
-@telling_missing_packages()
+@explain_missing_packages()
 def compress_model(
     model: Model,
     path: Path | str,
@@ -59,7 +59,7 @@ def compress_model(
     optimizer: str = "adamw",
     batch_size: int = 64,
     augment: bool | None = None,
-    views: int = 0,
+    cache_soft_targets: int = 0,
     teachers: Sequence[Model] = (),
     reference: float | None = None,
     resume: bool = False,
@@ -104,8 +104,8 @@ def compress_model(
         optimizer: `adamw` or `sgd`.
         batch_size: of the trainings.
         augment: whether training images are moved and mirrored; None: those that may be photographs.
-        views: after so many epochs of a training under a teacher, its batches return as they were, so that what the
-            teacher said of them is not computed again; 0: each epoch has batches of its own.
+        cache_soft_targets: after so many epochs of a training with a teacher, its batches return, with the teacher's
+            scores as they were; 0: each epoch has batches of its own.
         teachers: networks that teach in the original's place, by the mean of their scores: as they are, checkpoints,
             or `MODEL=WEIGHTS`. With a *pruning_ratio* there is no teacher but by this. Beside a plan, those it names.
         reference: the accuracy that drops are counted from, as a fraction; None: the original's on the part that is
@@ -161,17 +161,27 @@ def compress_model(
         _check_plan(written, network, where=str(plan))
         written.check_teachers(described(others), str(plan))
         chosen, method = written, written.method
-        chosen_by = Validation(method.held_out_of, method.held_out) if method.held_out else None
+        chosen_by = Validation(method.validation_from, method.validation_split) if method.validation_split else None
     else:
         shift, flip = _augmentation(subject, augment)
         # Without a search there is nothing to choose.
         chosen_by = chosen_before(subject) if budget is None else choose_validation(subject, progress)
-        held_out, held_out_of = (0.0, TRAINING) if chosen_by is None else (chosen_by.share, chosen_by.part)
-        taught = 0.0 if budget is None and sparsity is None and not others else Method.teacher_weight
+        validation_split, validation_from = (0.0, TRAINING) if chosen_by is None else (chosen_by.share, chosen_by.part)
+        taught = 0.0 if budget is None and sparsity is None and not others else TrainingSettings.teacher_weight
         if round_to is None:
             round_to = 1 if device is None else device.channels_at_once
-        method = Method(
-            criterion, round_to, held_out, held_out_of, learning_rate, optimizer, batch_size, taught, shift, flip, views
+        method = TrainingSettings(
+            criterion,
+            round_to,
+            validation_split,
+            validation_from,
+            learning_rate,
+            optimizer,
+            batch_size,
+            taught,
+            shift,
+            flip,
+            cache_soft_targets,
         )
         epochs, between = _epochs(epochs, search.epochs_between, len(subject.data.training), budget)
         search = replace(search, epochs_between=between)
@@ -210,19 +220,19 @@ def _compressed(
     from edgecnn.compress.units import find_units
     from edgecnn.nets.evaluate import correct_of
     from edgecnn.pipeline.judging import verdict
-    from edgecnn.pipeline.search import follow, search
+    from edgecnn.pipeline.search import apply_plan, search
     from edgecnn.pipeline.steps import Steps
 
     assert subject.network is not None
     steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress, teachers, validation)
-    original = steps.start().standing
+    original = steps.start().status
     counted_from = original.accuracy.top1 if reference is None and original.accuracy is not None else reference
     if budget is None:
-        found = follow(steps, plan)
+        found = apply_plan(steps, plan)
     else:
         assert counted_from is not None
         found = search(steps, config, plan.epochs, counted_from)
-    network, standing = found.state.network, found.state.standing
+    network, status = found.state.network, found.state.status
     evaluation, normalization = steps.parts.evaluation, subject.normalization
     progress("judging on the evaluation part")
     before = None if validation is None else validation.correct(evaluation)
@@ -234,7 +244,7 @@ def _compressed(
     result = CompressResult(
         path,
         original,
-        standing,
+        status,
         final,
         (
             *subject.warnings,
@@ -244,10 +254,10 @@ def _compressed(
             *final.notes,
         ),
         _plan_file(path),
-        found.tries,
+        found.attempts,
         found.stopped,
-        () if budget is None else (*budget.unmet(original, standing, counted_from), *final.unmet),
-        _packed(steps, subject.network, network) if sparse else None,
+        () if budget is None else (*budget.unmet(original, status, counted_from), *final.unmet),
+        _sparse_sizes(steps, subject.network, network) if sparse else None,
         (
             *(() if source is not None or sparse else find_units(subject.network.module, subject.shape).fixed),
             *steps.wrong,
@@ -275,10 +285,10 @@ def _plan_file(path: Path) -> Path:
     return path.with_suffix(".plan.toml")
 
 
-def _packed(steps: Steps, before: Network, after: Network) -> tuple[Packed, Packed] | None:
+def _sparse_sizes(steps: Steps, before: Network, after: Network) -> tuple[SparseSize, SparseSize] | None:
     """Return what the zeros are worth in both files; None where the network becomes no TFLite file."""
     try:
-        return steps.packed(before), steps.packed(after)
+        return steps.sparse_size(before), steps.sparse_size(after)
     except EdgecnnError as error:
         steps.progress(f"no w8a8 TFLite file to weigh the zeros in: {error}")
         return None
@@ -452,14 +462,14 @@ def _kept(folder: RunFolder) -> Iterator[RunFolder]:
         folder.close()
 
 
-def _notes(found: Found, budget: Budget | None, original: Standing) -> Iterator[str]:
+def _notes(found: SearchResult, budget: Budget | None, original: NetworkStatus) -> Iterator[str]:
     """Yield what there is to know of a search in which nothing went."""
     if budget is None:
         return
     if not found.rounds:
-        if found.tries:
+        if found.attempts:
             yield "no cut kept to the accuracy: the result is the original"
-        elif budget.is_open or budget.gaps(original, original):
+        elif budget.is_open or budget.shortfalls(original, original):
             yield "nothing of the network can be cut: the result is the original"
         else:
             yield "the network is within the budget as it is: the result is the original"
@@ -469,7 +479,11 @@ def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:
     """Yield what was done, for the checkpoint's history; what did nothing is left out."""
     method = plan.method
     teachers = {"teachers": list(plan.teachers)} if plan.teachers else {}
-    judged = {"judged_by": {"part": method.held_out_of, "share": method.held_out}} if method.held_out else {}
+    judged = (
+        {"judged_by": {"part": method.validation_from, "share": method.validation_split}}
+        if method.validation_split
+        else {}
+    )
     for number, one in enumerate(plan.rounds, start=1):
         if one.cuts:
             how = {"criterion": method.criterion, "round_to": method.round_to, **judged}

@@ -19,7 +19,7 @@ from edgecnn.benchmarks.parity import Outputs, parity_of
 from edgecnn.benchmarks.verify import ExportedFile, FailedFile, broken_limit
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import NOISE
-from edgecnn.errors import EdgecnnError, telling_missing_packages
+from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware
@@ -50,7 +50,7 @@ class ExportResult:
     failed: tuple[FailedFile, ...] = ()  # what of the recipe could not be written or verified
 
 
-@telling_missing_packages()
+@explain_missing_packages()
 def export_model(
     model: Model,
     folder: Path | str,

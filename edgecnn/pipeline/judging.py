@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgecnn.compress.sensitivity import Change, accuracy_lost
+from edgecnn.compress.sensitivity import MeanInterval, accuracy_lost
 from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Accuracy
@@ -16,7 +16,7 @@ from edgecnn.nets.evaluate import Correct, correct_of, counted
 from edgecnn.pipeline.budget import Budget
 from edgecnn.pipeline.plan import EVALUATION, TRAINING
 from edgecnn.pipeline.subject import Subject
-from edgecnn.progress import Progress, silent, telling
+from edgecnn.progress import Progress, silent, with_prefix
 from edgecnn.samples import Samples
 
 #: The share of the training part, or else of the evaluation part, that cuts are chosen by.
@@ -91,7 +91,7 @@ def choose_validation(subject: Subject, progress: Progress = silent, most: int |
     assert subject.network is not None
     answers = []
     for name, samples in (("validation", usual.validation.take(most)), ("evaluation", usual.evaluation.take(most))):
-        tell = telling(progress, f"the original on the {name} part")
+        tell = with_prefix(progress, f"the original on the {name} part")
         answers.append((samples, correct_of(subject.network, samples, subject.normalization, tell)))
     known, unseen = (counted(correct) for _, correct in answers)
     if not is_better(known, unseen):
@@ -148,7 +148,7 @@ class Verdict:
 
     before: Accuracy
     after: Accuracy
-    lost: Change  # on the same samples
+    lost: MeanInterval  # on the same samples
     unmet: tuple[str, ...] = ()  # that more was lost than may be, beyond chance
     notes: tuple[str, ...] = ()  # likewise, within chance
 
@@ -165,7 +165,7 @@ def verdict(before: Correct, after: Correct, budget: Budget, reference: float | 
     first, last, lost = counted(before), counted(after), accuracy_lost(before, after)
     drop = lost
     if reference is not None:
-        drop = Change(reference - last.top1, reference - last.interval[1], reference - last.interval[0])
+        drop = MeanInterval(reference - last.top1, reference - last.interval[1], reference - last.interval[0])
     told = (
         f"on the {last.n} evaluation samples that chose nothing the accuracy is {100 * drop.mean:.2f} points down "
         f"(95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}), {100 * (budget.max_drop or 0):g} may be"

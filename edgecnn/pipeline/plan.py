@@ -27,20 +27,23 @@ _COUNTS = "cuts_of_rounds"
 
 
 @dataclass(frozen=True)
-class Method:
+class TrainingSettings:
     """How filters are judged and networks trained, the same in every round."""
 
     criterion: str = "l2"
     round_to: int = 1  # channel counts become multiples of it
-    held_out: float = 0.1  # share of the part below that is kept to choose by: neither trained on nor in final figures
-    held_out_of: str = TRAINING  # or `EVALUATION`, where the network knows the training part by heart
+    #: Share of the part below that is set aside to choose by: neither trained on nor in final figures.
+    validation_split: float = field(default=0.1, metadata={"formerly": "held_out"})
+    #: `TRAINING`, or `EVALUATION` where the network has learned the training part by heart.
+    validation_from: str = field(default=TRAINING, metadata={"formerly": "held_out_of"})
     learning_rate: float = 3e-3  # the peak of each training's one cycle
     optimizer: str = "adamw"
     batch_size: int = 64
     teacher_weight: float = 0.7  # share of the loss that follows the teacher; 0: there is none
     shift: int = 0  # pixels that training images are moved by, at most
     flip: bool = False  # whether half of them are mirrored
-    views: int = 0  # after so many epochs under a teacher they return, and its scores with them; 0: they do not
+    #: The batches of so many epochs return, with the teacher's scores as they were; 0: each epoch has its own.
+    cache_soft_targets: int = field(default=0, metadata={"formerly": "views"})
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,10 +51,10 @@ class Method:
             raise EdgecnnError(f"round_to is at least 1, not {self.round_to}")
         if self.batch_size < 2:
             raise EdgecnnError(f"a batch has at least 2 samples, not {self.batch_size}")
-        if not 0 <= self.held_out < 1:
-            raise EdgecnnError(f"the share held out is at least 0 and less than 1, not {self.held_out:g}")
-        if self.held_out_of not in (TRAINING, EVALUATION):
-            raise EdgecnnError(f"held_out_of is {TRAINING} or {EVALUATION}, not '{self.held_out_of}'")
+        if not 0 <= self.validation_split < 1:
+            raise EdgecnnError(f"validation_split is at least 0 and less than 1, not {self.validation_split:g}")
+        if self.validation_from not in (TRAINING, EVALUATION):
+            raise EdgecnnError(f"validation_from is {TRAINING} or {EVALUATION}, not '{self.validation_from}'")
         for name in ("shift", "seed"):
             if getattr(self, name) < 0:
                 raise EdgecnnError(f"{name} is at least 0, not {getattr(self, name)}")
@@ -69,7 +72,7 @@ class Method:
             learning_rate=self.learning_rate,
             augmentation=Augmentation(self.shift, self.flip),
             teacher_weight=self.teacher_weight,
-            views=self.views,
+            cache_soft_targets=self.cache_soft_targets,
             seed=self.seed + number,
             keep_zeros=keep_zeros,
         )
@@ -100,7 +103,7 @@ class Plan:
 
     network: str
     layers: Mapping[str, tuple[int, ...]]  # what it is for: the sizes of each of the network's weights
-    method: Method = Method()
+    method: TrainingSettings = TrainingSettings()
     rounds: tuple[Round, ...] = ()
     epochs: float = 0  # of the training at the end
     data: str = ""  # the data set it was made with, and is done again with where no other is named

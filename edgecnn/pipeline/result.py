@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.measurement import Accuracy
-from edgecnn.pipeline.budget import Packed, Standing
+from edgecnn.pipeline.budget import NetworkStatus, SparseSize
 
 if TYPE_CHECKING:
     from edgecnn.compress.units import Fixed
     from edgecnn.pipeline.judging import Validation, Verdict
-    from edgecnn.pipeline.search import Try
+    from edgecnn.pipeline.search import Attempt
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class CompressResult:
     """A compressed network beside the original, both judged at the end on evaluation samples that chose nothing."""
 
     path: Path
-    before: Standing
-    after: Standing
+    before: NetworkStatus
+    after: NetworkStatus
     verdict: Verdict
     warnings: tuple[str, ...] = ()  # what was assumed of the network
     plan: Path | None = None  # the file that says how to do the same again
-    tries: tuple[Try, ...] = ()  # the rounds, those that lost too much among them
+    attempts: tuple[Attempt, ...] = ()  # the rounds, those that lost too much among them
     stopped: str = ""  # why there was no further round
     unmet: tuple[str, ...] = ()  # the goals that the result misses, each as a sentence
-    packed: tuple[Packed, Packed] | None = None  # before and after, where weights were set to 0
+    sparse_size: tuple[SparseSize, SparseSize] | None = None  # before and after, where weights were set to 0
     fixed: tuple[Fixed, ...] = ()  # the layers that cannot be cut, and why; none are named for a plan
     validation: Validation | None = None  # what the cuts were chosen by
 
@@ -60,9 +60,9 @@ class CompressResult:
             else {"part": self.validation.part, "share": self.validation.share, "why": self.validation.note or None},
             "validation_accuracy": {"before": _json_of(self.before), "after": _json_of(self.after)},
             "w8a8_tflite_bytes": {"before": self.before.size_bytes, "after": self.after.size_bytes},
-            "packed": None
-            if self.packed is None
-            else dict(zip(("before", "after"), map(asdict, self.packed), strict=True)),
+            "sparse_size": None
+            if self.sparse_size is None
+            else dict(zip(("before", "after"), map(asdict, self.sparse_size), strict=True)),
             "memory": {
                 "method": "estimated",
                 "before": [asdict(use) for use in self.before.memory],
@@ -74,12 +74,12 @@ class CompressResult:
                     "cuts": dict(one.cuts),
                     "sparsity": one.sparsity,
                     "kept": one.kept,
-                    "params": one.standing.params,
-                    "macs": one.standing.macs,
-                    "w8a8_tflite_bytes": one.standing.size_bytes,
-                    "validation_accuracy": _json_of(one.standing),
+                    "params": one.status.params,
+                    "macs": one.status.macs,
+                    "w8a8_tflite_bytes": one.status.size_bytes,
+                    "validation_accuracy": _json_of(one.status),
                 }
-                for one in self.tries
+                for one in self.attempts
             ],
             "fixed": [asdict(one) for one in self.fixed],
             "stopped": self.stopped or None,
@@ -87,5 +87,5 @@ class CompressResult:
         }
 
 
-def _json_of(standing: Standing) -> dict[str, Any] | None:
-    return None if standing.accuracy is None else standing.accuracy.to_json()
+def _json_of(status: NetworkStatus) -> dict[str, Any] | None:
+    return None if status.accuracy is None else status.accuracy.to_json()

@@ -24,7 +24,7 @@ class _Step(TypedDict, total=False):
     """What the journal may say of a step."""
 
     cuts: dict[str, float]
-    standing: dict[str, Any]
+    status: dict[str, Any]
     removed: list[str]
     finished: bool
 

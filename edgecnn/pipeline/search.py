@@ -7,50 +7,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from edgecnn.compress.order import ordered
 from edgecnn.compress.prune import Size, count_to_go, cut, size_of
+from edgecnn.compress.schedule import ordered
 from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, sensitivity
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, find_units
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline.budget import Budget, Gap, Search, Standing, drop_of
+from edgecnn.pipeline.budget import Budget, NetworkStatus, Search, Shortfall, drop_of
 from edgecnn.pipeline.plan import Plan, Round
 from edgecnn.pipeline.steps import State, Steps
-from edgecnn.progress import telling
+from edgecnn.progress import with_prefix
 
 _TRIES = 3  # of a round: as it is, with half its share, with a quarter
 _SHORT_TUNING = 3.0  # times the drop that is allowed at the end, as training at the end recovers a part
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     """One try of a round: what was cut, and what came of it."""
 
     number: int  # of its round, from 1
     cuts: Mapping[str, float]
-    standing: Standing
+    status: NetworkStatus
     kept: bool  # False: it lost too much
     sparsity: float = 0.0  # share of the weights that were set to 0
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The best network of a compression, and the way there."""
 
     state: State
     rounds: tuple[Round, ...]  # that it comes of
-    tries: tuple[Try, ...] = ()  # all that was tried
+    attempts: tuple[Attempt, ...] = ()  # all that was tried
     epochs: float = 0  # of training at the end
     stopped: str = ""  # why the rounds ended
 
 
-def follow(steps: Steps, plan: Plan) -> Found:
+def apply_plan(steps: Steps, plan: Plan) -> SearchResult:
     """Return what comes of the rounds of *plan*, and of the training at its end.
 
     Raises:
         EdgecnnError: cuts that cannot be made, or a loss that is no number.
     """
     state = steps.start()
-    tries, done = [], []
+    attempts, done = [], []
     for number, one in enumerate(plan.rounds, start=1):
         after = steps.cut_and_tune(
             _name(number, 1),
@@ -63,14 +63,14 @@ def follow(steps: Steps, plan: Plan) -> Found:
         )
         state = after or state
         done.append(replace(one, cuts=steps.cuts_of(_name(number, 1))))
-        tries.append(Try(number, done[-1].cuts, state.standing, kept=True, sparsity=one.sparsity))
+        attempts.append(Attempt(number, done[-1].cuts, state.status, kept=True, sparsity=one.sparsity))
     if plan.epochs:
         sparse = plan.is_sparse(len(plan.rounds))
         state = steps.finish(f"final-{len(plan.rounds):02}", state, plan.epochs, keep_zeros=sparse)
-    return Found(state, tuple(one for one in done if one.cuts or one.sparsity), tuple(tries), plan.epochs)
+    return SearchResult(state, tuple(one for one in done if one.cuts or one.sparsity), tuple(attempts), plan.epochs)
 
 
-def search(steps: Steps, config: Search, epochs: float, reference: float) -> Found:
+def search(steps: Steps, config: Search, epochs: float, reference: float) -> SearchResult:
     """Return the best network within the budget, or the nearest to it.
 
     Args:
@@ -84,88 +84,88 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Fou
     """
     budget = steps.budget
     original = state = steps.start()
-    way: list[str] = []  # the step of each round
+    completed_steps: list[str] = []  # the step of each round
     rounds: list[Round] = []
-    tries: list[Try] = []
+    attempts: list[Attempt] = []
     stopped = "the goals are met"
     stalled = 0  # rounds in a row that brought the goal no nearer
-    gap = _widest(budget, original.standing, state.standing)
-    while gap is not None:
-        share = min(config.share, gap.share * 2**stalled)
-        tried, after = _round(steps, config, gap, share, state, len(rounds) + 1, reference)
-        tries += tried
+    shortfall = _widest(budget, original.status, state.status)
+    while shortfall is not None:
+        share = min(config.share, shortfall.share * 2**stalled)
+        tried, after = _round(steps, config, shortfall, share, state, len(rounds) + 1, reference)
+        attempts += tried
         if after is None:
             stopped = "more would lose too much accuracy" if tried else "nothing more can be cut"
             break
         state = after
-        way.append(_name(len(rounds) + 1, len(tried)))
+        completed_steps.append(_name(len(rounds) + 1, len(tried)))
         rounds.append(Round(tried[-1].cuts, config.between))
-        was, gap = gap, _widest(budget, original.standing, state.standing)
+        was, shortfall = shortfall, _widest(budget, original.status, state.status)
         # The peak of the RAM, say, is in one layer: what is cut elsewhere does not move it.
-        stalled = stalled + 1 if gap is not None and was.share - gap.share < share / 4 else 0
+        stalled = stalled + 1 if shortfall is not None and was.share - shortfall.share < share / 4 else 0
     for number in range(len(rounds), 0, -1):
-        final, trained = steps.load(way[number - 1]), epochs
+        final, trained = steps.load(completed_steps[number - 1]), epochs
         if epochs:
             tuned = steps.finish(f"final-{number:02}", final, epochs)
-            if _is_worse(tuned.standing, final.standing):
+            if _is_worse(tuned.status, final.status):
                 stopped, trained = f"{stopped}; the training at the end made it worse, and was taken back", 0
             else:
                 final = tuned
-        if budget.allows(drop_of(reference, final.standing)):
-            return Found(final, tuple(rounds[:number]), tuple(tries), trained, stopped)
+        if budget.allows(drop_of(reference, final.status)):
+            return SearchResult(final, tuple(rounds[:number]), tuple(attempts), trained, stopped)
         stopped = f"the training at the end left too much accuracy lost after round {number}, which was taken back"
-    return Found(original, (), tuple(tries), 0, stopped)
+    return SearchResult(original, (), tuple(attempts), 0, stopped)
 
 
-def _is_worse(after: Standing, before: Standing) -> bool:
+def _is_worse(after: NetworkStatus, before: NetworkStatus) -> bool:
     """Return whether fewer samples are right; where none are kept to judge by, training counts as a gain."""
     if after.accuracy is None or before.accuracy is None:
         return False
     return after.accuracy.top1 < before.accuracy.top1
 
 
-def _widest(budget: Budget, original: Standing, now: Standing) -> Gap | None:
+def _widest(budget: Budget, original: NetworkStatus, now: NetworkStatus) -> Shortfall | None:
     """Return the goal that is furthest off; None where all are met and there is nothing more to win."""
     if budget.is_open:
-        return Gap("", "bytes", 1.0)
-    return max(budget.gaps(original, now), key=lambda gap: gap.share, default=None)
+        return Shortfall("", "bytes", 1.0)
+    return max(budget.shortfalls(original, now), key=lambda shortfall: shortfall.share, default=None)
 
 
 def _round(
-    steps: Steps, config: Search, gap: Gap, whole: float, before: State, number: int, reference: float
-) -> tuple[list[Try], State | None]:
-    """Try a round of the share *whole*, with less each time that it loses too much; return the tries, and what is left.
+    steps: Steps, config: Search, shortfall: Shortfall, whole: float, before: State, number: int, reference: float
+) -> tuple[list[Attempt], State | None]:
+    """Attempt a round that cuts the share *whole*, and less each time that it loses too much.
 
-    The network is that of a try that did not lose too much, None where all did. There are no tries where there is
-    nothing to cut.
+    Returns the attempts, and the state after the one that did not lose too much, None if all did. There are no
+    attempts where there is nothing to cut.
     """
-    tries: list[Try] = []
+    attempts: list[Attempt] = []
     ranking: list[tuple[Units, Sequence[Row]]] = []
     for count in range(_TRIES):
         share = whole / 2**count
 
         def choose(share: float = share, count: int = count) -> dict[str, float]:
             if not ranking:
-                ranking.append(_ranked(steps, config, gap.per, before, number))
+                ranking.append(_ranked(steps, config, shortfall.per, before, number))
             # To take a layer that saves more than its share is worth a try; one that saves more than the goal is not.
-            most = share if count else max(share, gap.share)
+            most = share if count else max(share, shortfall.share)
             units, rows = ranking[0]
-            cuts = choose_cuts(steps, before, units, rows, gap.per, share, most)
+            cuts = choose_cuts(steps, before, units, rows, shortfall.per, share, most)
             while (agreed := steps.agreed(before, cuts)) != cuts:
                 rows = [row for row in rows if row.kind == LAYER or row.unit in agreed or row.unit not in cuts]
-                cuts = choose_cuts(steps, before, units, rows, gap.per, share, most)
+                cuts = choose_cuts(steps, before, units, rows, shortfall.per, share, most)
             ranking[0] = units, rows
-            return {} if any(cuts == earlier.cuts for earlier in tries) else cuts
+            return {} if any(cuts == earlier.cuts for earlier in attempts) else cuts
 
         name = _name(number, count + 1)
         after = steps.cut_and_tune(name, before, choose, config.between, number)
         if after is None:
             break
-        kept = steps.budget.allows(drop_of(reference, after.standing), _SHORT_TUNING)
-        tries.append(Try(number, steps.cuts_of(name), after.standing, kept))
+        kept = steps.budget.allows(drop_of(reference, after.status), _SHORT_TUNING)
+        attempts.append(Attempt(number, steps.cuts_of(name), after.status, kept))
         if kept:
-            return tries, after
-    return tries, None
+            return attempts, after
+    return attempts, None
 
 
 def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) -> tuple[Units, Sequence[Row]]:
@@ -180,7 +180,7 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
     judged = SensitivityConfig(
         ratios, method.criterion, method.round_to, per, config.agreement, config.samples, method.seed
     )
-    normalization, progress = steps.subject.normalization, telling(steps.progress, _name(number, 1))
+    normalization, progress = steps.subject.normalization, with_prefix(steps.progress, _name(number, 1))
     found = sensitivity(
         network.module, shape, steps.parts.validation, judged, normalization, progress, calibration=steps.parts.training
     )
@@ -204,7 +204,7 @@ def choose_cuts(
     """
     network, shape, method = before.graded, steps.subject.shape, steps.method
     whole = size_of(network.module, shape)
-    counted = _Gauge(per)
+    counted = _Savings(per)
     wanted = share * counted.of(whole)
     cuts: dict[str, float] = {}
     chosen: dict[str, Unit] = {}
@@ -248,7 +248,7 @@ def choose_cuts(
 
 
 @dataclass(frozen=True)
-class _Gauge:
+class _Savings:
     """Reads what is to be saved, `bytes` or `macs`, off a size; bytes go with the parameters."""
 
     per: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.datasets import Data
-from edgecnn.errors import EdgecnnError, telling_missing_packages
+from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.plan import TRAINING
 from edgecnn.pipeline.subject import check_classes, load_subject, original_outputs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ASKED = 2000
 
 
-@telling_missing_packages()
+@explain_missing_packages()
 def measure_sensitivity(
     model: Model,
     *,

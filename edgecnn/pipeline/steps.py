@@ -16,7 +16,7 @@ from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.prune import Cut, cut, size_of
-from edgecnn.compress.teacher import together
+from edgecnn.compress.teacher import ensemble
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
 from edgecnn.compress.units import Fixed
@@ -26,15 +26,15 @@ from edgecnn.locks import PrivateFolder
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.evaluate import accuracy_of, counted
 from edgecnn.nets.network import Network
-from edgecnn.normalization import ready
+from edgecnn.normalization import preprocess
 from edgecnn.parsing import from_table
-from edgecnn.pipeline.budget import Budget, Packed, Standing, Use
+from edgecnn.pipeline.budget import Budget, MemoryUse, NetworkStatus, SparseSize
 from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.judging import Parts, Validation
-from edgecnn.pipeline.plan import Method
+from edgecnn.pipeline.plan import TrainingSettings
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
-from edgecnn.progress import Progress, telling
+from edgecnn.progress import Progress, with_prefix
 from edgecnn.recipe import load_recipe
 
 
@@ -43,7 +43,7 @@ class State:
     """A network on its way, and what is known of it."""
 
     network: Network
-    standing: Standing
+    status: NetworkStatus
     grade: Callable[[Network], Network]  # gives the weights the gradients that the criterion asks for
 
     @cached_property
@@ -58,7 +58,7 @@ class Steps:
 
     subject: Subject
     original: Network
-    method: Method
+    method: TrainingSettings
     budget: Budget
     folder: RunFolder
     parts: Parts
@@ -71,7 +71,7 @@ class Steps:
     def of(
         cls,
         subject: Subject,
-        method: Method,
+        method: TrainingSettings,
         budget: Budget,
         folder: RunFolder,
         name: str,
@@ -84,10 +84,10 @@ class Steps:
         *chosen* has the original's answers, where it was asked before.
         """
         assert subject.network is not None
-        parts = Parts.of(subject.data, method.held_out, method.held_out_of)
+        parts = Parts.of(subject.data, method.validation_split, method.validation_from)
         correct = None if chosen is None or parts.validation is None else chosen.correct(parts.validation)
         known = None if correct is None else counted(correct)
-        teacher = together([teacher.module for teacher in teachers or (subject.network,)])
+        teacher = ensemble([teacher.module for teacher in teachers or (subject.network,)])
         checkpoint = subject.network.checkpoint
         assert checkpoint is not None
         # Every network on the way says how it is used; how accurate it is, is said of the last alone.
@@ -105,8 +105,8 @@ class Steps:
     def start(self) -> State:
         """Return the original and what is known of it."""
         if "original" not in self.folder.steps:
-            self.folder.note("original", standing=_stored(self._judged(self.original)))
-        return State(self.original, self._standing("original"), self._graded)
+            self.folder.note("original", status=_stored(self._judged(self.original)))
+        return State(self.original, self._status("original"), self._graded)
 
     def cut_and_tune(
         self,
@@ -207,18 +207,18 @@ class Steps:
                         self.parts.training,
                         self.method.training(epochs, number, keep_zeros=keep_zeros),
                         self.subject.normalization,
-                        telling(self.progress, step),
+                        with_prefix(self.progress, step),
                         teacher=self.teacher if self.method.teacher_weight else None,
                         state=kept,
                     )
                 network = replace(network, module=module)
-                standing = self._judged(network)
+                status = self._judged(network)
             except EdgecnnError as error:
                 raise EdgecnnError(f"{step}: {error}; {self._last_good(step, network)}") from None
             assert network.checkpoint is not None
             network.checkpoint.save(path, module)
             removed = network.checkpoint.removed
-            self.folder.note(step, standing=_stored(standing), removed=list(removed), finished=True)
+            self.folder.note(step, status=_stored(status), removed=list(removed), finished=True)
             kept.unlink(missing_ok=True)
         # Read again even where it is at hand: what goes on from here is the same after a stop.
         return self.load(step)
@@ -231,7 +231,7 @@ class Steps:
     @property
     def _example(self) -> npt.NDArray[np.float32]:
         """An input [1, ...] of the network."""
-        return ready(next(iter(self.parts.training.take(1))).x, self.subject.normalization)
+        return preprocess(next(iter(self.parts.training.take(1))).x, self.subject.normalization)
 
     def load(self, step: str) -> State:
         """Return what a finished *step* ended with."""
@@ -241,18 +241,18 @@ class Steps:
         checkpoint = replace(checkpoint, removed=tuple(facts.get("removed", ())))
         module = checkpoint.rebuild(self.folder.network_file(step), self.original.as_designed())
         network = replace(self.original, module=module, checkpoint=checkpoint)
-        return State(network, self._standing(step), self._graded)
+        return State(network, self._status(step), self._graded)
 
-    def _standing(self, step: str) -> Standing:
+    def _status(self, step: str) -> NetworkStatus:
         """Return what the journal says of the network that *step* ended with."""
-        return from_table(Standing, self.folder.steps[step].get("standing"), f"{self.folder.path}: {step}.standing")
+        return from_table(NetworkStatus, self.folder.steps[step].get("status"), f"{self.folder.path}: {step}.standing")
 
-    def packed(self, network: Network) -> Packed:
+    def sparse_size(self, network: Network) -> SparseSize:
         """Return what the zeros in *network* save in its w8a8 TFLite file: nothing, until it is compressed."""
         subject = replace(self.subject, name=self.name, network=network)
         with PrivateFolder(self.folder.path) as folder:
             file = write_int8(subject, load_recipe("board"), Path(folder), self.progress)
-            return Packed(sparsity_of(network.module), file.size_bytes, zip_size_bytes(file.path))
+            return SparseSize(sparsity_of(network.module), file.size_bytes, zip_size_bytes(file.path))
 
     def _last_good(self, step: str, network: Network) -> str:
         """Return what there is to go on with where training *network* failed; its last whole epoch is made a file."""
@@ -266,33 +266,33 @@ class Steps:
             return "nothing was written yet, the network it began with is as it was"
         return f"the last good network is kept as {path}: give it as MODEL to a run of its own"
 
-    def _judged(self, network: Network) -> Standing:
+    def _judged(self, network: Network) -> NetworkStatus:
         """Return what is known of *network*: judged on the validation part, exported where the budget asks for it."""
         size = size_of(network.module, self.subject.shape)
         accuracy = self.known if network is self.original else None
         if accuracy is None and self.parts.validation is not None:
             self.progress("judging on the validation part")
             accuracy = accuracy_of(network, self.parts.validation, self.subject.normalization)
-        standing = Standing(size.params, size.macs, accuracy)
-        return self._with_file(network, standing) if self.budget.needs_file else standing
+        status = NetworkStatus(size.params, size.macs, accuracy)
+        return self._with_file(network, status) if self.budget.needs_file else status
 
-    def _with_file(self, network: Network, standing: Standing) -> Standing:
+    def _with_file(self, network: Network, status: NetworkStatus) -> NetworkStatus:
         device = self.budget.target()
         recipe = load_recipe("mcu" if device is not None and device.kind == "mcu" else "board")
         subject = replace(self.subject, name=self.name, network=network)
         with PrivateFolder(self.folder.path) as folder:
             file = write_int8(subject, recipe, Path(folder), self.progress)
-            standing = replace(standing, size_bytes=file.size_bytes)
+            status = replace(status, size_bytes=file.size_bytes)
             if device is None:
-                return standing
+                return status
             report = check_fit(file.path, device)
         if report.unsupported_operators:
             raise EdgecnnError(
                 f"{device.name} does not run {', '.join(report.unsupported_operators)}, which no pruning takes out; "
                 "choose another device or network"
             )
-        uses = tuple(Use(region.name, region.used_bytes, region.limit_bytes) for region in report.regions)
-        return replace(standing, memory=uses)
+        uses = tuple(MemoryUse(region.name, region.used_bytes, region.limit_bytes) for region in report.regions)
+        return replace(status, memory=uses)
 
 
 def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
@@ -302,5 +302,5 @@ def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
     return replace(network, module=module, checkpoint=checkpoint)
 
 
-def _stored(standing: Standing) -> dict[str, Any]:
-    return asdict(standing) | {"memory": [asdict(use) for use in standing.memory]}
+def _stored(status: NetworkStatus) -> dict[str, Any]:
+    return asdict(status) | {"memory": [asdict(use) for use in status.memory]}

@@ -19,7 +19,7 @@ from edgecnn.benchmarks.plan import image_of
 from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization, Resize, ready
+from edgecnn.normalization import Normalization, Resize, preprocess
 from edgecnn.samples import Samples
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def original_outputs(
         return
     for batch in samples:
         labels = np.full(len(batch.x), -1) if batch.y is None else batch.y
-        yield labels, subject.network.outputs(np.ascontiguousarray(ready(batch.x, subject.normalization)))
+        yield labels, subject.network.outputs(np.ascontiguousarray(preprocess(batch.x, subject.normalization)))
 
 
 def check_classes(subject: Subject, classes: int, otherwise: str = "") -> None:

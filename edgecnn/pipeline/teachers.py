@@ -11,7 +11,7 @@ import numpy as np
 from edgecnn.compress.teacher import Renormalised
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Model, Network, build
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.pipeline.subject import Subject
 
 
@@ -31,7 +31,7 @@ def load_teachers(models: Sequence[Model], subject: Subject) -> tuple[Network, .
     if not models:
         return ()
     training = subject.data.training
-    x = np.ascontiguousarray(ready(next(iter(training.take(1))).x, subject.normalization))
+    x = np.ascontiguousarray(preprocess(next(iter(training.take(1))).x, subject.normalization))
     expected = subject.network.outputs(x)[0].shape[1:]
     teachers = []
     for model in models:

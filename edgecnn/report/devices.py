@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.foretell import Foretold, foretell_files
+from edgecnn.benchmarks.predict import Prediction, predict_files
 from edgecnn.device import DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import NoCoefficientsError, estimate_latency
@@ -24,7 +24,7 @@ USUAL_DEVICES = ("rpi4", "rpizero2w", "stm32h7a3", "stm32f746", "nrf5340")
 
 def predict_on(
     files: Sequence[ReportedFile], devices: Sequence[str], progress: Progress = silent
-) -> tuple[Foretold, ...]:
+) -> tuple[Prediction, ...]:
     """Return the estimate and the memory check of each of *files* on each of *devices* that may run it.
 
     A microcontroller runs TFLite files alone. Without *devices* it is those of `USUAL_DEVICES` that suit the files,
@@ -33,7 +33,7 @@ def predict_on(
     Raises:
         EdgecnnError: an unknown device, or one that runs none of the files.
     """
-    found: list[Foretold] = []
+    found: list[Prediction] = []
     for name in dict.fromkeys(devices or USUAL_DEVICES):
         progress("estimating on devices", len(found))
         profile = load_device(name)
@@ -41,11 +41,11 @@ def predict_on(
         if not able and devices:
             raise EdgecnnError(f"{name} runs TFLite Micro, which reads .tflite files alone; none is given")
         if able:
-            found += [_estimated(one, profile) for one in foretell_files([file.path for file in able], name)]
+            found += [_estimated(one, profile) for one in predict_files([file.path for file in able], name)]
     return tuple(found)
 
 
-def _estimated(one: Foretold, profile: DeviceProfile) -> Foretold:
+def _estimated(one: Prediction, profile: DeviceProfile) -> Prediction:
     """Return *one* with the estimate of another runtime where there are no coefficients for the usual one."""
     for runtime in dict.fromkeys(model.runtime for model in profile.latency) if one.estimate is None else ():
         with suppress(NoCoefficientsError):
@@ -63,7 +63,7 @@ def _may_run(profile: DeviceProfile, artifact: Artifact, *, usual: bool) -> bool
     return not usual or (artifact.precision.endswith("a8") and is_small)
 
 
-def devices_table(predictions: Sequence[Foretold], names: Mapping[str, str]) -> Markup:
+def devices_table(predictions: Sequence[Prediction], names: Mapping[str, str]) -> Markup:
     """Return a table with a row for each file and a column for each device: latency with its band, memory, verdict.
 
     Args:
@@ -86,14 +86,14 @@ def devices_table(predictions: Sequence[Foretold], names: Mapping[str, str]) -> 
     return join([element("div", table, class_="wide"), *_how_to_read(predictions)])
 
 
-def _cell(one: Foretold | None, device: str) -> Markup:
+def _cell(one: Prediction | None, device: str) -> Markup:
     label = f"{device} (estimated)"
     if one is None:  # left out on a narrow screen
         return element("td", element("small", "not for this device"), class_="figure absent", data_label=label)
     return element("td", element("span", _latency(one), *_memory(one.fit)), class_="figure", data_label=label)
 
 
-def _latency(one: Foretold) -> Markup:
+def _latency(one: Prediction) -> Markup:
     if one.estimate is None:
         return element("small", "no latency estimate")
     band = f"{format_ns(one.estimate.low_ns)} to {format_ns(one.estimate.high_ns)}"
@@ -113,7 +113,7 @@ def _memory(fit: FitReport | None) -> Iterator[Markup]:
     yield element("small", verdict, class_="good" if fit.fits else "bad")
 
 
-def _how_to_read(predictions: Sequence[Foretold]) -> Iterator[Markup]:
+def _how_to_read(predictions: Sequence[Prediction]) -> Iterator[Markup]:
     estimates = [one.estimate for one in predictions if one.estimate]
     if not estimates:
         return
@@ -129,7 +129,7 @@ def _how_to_read(predictions: Sequence[Foretold]) -> Iterator[Markup]:
     yield element("p", text, class_="muted")
 
 
-def latency_notes(one: Foretold) -> Iterator[str]:
+def latency_notes(one: Prediction) -> Iterator[str]:
     """Yield what the latency estimate rests on and assumes, or why there is none."""
     if one.estimate is not None:
         yield from (f"the estimate rests on {source}" for source in one.estimate.rests_on)
@@ -139,9 +139,9 @@ def latency_notes(one: Foretold) -> Iterator[str]:
         yield f"{instead}: {one.reason.removeprefix(f'{one.device}: ')}"
 
 
-def smallest_each(predictions: Sequence[Foretold]) -> list[Foretold]:
+def smallest_each(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Return for each device whose memory is known that of *predictions* which takes the least RAM."""
-    least: dict[str, Foretold] = {}
+    least: dict[str, Prediction] = {}
     for one in predictions:
         if one.fit is not None and (one.device not in least or _rank(one.fit) < _rank(least[one.device].fit)):
             least[one.device] = one

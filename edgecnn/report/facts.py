@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation
-from edgecnn.benchmarks.foretell import Foretold
+from edgecnn.benchmarks.predict import Prediction
 from edgecnn.measurement import Accuracy, Measurement
 from edgecnn.report.verification import Verification
 
@@ -71,7 +71,7 @@ class Contents:
     facts: ReportFacts
     files: tuple[ReportedFile, ...] = ()
     measurements: tuple[Measurement, ...] = ()  # each of the file with the same path
-    predictions: tuple[Foretold, ...] = ()  # each of a file on a device
+    predictions: tuple[Prediction, ...] = ()  # each of a file on a device
     labels: tuple[str, ...] = ()  # names of the classes; empty: they have none
 
 

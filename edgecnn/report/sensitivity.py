@@ -52,7 +52,7 @@ def table_of(sensitivity: Sensitivity) -> list[tuple[str, ...]]:
 def title_of(sensitivity: Sensitivity) -> str:
     """Return the sentence that stands above the table."""
     of = f" of accuracy {format_share(sensitivity.accuracy.top1)}" if sensitivity.accuracy else ""
-    following = ", batch norm's statistics and the spread of scores following it" if sensitivity.settled else ""
+    following = ", batch norm's statistics and the spread of scores following it" if sensitivity.recalibrated else ""
     return (
         f"Each cut alone{following}, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
         f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)} of weights as "
@@ -82,7 +82,7 @@ def draw_sensitivity(sensitivity: Sensitivity) -> str:
     for axes in (lost, saved):
         _prepare(axes, len(rows))
     for index, row in enumerate(rows):
-        change = row.accuracy_lost or row.harm
+        change = row.accuracy_lost or row.loss_increase
         ends = (100 * change.low, 100 * change.high)
         lost.plot(ends, (-index, -index), color=COLOURS["float"], linewidth=4, alpha=0.35, solid_capstyle="butt")
         lost.plot(100 * change.mean, -index, "o", color=COLOURS["float"], markersize=5)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.benchmarks.measure import Effort
+from edgecnn.benchmarks.measure import BenchmarkConfig
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -58,9 +58,9 @@ def classifier() -> Path:
 
 
 @pytest.fixture
-def brief() -> Effort:
+def brief() -> BenchmarkConfig:
     """As little measuring as still is one."""
-    return Effort(processes=3, warmup_s=0.01, min_time_s=0.01, min_values=4, max_time_s=5)
+    return BenchmarkConfig(processes=3, warmup_s=0.01, min_time_s=0.01, min_values=4, max_time_s=5)
 
 
 @pytest.fixture

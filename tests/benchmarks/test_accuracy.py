@@ -13,7 +13,7 @@ from tflite_builder import Builder, schema
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import chance_warning, evaluate
 from edgecnn.benchmarks.detection import detection
-from edgecnn.benchmarks.measure import Effort
+from edgecnn.benchmarks.measure import BenchmarkConfig
 from edgecnn.benchmarks.plan import measure_files
 from edgecnn.measurement import Accuracy
 from edgecnn.samples import Samples
@@ -95,7 +95,7 @@ def test_chance_is_told_beyond_the_interval(correct: int, n: int, classes: int |
         assert f"of {n} samples, no better than chance among {classes} classes" in warnings[0]
 
 
-def test_each_number_of_threads_gets_the_accuracy_and_its_warning(tmp_path: Path, brief: Effort) -> None:
+def test_each_number_of_threads_gets_the_accuracy_and_its_warning(tmp_path: Path, brief: BenchmarkConfig) -> None:
     """The accuracy is taken once; that it is no better than chance is said of every result."""
     y = np.arange(200) % 5
     np.savez(tmp_path / "a.npz", x_test=np.eye(5, dtype=np.float32)[(y + 2) % 5], y_test=y)

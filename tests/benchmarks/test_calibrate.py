@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from edgecnn.benchmarks.calibrate import Timed, calibrate, coefficients_file, fit_calibration
-from edgecnn.benchmarks.foretell import foretell_files
-from edgecnn.benchmarks.measure import Effort
+from edgecnn.benchmarks.measure import BenchmarkConfig
+from edgecnn.benchmarks.predict import predict_files
 from edgecnn.device import LATENCY_KINDS, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate.fitting import amounts_of, prior_of
@@ -26,7 +26,7 @@ from edgecnn.formats import read_graph
 Writer = Callable[[Path, int, str], Path]
 FAMILIES = tuple(dict.fromkeys(family_of(number) for number in range(40)))
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
-BRIEF = Effort(processes=1, warmup_s=0, min_time_s=0, min_values=3)
+BRIEF = BenchmarkConfig(processes=1, warmup_s=0, min_time_s=0, min_values=3)
 
 
 def works_of(number: int, precision: str, folder: Path, write: Writer = write_synthetic) -> list[Work]:
@@ -107,7 +107,7 @@ def test_a_calibrated_board_is_estimated(tmp_path: Path) -> None:
     assert board.read_text(encoding="utf-8").startswith(text)
     assert load_device(str(board)).latency == (done.model,)
     assert 0 < done.model.low < 1 < done.model.high
-    (told,) = foretell_files([MODEL], str(board))
+    (told,) = predict_files([MODEL], str(board))
     assert told.to_json()["fit"] is None  # the file says nothing of its memory
     assert told.estimate is not None
     assert told.estimate.low_ns < told.estimate.p50_ns < told.estimate.high_ns

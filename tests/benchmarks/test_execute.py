@@ -17,7 +17,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.changes import find_change
 from edgecnn.benchmarks.execute import run_file, started_worker
 from edgecnn.benchmarks.history import add_to_history, read_history
-from edgecnn.benchmarks.measure import Effort, measure, time_process
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure, time_process
 from edgecnn.errors import EdgecnnError
 from edgecnn.targets import Process
 from edgecnn.targets.local import Local
@@ -187,7 +187,7 @@ def test_an_onnx_file_runs_in_onnxruntime(onnx_file: Path) -> None:
 def test_an_onnx_file_is_timed(onnx_file: Path) -> None:
     """The timed path works too, and says which onnxruntime it was."""
     timed = time_process(
-        Artifact.open(onnx_file), runtime="onnxruntime", threads=1, effort=Effort(warmup_s=0, min_time_s=0)
+        Artifact.open(onnx_file), runtime="onnxruntime", threads=1, effort=BenchmarkConfig(warmup_s=0, min_time_s=0)
     )
     assert len(timed.run.values_ns) == 50
     assert timed.runtime_version
@@ -204,7 +204,9 @@ def int16_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_that_one_interface_refuses_is_run_by_the_next(int16_file: Path, brief: Effort, tmp_path: Path) -> None:
+def test_a_file_that_one_interface_refuses_is_run_by_the_next(
+    int16_file: Path, brief: BenchmarkConfig, tmp_path: Path
+) -> None:
     """It gives right answers and a latency, and the result says which interface ran it and why."""
     x = np.arange(-32, 32, dtype=np.int16).reshape(2, 4, 4, 2)
     (y,) = next(run_file(Artifact.open(int16_file), [[x]]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgecnn.benchmarks.gains import missing_gains
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.measurement import Measurement
 from edgecnn.pipeline import ExportResult
 
@@ -18,7 +18,7 @@ def at(result: Measurement, factor: float) -> Measurement:
 
 def test_a_slower_int8_file_is_named_and_a_faster_one_is_not(board: ExportResult) -> None:
     """The sentence names both files; other runtimes and thread counts are not compared."""
-    effort = Effort(processes=1, warmup_s=0.01, min_time_s=0.01, min_values=5)
+    effort = BenchmarkConfig(processes=1, warmup_s=0.01, min_time_s=0.01, min_values=5)
     plain = measure(board.files[2].artifact, effort=effort)
     small = replace(plain, file=str(board.files[3].path), precision="w8a8")
     (sentence,) = missing_gains([plain, at(small, 1.5)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.measure import Effort, extremes_of, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, extremes_of, measure
 from edgecnn.benchmarks.plan import image_of, left_out, measure_files, plan_cases
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
@@ -22,7 +22,7 @@ DATA = Path(__file__).parents[1] / "data"
 SHARED_MODEL = Path(__file__).parents[2] / "../shared/models/mlperf-tiny-ic-int8.tflite"
 
 
-def test_a_measurement_is_complete(classifier: Path, brief: Effort) -> None:
+def test_a_measurement_is_complete(classifier: Path, brief: BenchmarkConfig) -> None:
     """Every figure is there: three processes, cold start, values, memory step by step, conditions, version."""
     found = measure(classifier, effort=brief)
     assert len(found.runs) == 3
@@ -39,7 +39,7 @@ def test_a_measurement_is_complete(classifier: Path, brief: Effort) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-def test_memory_is_the_workers_own(classifier: Path, brief: Effort) -> None:
+def test_memory_is_the_workers_own(classifier: Path, brief: BenchmarkConfig) -> None:
     """The steps of the memory only grow, and a big parent process does not show in them."""
     ballast = np.ones(40_000_000)  # 320 MB, touched
     memory = measure(classifier, effort=replace(brief, processes=1)).runs[0].memory
@@ -49,7 +49,7 @@ def test_memory_is_the_workers_own(classifier: Path, brief: Effort) -> None:
     assert (memory.peak_bytes or 0) < 200e6 < ballast.nbytes
 
 
-def test_it_runs_on_the_cores_given(classifier: Path, brief: Effort) -> None:
+def test_it_runs_on_the_cores_given(classifier: Path, brief: BenchmarkConfig) -> None:
     """The worker keeps to the cores it is given, and one that is not there is told."""
     found = measure(classifier, effort=replace(brief, processes=1, cpus=(0,)))
     assert found.conditions["cores_allowed"] == 1
@@ -57,7 +57,7 @@ def test_it_runs_on_the_cores_given(classifier: Path, brief: Effort) -> None:
         measure(classifier, effort=replace(brief, processes=1, cpus=(4000,)))
 
 
-def test_the_machine_is_looked_at_meanwhile(classifier: Path, brief: Effort) -> None:
+def test_the_machine_is_looked_at_meanwhile(classifier: Path, brief: BenchmarkConfig) -> None:
     """In a process that takes longer than a second the machine's state is read between values too."""
     (run,) = measure(classifier, effort=replace(brief, processes=1, min_time_s=1.2)).runs
     assert run.states == (run.before, *run.during, run.after)
@@ -85,7 +85,9 @@ def throttles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
     return make
 
 
-def test_a_throttled_process_is_repeated(classifier: Path, brief: Effort, throttles: Callable[[int], Path]) -> None:
+def test_a_throttled_process_is_repeated(
+    classifier: Path, brief: BenchmarkConfig, throttles: Callable[[int], Path]
+) -> None:
     """After a pause the process is timed again, until the board no longer throttles; what it reported is said."""
     throttles(3)  # the state is read twice a process
     found = measure(classifier, effort=replace(brief, processes=1, cool_down_s=0.01))
@@ -96,7 +98,7 @@ def test_a_throttled_process_is_repeated(classifier: Path, brief: Effort, thrott
 
 
 def test_a_throttled_process_is_kept_unless_asked(
-    classifier: Path, brief: Effort, throttles: Callable[[int], Path]
+    classifier: Path, brief: BenchmarkConfig, throttles: Callable[[int], Path]
 ) -> None:
     """Without a pause to wait for, and on a board that never cools, the figures stay and bear the mark."""
     left = throttles(100)
@@ -108,14 +110,14 @@ def test_a_throttled_process_is_kept_unless_asked(
     assert found.conditions["repeated_after_throttling"] == 3
 
 
-def test_what_fit_says_stands_beside(classifier: Path, brief: Effort) -> None:
-    """The peak that `check_fit` foretells is part of the result, and near what is measured."""
+def test_what_fit_says_stands_beside(classifier: Path, brief: BenchmarkConfig) -> None:
+    """The peak that `check_fit` predicts is part of the result, and near what is measured."""
     found = measure(classifier, effort=replace(brief, processes=1))
     assert found.peak_rss_bytes
-    assert found.foretold_rss_bytes == pytest.approx(found.peak_rss_bytes, rel=0.1)
+    assert found.predicted_rss_bytes == pytest.approx(found.peak_rss_bytes, rel=0.1)
 
 
-def test_the_accuracy_is_taken_with_data(classifier: Path, brief: Effort) -> None:
+def test_the_accuracy_is_taken_with_data(classifier: Path, brief: BenchmarkConfig) -> None:
     """With a data set the result has its top-1 accuracy on the evaluation samples, and what was assumed for it."""
     digits = open_dataset("digits")
     found = measure(classifier, data=digits, effort=brief)
@@ -126,7 +128,9 @@ def test_the_accuracy_is_taken_with_data(classifier: Path, brief: Effort) -> Non
     assert told.assumptions == ()
 
 
-def test_outputs_that_are_not_finite_are_said(classifier: Path, brief: Effort, add_runtime: Callable[..., str]) -> None:
+def test_outputs_that_are_not_finite_are_said(
+    classifier: Path, brief: BenchmarkConfig, add_runtime: Callable[..., str]
+) -> None:
     """A file whose outputs hold NaN gets a warning, whatever its speed."""
     found = measure(classifier, runtime=add_runtime(on_invoke="self.x = self.x * np.nan"), effort=brief)
     assert any("NaN" in warning for warning in found.warnings)
@@ -155,7 +159,7 @@ def test_cases_are_each_with_each(classifier: Path) -> None:
         plan_cases(files, ["onnxruntime"])
 
 
-def test_what_a_runtime_does_not_run_is_said(classifier: Path, brief: Effort) -> None:
+def test_what_a_runtime_does_not_run_is_said(classifier: Path, brief: BenchmarkConfig) -> None:
     """A file that one of the given runtimes cannot run is measured with the others, and that is told."""
     results = list(measure_files([classifier], runtimes=["litert", "onnxruntime"], effort=replace(brief, processes=1)))
     (sentence,) = left_out(results, ["litert", "onnxruntime"])
@@ -193,7 +197,7 @@ def test_everything_is_checked_before_the_first_measurement(classifier: Path, tm
     assert not progressed
 
 
-def test_the_accuracy_is_taken_once(classifier: Path, brief: Effort) -> None:
+def test_the_accuracy_is_taken_once(classifier: Path, brief: BenchmarkConfig) -> None:
     """Another number of threads does not run all samples again, and gets the same accuracy."""
     steps = []
     results = list(
@@ -217,7 +221,7 @@ def test_images_are_read_as_large_as_the_file_wants(classifier: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED_MODEL.is_file(), reason=f"no model at {SHARED_MODEL}")
-def test_a_foreign_int8_file_is_measured(brief: Effort) -> None:
+def test_a_foreign_int8_file_is_measured(brief: BenchmarkConfig) -> None:
     """MLPerf Tiny's image classifier, which carries no metadata of ours, is measured as it is."""
     found = measure(SHARED_MODEL, effort=brief, threads=2)
     assert found.precision == "w8a8"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.compare import compare
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
 
@@ -18,5 +18,5 @@ def test_a_rejected_file_is_compared_and_measured(tmp_path: Path) -> None:
     shape = Artifact.open(rejected).inputs[0].shape
     result = compare(CLASSIFIER, rejected, input_shape=(shape[3], shape[1], shape[2]), samples=4)
     assert result.parity.max_abs_diff == 0
-    effort = Effort(processes=1, warmup_s=0.01, min_time_s=0.02, min_values=10)
+    effort = BenchmarkConfig(processes=1, warmup_s=0.01, min_time_s=0.02, min_values=10)
     assert measure(rejected, effort=effort).format == "tflite"

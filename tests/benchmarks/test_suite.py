@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.benchmarks.measure import Effort
+from edgecnn.benchmarks.measure import BenchmarkConfig
 from edgecnn.benchmarks.suite import Suite, load_suite, measure_suite, suite_names, with_given
 from edgecnn.errors import EdgecnnError
 
@@ -82,7 +82,9 @@ def test_an_unknown_suite_has_a_near_match() -> None:
 
 def test_what_is_given_takes_the_place_of_the_suites_own() -> None:
     """Nothing given changes nothing; what is given replaces its own part alone."""
-    suite = Suite(devices=("host", "rpi4"), targets={"rpi4": "ssh://pi"}, threads=(1, 2), effort=Effort(processes=7))
+    suite = Suite(
+        devices=("host", "rpi4"), targets={"rpi4": "ssh://pi"}, threads=(1, 2), effort=BenchmarkConfig(processes=7)
+    )
     assert with_given(suite) == suite
     changed = with_given(suite, device="rpi4", threads=[4], min_time_s=0.5, data="digits")
     assert changed == Suite(
@@ -90,14 +92,14 @@ def test_what_is_given_takes_the_place_of_the_suites_own() -> None:
         targets={"rpi4": "ssh://pi"},
         threads=(4,),
         data="digits",
-        effort=Effort(processes=7, min_time_s=0.5),
+        effort=BenchmarkConfig(processes=7, min_time_s=0.5),
     )
     assert with_given(suite, device="host").targets == {}
     assert with_given(suite, target="ssh://lab").targets == {"host": "ssh://lab", "rpi4": "ssh://lab"}
 
 
 @pytest.mark.slow
-def test_the_whole_table_is_measured(folder: Path, brief: Effort) -> None:
+def test_the_whole_table_is_measured(folder: Path, brief: BenchmarkConfig) -> None:
     """Each file is measured with each number of threads, as long as the suite says, with its accuracy."""
     suite = load_suite(written(folder, "files = ['out/*.tflite']\nthreads = [1, 2]\ndata = 'digits'"))
     results = list(measure_suite(with_given(suite, processes=1, min_time_s=brief.min_time_s)))
@@ -110,7 +112,7 @@ def test_the_whole_table_is_measured(folder: Path, brief: Effort) -> None:
     assert all(len(result.runs) == 1 and result.accuracy is not None for result in results)
 
 
-def test_what_cannot_be_measured_is_told_before_anything_is(classifier: Path, brief: Effort) -> None:
+def test_what_cannot_be_measured_is_told_before_anything_is(classifier: Path, brief: BenchmarkConfig) -> None:
     """A device that is not at hand stops the suite at its start, though the first one is; so does a lack of files."""
     with pytest.raises(EdgecnnError, match="not attached"):
         next(measure_suite(Suite(files=(str(classifier),), devices=("host", "rpi4"), effort=brief)))

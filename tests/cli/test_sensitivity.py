@@ -32,7 +32,7 @@ def test_writes_the_table_the_plot_and_the_json(tmp_path: Path) -> None:
     assert all(row["bytes_saved"] >= 4 * row["params_saved"] for row in rows)
     assert all(row["accuracy"]["low"] <= row["accuracy"]["top1"] <= row["accuracy"]["high"] for row in rows)
     assert document["n"] == 126
-    assert document["settled"]
+    assert document["recalibrated"]
     table = (tmp_path / "out" / "sensitivity.md").read_text()
     assert table.count("| features.") == len(rows)
     assert table.startswith(
@@ -56,7 +56,7 @@ def test_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
-    """Judged on a tenth of the training part, settled on the rest."""
+    """Judged on a tenth of the training part, recalibrated on the rest."""
     network, data = build("edgecnn:digits-cnn"), open_dataset("digits")
     found = measure_sensitivity(network, data="digits", ratios=[0.5])
     others, judges = data.training.split(SHARES["training"])
@@ -64,9 +64,9 @@ def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
         name: sensitivity(
             network.module, data.shape, judges, SensitivityConfig((0.5,)), data.normalization, calibration=calibration
         ).rows
-        for name, calibration in (("settled", others), ("not", None), ("on the judges", judges))
+        for name, calibration in (("recalibrated", others), ("not", None), ("on the judges", judges))
     }
-    assert found.rows == rows["settled"]
+    assert found.rows == rows["recalibrated"]
     assert found.rows != rows["not"]
     assert found.rows != rows["on the judges"]
 

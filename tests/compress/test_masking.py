@@ -94,7 +94,7 @@ def test_sensitivity_has_no_row_of_it(net: nn.Module) -> None:
 
 
 @pytest.mark.usefixtures("net")
-@pytest.mark.parametrize("how", [{"pruning_ratio": 0.5}, {"budget": Budget(params=0.8)}])
+@pytest.mark.parametrize("how", [{"pruning_ratio": 0.5}, {"budget": Budget(max_params_ratio=0.8)}])
 def test_compress_goes_on_without_it(tmp_path: Path, how: dict[str, object]) -> None:
     """By a ratio and by a budget: the other layer is cut, and the result names the first one and the line."""
     rng = np.random.default_rng(0)

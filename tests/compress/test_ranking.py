@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.compress.ranking import agreement, prices, spearman, undecided
+from edgecnn.compress.ranking import agreement, cost_benefits, spearman, undecided
 
 values = st.lists(st.integers(-50, 50), min_size=2, max_size=12).map(lambda found: np.array(found, dtype=np.float64))
 
@@ -26,27 +26,27 @@ def test_ties_share_their_rank() -> None:
 
 
 def test_what_saves_nothing_comes_last_and_harmless_cuts_go_by_what_they_save() -> None:
-    """No gain is priced infinite; harm below one sample's is no reason to wait with the greater saving."""
-    found = prices(np.array([0.0, -0.5, 0.2, 0.2]), np.array([10.0, 5.0, 0.0, 100.0]), n=100)
+    """No gain is priced infinite; loss increase below one sample's is no reason to wait with the greater saving."""
+    found = cost_benefits(np.array([0.0, -0.5, 0.2, 0.2]), np.array([10.0, 5.0, 0.0, 100.0]), n=100)
     assert list(np.argsort(found)) == [0, 3, 1, 2] or list(np.argsort(found)) == [0, 1, 3, 2]
     assert found[2] == np.inf
     assert found[0] < found[1]
 
 
 def test_neighbours_apart_are_decided_and_neighbours_alike_are_not() -> None:
-    """Three cuts: two of the same harm are open, the third, far off, is not."""
+    """Three cuts: two of the same loss increase are open, the third, far off, is not."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(3, 400)) * 0.1
-    harmed = [0.1 + noise[0], 0.1 + noise[1], 0.9 + noise[2]]
+    losses = [0.1 + noise[0], 0.1 + noise[1], 0.9 + noise[2]]
     gains = np.ones(3)
-    assert undecided(harmed, gains, 1000) == [0, 1]
-    assert undecided([harmed[0], harmed[2][:50]], gains[:2], 1000) == []
+    assert undecided(losses, gains, 1000) == [0, 1]
+    assert undecided([losses[0], losses[2][:50]], gains[:2], 1000) == []
 
 
 def test_agreement_grows_with_the_samples() -> None:
     """Cuts that noise mixes up on few samples are told apart on many; one cut alone is always ranked."""
     rng = np.random.default_rng(1)
-    harmed = [0.02 * cut + rng.normal(size=4000) * 0.3 for cut in range(1, 9)]
-    few, many = (agreement([h[:n] for h in harmed], np.ones(8), 4000) for n in (50, 4000))
+    losses = [0.02 * cut + rng.normal(size=4000) * 0.3 for cut in range(1, 9)]
+    few, many = (agreement([h[:n] for h in losses], np.ones(8), 4000) for n in (50, 4000))
     assert few < 0.9 < 0.97 < many <= 1
-    assert agreement(harmed[:1], np.ones(1), 4000) == 1
+    assert agreement(losses[:1], np.ones(1), 4000) == 1

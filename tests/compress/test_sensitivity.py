@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from edgecnn.compress.judging import CORRECT, LOSS, Trial
 from edgecnn.compress.ranking import spearman
 from edgecnn.compress.sensitivity import Candidate, Sensitivity, SensitivityConfig, judge
-from edgecnn.compress.trial import CORRECT, HARM, LOSS, Trial
 from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.samples import Samples
@@ -61,9 +61,9 @@ def test_outcomes_are_those_of_whole_passes(digits: nn.Module, data: Dataset) ->
         found = trial.outcomes(index)
         assert trial.n(index) == 200
         np.testing.assert_allclose(found[LOSS], -told, atol=1e-4)
-        np.testing.assert_allclose(found[HARM], 1 - np.exp(told), atol=1e-4)
+        np.testing.assert_allclose(found[LOSS], 1 - np.exp(told), atol=1e-4)
         assert (found[CORRECT] == (logits.argmax(1).numpy() == y)).all()
-    assert not trial.mistrusted
+    assert not trial.without_cache
     assert len(set(trial.starts)) == len(LAYERS)
 
 
@@ -109,11 +109,11 @@ def test_fewer_samples_rank_like_all(digits: nn.Module, data: Dataset) -> None:
     every = judged(digits, data, candidates(digits), SensitivityConfig(agreement=1))
     assert all(row.n == len(data.training) for row in every.rows)
     assert sum(row.n for row in few.rows) < sum(row.n for row in every.rows)
-    prices = [np.array([found.price(row) for row in found.rows]) for found in (few, every)]
-    # Masked networks are as large as the original: nothing is saved, so harm itself is compared.
-    assert all(np.isinf(price).all() for price in prices)
-    harms = [np.array([row.harm.mean for row in found.rows]) for found in (few, every)]
-    assert spearman(*harms) > 0.9
+    cost_benefits = [np.array([found.cost_benefit(row) for row in found.rows]) for found in (few, every)]
+    # Masked networks are as large as the original: nothing is saved, so loss increase itself is compared.
+    assert all(np.isinf(cost_benefit).all() for cost_benefit in cost_benefits)
+    loss_increases = [np.array([row.loss_increase.mean for row in found.rows]) for found in (few, every)]
+    assert spearman(*loss_increases) > 0.9
 
 
 def test_an_equal_network_loses_nothing_and_is_not_certain_of_it(digits: nn.Module, data: Dataset) -> None:
@@ -124,12 +124,12 @@ def test_an_equal_network_loses_nothing_and_is_not_certain_of_it(digits: nn.Modu
     assert same.accuracy_lost is not None
     assert same.accuracy_lost.mean == 0
     assert same.accuracy_lost.low < 0 < same.accuracy_lost.high < 0.01
-    assert same.harm.mean == 0
+    assert same.loss_increase.mean == 0
     assert every.accuracy is not None
     assert every.accuracy_lost is not None
     assert every.accuracy.top1 < 0.2
     assert every.accuracy_lost.low > 0.6
-    assert every.harm.low > 0.6
+    assert every.loss_increase.low > 0.6
 
 
 def test_paired_intervals_are_tighter_than_those_of_two_accuracies(digits: nn.Module, data: Dataset) -> None:
@@ -144,7 +144,7 @@ def test_paired_intervals_are_tighter_than_those_of_two_accuracies(digits: nn.Mo
 
 
 def test_a_network_that_gives_back_its_input_is_judged_by_its_error(data: Dataset) -> None:
-    """No labels are needed, and there is no accuracy: harm is the share of the input that is lost."""
+    """No labels are needed, and there is no accuracy: loss increase is the share of the input that is lost."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64, bias=False), nn.Unflatten(1, SHAPE)).eval()
     net.edgecnn_task = "reconstruction"  # type: ignore[assignment]
     layer = net[1]
@@ -159,7 +159,7 @@ def test_a_network_that_gives_back_its_input_is_judged_by_its_error(data: Datase
     result = judge(net, SHAPE, found, samples, SensitivityConfig(), data.normalization)
     assert result.accuracy is None
     assert result.rows[0].accuracy is None
-    assert result.rows[0].harm.mean == pytest.approx(1, abs=1e-5)
+    assert result.rows[0].loss_increase.mean == pytest.approx(1, abs=1e-5)
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["rows"][0]["accuracy"] is None
 
 

@@ -79,11 +79,11 @@ def test_a_pupil_learns_the_scores_of_its_teacher() -> None:
     data = open_dataset("digits")
     config = TrainConfig(epochs=6, learning_rate=1e-2, teacher_weight=1.0)
     teacher = train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization)
-    pupil = train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization, teacher=teacher)
+    student = train(build("edgecnn:digits-cnn").module, data.training, config, data.normalization, teacher=teacher)
     assert data.normalization is not None
     x = torch.from_numpy(data.normalization.apply(next(iter(data.evaluation.batched(256))).x))
     with torch.no_grad():
-        assert (pupil(x).argmax(1) == teacher(x).argmax(1)).float().mean() > 0.95
+        assert (student(x).argmax(1) == teacher(x).argmax(1)).float().mean() > 0.95
 
 
 class Counting(nn.Module):
@@ -105,14 +105,14 @@ class Counting(nn.Module):
 
 
 def test_views_return_with_what_the_teacher_said_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With two views a teacher is asked in two epochs of five; stopped, or without room, it ends the same."""
+    """With two cached epochs a teacher is asked in two epochs of five; stopped, or without room, it ends the same."""
     data = open_dataset("digits")
     samples, start, config = data.training.take(256), build("edgecnn:digits-cnn").module, replace(CONFIG, epochs=5)
     teacher = Counting()
 
-    def trained(views: int, state: Path | None = None, progress: Progress = silent) -> torch.Tensor:
+    def trained(cache_soft_targets: int, state: Path | None = None, progress: Progress = silent) -> torch.Tensor:
         teacher.asked.clear()
-        given = replace(config, views=views)
+        given = replace(config, cache_soft_targets=cache_soft_targets)
         return weights(train(start, samples, given, data.normalization, progress, teacher=teacher, state=state))
 
     def stop(step: str, done: int = 0, total: int | None = None) -> None:
@@ -133,8 +133,8 @@ def test_views_return_with_what_the_teacher_said_of_them(tmp_path: Path, monkeyp
     assert torch.equal(trained(2), whole)
     assert len(teacher.asked) == 5 * 4 - 3 - 3  # of the first view three batches are kept, and it returns twice
     assert torch.equal(teacher.asked[3], teacher.asked[8])  # the fourth batch of the first view, asked again
-    with pytest.raises(EdgecnnError, match="views are 0 or more, not -1"):
-        replace(config, views=-1)
+    with pytest.raises(EdgecnnError, match="cached epochs are 0 or more, not -1"):
+        replace(config, cache_soft_targets=-1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="trains on the GPU")

@@ -46,7 +46,7 @@ def networks(count: int) -> np.ndarray:
 
 
 def test_costs_are_found_again() -> None:
-    """From networks whose latency follows the model, the fit foretells others it never saw within 2 %."""
+    """From networks whose latency follows the model, the fit predicts others it never saw within 2 %."""
     true = PRIOR * 0.07 * np.random.default_rng(3).uniform(0.5, 2, PRIOR.size)
     seen, others = networks(60)[:40], networks(60)[40:]
     costs = fit_costs(seen, seen @ true, PRIOR, Spread(term=1.5, cost=1, latency=0.01))
@@ -102,7 +102,7 @@ def test_a_kind_without_a_cost_costs_as_its_coarser_one() -> None:
 
 
 def test_families_are_held_out_together() -> None:
-    """Networks of a family are foretold from the others alone, and what has no family only helps to foretell."""
+    """Networks of a family are predicted from the others alone, and what has no family only helps to predict."""
     amounts = networks(9)
     truth = amounts @ PRIOR
     families = ["a", "a", "a", "b", "b", "b", None, None, None]

@@ -59,7 +59,7 @@ def convolution(side: int, inputs: int, outputs: int, kernel: int = 3, dtype: st
 @given(st.integers(1, 64), st.integers(1, 200), st.integers(1, 200), st.integers(1, 64))
 @settings(max_examples=50, deadline=None)
 def test_more_work_takes_longer(side: int, inputs: int, outputs: int, more: int) -> None:
-    """A convolution over more pixels or channels is never foretold to be faster, and the band holds the estimate."""
+    """A convolution over more pixels or channels is never predicted to be faster, and the band holds the estimate."""
     least = estimate_latency(convolution(side, inputs, outputs), board())
     assert 0 < least.low_ns <= least.p50_ns <= least.high_ns
     for grown in (

@@ -15,7 +15,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.export import CalibrationInputs, quantize
 from edgecnn.export.onnx import to_onnx
 from edgecnn.export.tflite import to_tflite
-from edgecnn.export.tflite_ranges import workable
+from edgecnn.export.tflite_ranges import widen_degenerate_ranges
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import export_model
 from edgecnn.recipe import WRITABLE, Recipe
@@ -152,7 +152,7 @@ def test_a_living_network_keeps_its_ranges(network: nn.Sequential, tmp_path: Pat
         for tensor in artifact.graph.tensors
         if not tensor.constant
     }
-    assert workable(artifact.graph, artifact.path.read_bytes(), ranges) == ranges
+    assert widen_degenerate_ranges(artifact.graph, artifact.path.read_bytes(), ranges) == ranges
 
 
 def test_black_images_calibrate(tmp_path: Path) -> None:

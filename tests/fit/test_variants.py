@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecnn.fit.micro import plan_micro
-from edgecnn.fit.variants import in_int8, with_input, with_integer_ends
+from edgecnn.fit.variants import in_int8, with_input, with_quantized_io
 from edgecnn.formats import Graph, read_graph
 
 tflite_builder = pytest.importorskip("tflite_builder", reason="needs ai_edge_litert's schema to build files")
@@ -68,14 +68,14 @@ def test_a_side_that_divides_is_exact() -> None:
 def test_integer_ends_are_those_of_a_file_without_conversions() -> None:
     """Without QUANTIZE and DEQUANTIZE at its ends the arena is that of the file that never had them."""
     assert plan_micro(built(SIDE, ends="float32")).total_bytes > plan_micro(built(SIDE)).total_bytes
-    bare = with_integer_ends(built(SIDE, ends="float32"))
+    bare = with_quantized_io(built(SIDE, ends="float32"))
     assert [tensor.dtype for tensor in (*bare.input_specs, *bare.output_specs)] == ["int8", "int8"]
     assert plan_micro(bare).total_bytes == plan_micro(built(SIDE)).total_bytes
 
 
 def test_integer_ends_stay() -> None:
     """A file with integer ends is returned as it is."""
-    assert with_integer_ends(built(SIDE)) is built(SIDE)
+    assert with_quantized_io(built(SIDE)) is built(SIDE)
 
 
 def test_int8_is_what_the_int8_file_takes() -> None:

@@ -23,12 +23,12 @@ from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model, measure_sensitivity
-from edgecnn.pipeline.budget import Gap
-from edgecnn.pipeline.plan import Method, Plan, Round, layers_of, read_plan
+from edgecnn.pipeline.budget import Shortfall
+from edgecnn.pipeline.plan import Plan, Round, TrainingSettings, layers_of, read_plan
 from edgecnn.recipe import load_recipe
 from tests.messages import messages
 
-GOAL = Budget(max_drop=0.04, macs=0.4)
+GOAL = Budget(max_drop=0.04, max_macs_ratio=0.4)
 FAST = Search(share=0.4)
 
 
@@ -67,7 +67,7 @@ def test_the_goals_are_met_and_the_file_bears_them(small: CompressResult) -> Non
 
 def test_each_round_saves_its_share(small: CompressResult) -> None:
     """Rounds that are kept cut about a fifth of the MACs each, the last what is missing."""
-    kept = [small.before.macs, *(one.standing.macs for one in small.tries if one.kept)]
+    kept = [small.before.macs, *(one.status.macs for one in small.attempts if one.kept)]
     assert len(kept) > 3
     for before, after in pairwise(kept[:-1]):
         assert 0.7 * before < after <= 0.81 * before
@@ -78,11 +78,11 @@ def test_the_history_names_the_rounds(small: CompressResult) -> None:
     """The checkpoint tells each cut and each training, oldest first, and the document each round."""
     checkpoint = Checkpoint.read(small.path)
     assert checkpoint is not None
-    kept = [one for one in small.tries if one.kept]
+    kept = [one for one in small.attempts if one.kept]
     steps = [step["step"] for step in checkpoint.history]
     assert steps == ["train", *(["prune", "train"] * len(kept)), "train"]
     document = json.loads(json.dumps(small.to_json(), allow_nan=False))
-    assert [one["cuts"] for one in document["rounds"]] == [dict(one.cuts) for one in small.tries]
+    assert [one["cuts"] for one in document["rounds"]] == [dict(one.cuts) for one in small.attempts]
     assert document["w8a8_tflite_bytes"] == {"before": None, "after": None}
     assert not small.path.with_name("small.safetensors.run").exists()
 
@@ -125,7 +125,7 @@ def test_a_plan_is_known_to_be_for_another_network_before_the_data_are_met(
         ("whole", "classifier", "classifier: its layer as a whole cannot go"),
         ("schema_version = 1", "schema_version = 9", "schema 9, this edgecnn reads 1"),
         ("batch_size = 64", "batch_size = 0", "a batch has at least 2 samples"),
-        ("held_out = 0.1", "held_out = 1.0", "held out is at least 0 and less than 1, not 1"),
+        ("validation split = 0.1", "validation split = 1.0", "held out is at least 0 and less than 1, not 1"),
         ("shift = 0", "shift = -4", "shift is at least 0, not -4"),
         ("seed = 0", "seed = -1", "seed is at least 0, not -1"),
         ("epochs = 3", "epochs = -3", "epochs are 0 or more, not -3"),
@@ -189,11 +189,13 @@ def test_limits_of_ram_and_flash_are_goals_without_a_device(digits_checkpoint: P
 def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: Path) -> None:
     """What is missed is said in numbers, and the best found, within the drop, is written all the same."""
     out = tmp_path / "best.safetensors"
-    found = compress(digits_checkpoint, out, budget=Budget(max_drop=0.04, params=0.001), epochs=2, search=FAST)
+    found = compress(
+        digits_checkpoint, out, budget=Budget(max_drop=0.04, max_params_ratio=0.001), epochs=2, search=FAST
+    )
     (sentence,) = found.unmet
     assert sentence.endswith("% of the parameters are left, 0.1 % may be")
     assert found.after.params < 0.5 * found.before.params
-    assert any(not one.kept for one in found.tries)
+    assert any(not one.kept for one in found.attempts)
     assert found.after.accuracy is not None
     assert found.before.accuracy is not None
     assert found.before.accuracy.top1 - found.after.accuracy.top1 <= 0.04
@@ -205,11 +207,13 @@ def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, 
     """A round may lose twice the drop; where training at the end does not make up for it, the one before counts."""
     search = Search(epochs_between=0, share=0.1, layers=False)
     out = tmp_path / "back.safetensors"
-    found = compress(digits_checkpoint, out, budget=Budget(max_drop=0.1, params=0.001), epochs=0, search=search)
+    found = compress(
+        digits_checkpoint, out, budget=Budget(max_drop=0.1, max_params_ratio=0.001), epochs=0, search=search
+    )
     assert found.before.accuracy is not None
     limit = found.before.accuracy.top1 - 0.1
-    kept = [one.standing for one in found.tries if one.kept]
-    within = [standing for standing in kept if standing.accuracy and standing.accuracy.top1 >= limit]
+    kept = [one.status for one in found.attempts if one.kept]
+    within = [status for status in kept if status.accuracy and status.accuracy.top1 >= limit]
     assert kept[-1] not in within
     assert found.after == within[-1]
     assert found.stopped.endswith("which was taken back")
@@ -218,11 +222,11 @@ def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, 
 def test_a_training_at_the_end_that_harms_is_taken_back(digits_checkpoint: Path, tmp_path: Path) -> None:
     """The best found is kept, be it the network before that training; the plan does not train either then."""
     out = tmp_path / "untrained.safetensors"
-    goal = Budget(max_drop=0.01, macs=0.9)
+    goal = Budget(max_drop=0.01, max_macs_ratio=0.9)
     search = Search(epochs_between=0)
     found = compress(digits_checkpoint, out, budget=goal, search=search, epochs=1, learning_rate=0.1)
     assert found.unmet == ()
-    assert found.after == found.tries[-1].standing
+    assert found.after == found.attempts[-1].status
     assert found.stopped == "the goals are met; the training at the end made it worse, and was taken back"
     assert found.plan is not None
     assert read_plan(found.plan).epochs == 0
@@ -240,11 +244,11 @@ def test_a_drop_alone_makes_it_as_small_as_it_goes(digits_checkpoint: Path, tmp_
 def test_what_cannot_be_had_leaves_the_original(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Where every cut loses too much, the result is the network it began with, and says so."""
     out = tmp_path / "same.safetensors"
-    budget = Budget(max_drop=0.0, macs=0.01)
+    budget = Budget(max_drop=0.0, max_macs_ratio=0.01)
     # Nothing is learned between rounds at this share: half of everything goes and the answers with it.
     found = compress(digits_checkpoint, out, budget=budget, search=Search(share=0.95, epochs_between=0))
     assert same(out, digits_checkpoint)
-    assert len(found.tries) >= 2
+    assert len(found.attempts) >= 2
     assert any("the result is the original" in text for text in found.warnings)
     assert found.unmet == ("100.0 % of the MACs are left, 1 % may be",)
 
@@ -254,8 +258,8 @@ def test_other_orders_cut_elsewhere(small: CompressResult, digits_checkpoint: Pa
     """The order decides what the first round cuts."""
     search = Search(order, epochs_between=0)
     out = tmp_path / "o.safetensors"
-    found = compress(digits_checkpoint, out, budget=Budget(macs=0.85), epochs=0, search=search)
-    first = next(iter(found.tries[0].cuts))
+    found = compress(digits_checkpoint, out, budget=Budget(max_macs_ratio=0.85), epochs=0, search=search)
+    first = next(iter(found.attempts[0].cuts))
     assert first == {"forward": "features.0", "backward": "features.8"}.get(order, first)
     assert found.unmet == ()
 
@@ -264,7 +268,7 @@ def test_other_orders_cut_elsewhere(small: CompressResult, digits_checkpoint: Pa
 @pytest.mark.parametrize("ratio", [0.5, None])
 def test_every_criterion_serves(digits_checkpoint: Path, tmp_path: Path, criterion: str, ratio: float | None) -> None:
     """Criteria that ask for gradients or norms get them, with a ratio and with a budget."""
-    budget = None if ratio else Budget(macs=0.7)
+    budget = None if ratio else Budget(max_macs_ratio=0.7)
     out = tmp_path / "c.safetensors"
     found = compress(digits_checkpoint, out, pruning_ratio=ratio, budget=budget, criterion=criterion, epochs=1)
     assert found.after.macs <= 0.7 * found.before.macs
@@ -283,7 +287,8 @@ def progress(now, count=0, total=None):
     if now.startswith(step) and count >= done:
         os.kill(os.getpid(), signal.SIGKILL)
 
-compress_model(model, out, data="digits", budget=Budget(max_drop=0.04, macs=0.4), epochs=3, resume=resume == "yes",
+compress_model(model, out, data="digits", budget=Budget(max_drop=0.04, max_macs_ratio=0.4), epochs=3,
+    resume=resume == "yes",
                progress=progress)
 """
 
@@ -363,7 +368,7 @@ def test_layers_that_went_stay_out(tmp_path: Path) -> None:
     """Blocks that go whole, filters cut later, and the training: the checkpoint rebuilds what came of it."""
     network = build("edgecnn:resnet20", classes=10, channels=1)
     rounds = (Round({"layer1.1": 1.0, "layer2.2": 1.0}), Round({"layer1.0.conv1": 0.5, "layer3.1": 1.0}, 1))
-    plan = Plan("resnet20", layers_of(network), Method(held_out=0.5), rounds)
+    plan = Plan("resnet20", layers_of(network), TrainingSettings(validation_split=0.5), rounds)
     plan.write(tmp_path / "plan.toml")
     out = tmp_path / "short.safetensors"
     plain = Normalization()
@@ -408,7 +413,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_network(
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "small.safetensors"
     with pytest.raises(EdgecnnError, match=r"round-02: the loss became nan in epoch 1.*kept as .*round-01") as caught:
-        compress_model("mynet:net", out, data="digits", weights=digits_checkpoint, budget=Budget(macs=0.4))
+        compress_model("mynet:net", out, data="digits", weights=digits_checkpoint, budget=Budget(max_macs_ratio=0.4))
     assert "\n" not in str(caught.value)
     kept = tmp_path / "small.safetensors.run" / "round-01.safetensors"
     assert str(caught.value).endswith(f"; to run with other settings, delete '{kept.parent}' or write to another file")
@@ -437,16 +442,18 @@ def test_a_goal_that_does_not_come_nearer_is_gone_at_with_more(
     digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where cutting 2 % of the MACs leaves the RAM as it was, the next round takes 4 %, and so on."""
-    gap = Gap("the RAM is 2 % too small", "macs", 0.02)
-    monkeypatch.setattr(Budget, "gaps", lambda budget, original, now: (gap,) if now.macs > 0.8 * original.macs else ())
+    gap = Shortfall("the RAM is 2 % too small", "macs", 0.02)
+    monkeypatch.setattr(
+        Budget, "shortfalls", lambda budget, original, now: (gap,) if now.macs > 0.8 * original.macs else ()
+    )
     found = compress(
         digits_checkpoint,
         tmp_path / "s.safetensors",
-        budget=Budget(macs=0.5),
+        budget=Budget(max_macs_ratio=0.5),
         search=Search(epochs_between=0),
         epochs=0,
     )
-    macs = [found.before.macs, *(one.standing.macs for one in found.tries)]
+    macs = [found.before.macs, *(one.status.macs for one in found.attempts)]
     taken = [1 - after / before for before, after in pairwise(macs)]
     assert len(taken) < 8
     assert taken[2] > 1.5 * taken[0]
@@ -471,7 +478,7 @@ def test_channels_come_in_multiples_of_what_the_device_computes_at_once(
     digits_checkpoint: Path, tmp_path: Path
 ) -> None:
     """The Raspberry Pi's kernels take eight; a plan written for it says so, and the filters left are so many."""
-    budget = Budget(macs=0.6, device="rpi4")
+    budget = Budget(max_macs_ratio=0.6, device="rpi4")
     found = compress(digits_checkpoint, tmp_path / "s.safetensors", budget=budget, epochs=0, search=FAST)
     assert found.plan is not None
     assert read_plan(found.plan).method.round_to == 8
@@ -579,7 +586,7 @@ def test_a_network_of_several_outputs_is_told(
             tmp_path / "x.safetensors",
             data="digits",
             weights=digits_checkpoint,
-            budget=Budget(macs=0.8),
+            budget=Budget(max_macs_ratio=0.8),
         )
 
 
@@ -619,7 +626,7 @@ def test_layers_that_learn_their_size_from_an_input_are_cut(tmp_path: Path, monk
     """A network of lazy layers is searched like any other, and begins the same each time: its plan does it again."""
     (tmp_path / "own_lazy_net.py").write_text(SPECIAL)
     monkeypatch.syspath_prepend(tmp_path)
-    settings: dict[str, Any] = {"budget": Budget(macs=0.6), "epochs": 1, "search": Search(epochs_between=0)}
+    settings: dict[str, Any] = {"budget": Budget(max_macs_ratio=0.6), "epochs": 1, "search": Search(epochs_between=0)}
     found = compress_model("own_lazy_net:lazy", tmp_path / "small.safetensors", data="digits", **settings)
     assert found.unmet == ()
     again = compress_model("own_lazy_net:lazy", tmp_path / "again.safetensors", plan=found.plan)

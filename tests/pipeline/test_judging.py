@@ -101,7 +101,7 @@ def small(learned: tuple[Path, str]) -> CompressResult:
     net, data = learned
     search = Search(epochs_between=0, ratios=(0.5,))
     return compress_model(
-        str(net), net.with_name("s.safetensors"), data=data, budget=Budget(macs=0.9), epochs=0, search=search
+        str(net), net.with_name("s.safetensors"), data=data, budget=Budget(max_macs_ratio=0.9), epochs=0, search=search
     )
 
 
@@ -119,7 +119,7 @@ def test_a_part_that_is_known_by_heart_judges_nothing(small: CompressResult) -> 
     )
     assert small.plan is not None
     method = read_plan(small.plan).method
-    assert (method.held_out, method.held_out_of) == (0.5, EVALUATION)
+    assert (method.validation_split, method.validation_from) == (0.5, EVALUATION)
     checkpoint = Checkpoint.read(small.path)
     assert checkpoint is not None
     assert checkpoint.accuracy == small.accuracy_after.to_json()
@@ -133,7 +133,7 @@ def test_what_chose_once_never_gives_a_final_figure(learned: tuple[Path, str], s
         str(small.path),
         small.path.with_name("again.safetensors"),
         data=data,
-        budget=Budget(macs=0.9),
+        budget=Budget(max_macs_ratio=0.9),
         epochs=0,
         search=Search(epochs_between=0, ratios=(0.5,)),
     )
@@ -164,7 +164,7 @@ def test_a_broken_drop_is_a_goal_missed(learned: tuple[Path, str], small: Compre
         str(net),
         small.path.with_name("broken.safetensors"),
         data=data,
-        budget=Budget(max_drop=0.01, macs=0.5),
+        budget=Budget(max_drop=0.01, max_macs_ratio=0.5),
         reference=0.99,
         epochs=0,
         search=Search(epochs_between=0),

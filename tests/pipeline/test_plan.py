@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline.plan import Method, Plan, Round, read_plan
+from edgecnn.pipeline.plan import Plan, Round, TrainingSettings, read_plan
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
 METHODS = st.builds(
-    Method,
+    TrainingSettings,
     criterion=NAMES,
     learning_rate=st.floats(1e-9, 1e3),
     flip=st.booleans(),

@@ -51,14 +51,14 @@ def test_the_weights_are_zero_and_the_shapes_are_as_before(sparse: CompressResul
 
 def test_the_file_is_as_large_and_its_zip_smaller(sparse: CompressResult, tmp_path: Path) -> None:
     """What is told of the w8a8 file is what an export writes."""
-    assert sparse.packed is not None
-    before, after = sparse.packed
+    assert sparse.sparse_size is not None
+    before, after = sparse.sparse_size
     assert abs(before.size_bytes - after.size_bytes) < 0.01 * before.size_bytes
     assert after.zip_bytes < 0.75 * before.zip_bytes
     exported = export_model(str(sparse.path), tmp_path, recipe="board", data="digits").files
     (file,) = [one for one in exported if one.path.name.endswith(".w8a8.tflite")]
     assert abs(file.path.stat().st_size - after.size_bytes) < 64  # their names differ
-    document = sparse.to_json()["packed"]
+    document = sparse.to_json()["sparse_size"]
     assert document["after"] == {
         "sparsity": after.sparsity,
         "size_bytes": after.size_bytes,
@@ -76,7 +76,7 @@ def test_the_plan_does_the_same_again(sparse: CompressResult, digits_checkpoint:
     again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", data="digits", plan=sparse.plan)
     one, other = read_weights(sparse.path), read_weights(again.path)
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert again.packed is not None
+    assert again.sparse_size is not None
 
 
 def test_the_history_tells_the_steps(sparse: CompressResult) -> None:
@@ -93,7 +93,7 @@ def test_a_network_that_cannot_be_traced_can_be_sparse(tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     result = compress_model("branching:net", tmp_path / "s.safetensors", data="digits", sparsity=0.5, epochs=0)
     assert sparsity_of(build("branching:net", weights=result.path).module) == pytest.approx(0.5, abs=0.01)
-    assert result.packed is None
+    assert result.sparse_size is None
     with pytest.raises(EdgecnnError, match=r"branching\.py:\d+"):
         compress_model("branching:net", tmp_path / "x.safetensors", data="digits", pruning_ratio=0.5, epochs=0)
 

@@ -80,7 +80,12 @@ def test_a_stopped_run_asks_for_its_teachers(
     digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Going on without them would end with another network."""
-    settings: dict[str, Any] = {"data": "digits", "budget": Budget(macs=0.7), "search": Search(share=0.4), "epochs": 1}
+    settings: dict[str, Any] = {
+        "data": "digits",
+        "budget": Budget(max_macs_ratio=0.7),
+        "search": Search(share=0.4),
+        "epochs": 1,
+    }
     out, teachers = tmp_path / "small.safetensors", [build("edgecnn:digits-cnn")]
 
     def stopped(self: steps.Steps, *_: Any, **__: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation
-from edgecnn.benchmarks.foretell import Foretold
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
+from edgecnn.benchmarks.predict import Prediction
 from edgecnn.device import MemoryRegion, load_device
 from edgecnn.fit import check_fit
 from edgecnn.measurement import Accuracy
@@ -24,7 +24,7 @@ from tests.tflite_builder import Builder
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
 HOSTILE = """<script>alert("x")</script> & 'y' $z$"""
-BRIEF = Effort(processes=2, warmup_s=0.01, min_time_s=0.05, min_values=20)
+BRIEF = BenchmarkConfig(processes=2, warmup_s=0.01, min_time_s=0.05, min_values=20)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     tight = check_fit(paths[0], replace(board, name="tight-board", memory=memory))
     predictions = (
         *predict_on(files, ("rpi4", "nrf5340")),
-        Foretold(files[0].artifact, "tight-board", None, "no coefficients for it", tight),
+        Prediction(files[0].artifact, "tight-board", None, "no coefficients for it", tight),
     )
     facts = ReportFacts(
         model=HOSTILE,

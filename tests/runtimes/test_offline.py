@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 from edgecnn import Artifact, quantize
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 
 folder, lives_s = Path(sys.argv[1]), float(sys.argv[3])
 weights = numpy_helper.from_array(np.ones((16, 4), np.float32), "w")
 x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in (("x", 16), ("y", 4)))
 graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weights])
 save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "m.onnx")
-effort = Effort(processes=1, warmup_s=0.01, min_time_s=lives_s, max_time_s=max(1, lives_s), min_values=1)
+effort = BenchmarkConfig(processes=1, warmup_s=0.01, min_time_s=lives_s, max_time_s=max(1, lives_s), min_values=1)
 for file in (folder / "m.onnx", Path(sys.argv[2])):
     assert measure(file, effort=effort).runs
 quantize(Artifact.open(folder / "m.onnx"), folder / "m.w8.onnx", "w8")

@@ -42,7 +42,7 @@ def with_adbd(tmp_path: Path, body: str) -> str:
         "import os, signal, sys, threading, time\n"
         "from pathlib import Path\n"
         "from edgecnn.artifact import Artifact\n"
-        "from edgecnn.benchmarks.measure import Effort, time_process\n"
+        "from edgecnn.benchmarks.measure import BenchmarkConfig, time_process\n"
         "from edgecnn.errors import EdgecnnError\n"
         "from edgecnn.targets import open_target\n"
         f"MODEL = Path({str(MODEL)!r})\n"
@@ -74,7 +74,7 @@ def test_a_worker_answers_through_a_real_adbd(tmp_path: Path) -> None:
             assert there.read_bytes() == MODEL.read_bytes()
             words = ["a b", "$HOME", "';exit 3;'", '"']
             assert place.ask('printf "%s|" "$@"', *words) == "|".join(words) + "|"
-            effort = Effort(processes=1, min_time_s=0.01, warmup_s=0.01)
+            effort = BenchmarkConfig(processes=1, min_time_s=0.01, warmup_s=0.01)
             taken = time_process(Artifact.open(MODEL), runtime="litert", threads=1, target=place, effort=effort)
             print(len(taken.run.values_ns) >= 4)
             try:
@@ -102,7 +102,7 @@ def test_a_cable_pulled_while_it_measures(tmp_path: Path) -> None:
             threading.Thread(target=pull).start()
             try:
                 time_process(Artifact.open(MODEL), runtime="litert", threads=1, target=place,
-                             effort=Effort(processes=1, min_time_s=60))
+                             effort=BenchmarkConfig(processes=1, min_time_s=60))
             except EdgecnnError as error:
                 print(error)
         """,

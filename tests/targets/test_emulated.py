@@ -22,7 +22,7 @@ from tflite_builder import Builder
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import evaluate, plan_for
 from edgecnn.benchmarks.execute import run_file
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.datasets import open_dataset
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
@@ -34,7 +34,7 @@ from edgecnn.targets.board.machine import Board, Hardware
 from edgecnn.targets.emulated import Emulated, hardware_of
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
-ONCE = Effort(processes=1)
+ONCE = BenchmarkConfig(processes=1)
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +145,7 @@ def test_memory_is_measured_there(counted: Measurement) -> None:
 def test_fit_foretells_the_memory(rpi4: Emulated, exported: dict[str, Artifact], file: str) -> None:
     """What `check_fit` says of the peak is within 10 % of what the process takes on the board."""
     found = measure(exported[file], target=rpi4, effort=ONCE)
-    assert found.foretold_rss_bytes == pytest.approx(found.peak_rss_bytes, rel=0.1)
+    assert found.predicted_rss_bytes == pytest.approx(found.peak_rss_bytes, rel=0.1)
 
 
 def test_a_clock_that_jumps_changes_nothing(image: Image, exported: dict[str, Artifact]) -> None:
@@ -225,7 +225,7 @@ def test_a_board_that_is_larger_stands_for_the_device(
 
 def test_a_board_that_ends_in_the_middle_is_told(image: Image) -> None:
     """A QEMU that is killed while a file runs there ends in one line that says so."""
-    endless = Effort(processes=1000)
+    endless = BenchmarkConfig(processes=1000)
     with open_target("emulated:rpi3bplus") as target:
         assert isinstance(target, Emulated)
         threading.Timer(4.0, os.kill, (target.board.pid, signal.SIGKILL)).start()

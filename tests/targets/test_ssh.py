@@ -22,14 +22,14 @@ from ssh_server import SshServer, key
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.execute import check_runtime, run_file
-from edgecnn.benchmarks.measure import Effort, time_process
+from edgecnn.benchmarks.measure import BenchmarkConfig, time_process
 from edgecnn.errors import EdgecnnError
 from edgecnn.targets import open_target
 from edgecnn.targets.ssh import CONFIG_VARIABLE, Ssh
 
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
-BRIEF = Effort(processes=1, warmup_s=0.01, min_time_s=0.01, min_values=4)
-ENDLESS = Effort(processes=1, min_time_s=60)
+BRIEF = BenchmarkConfig(processes=1, warmup_s=0.01, min_time_s=0.01, min_values=4)
+ENDLESS = BenchmarkConfig(processes=1, min_time_s=60)
 MakeServer = Callable[..., SshServer]
 
 

@@ -37,7 +37,7 @@ from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.tflite import to_tflite
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build
-from edgecnn.normalization import ready
+from edgecnn.normalization import preprocess
 from edgecnn.samples import Samples
 
 HERE = Path(__file__).resolve().parent
@@ -190,8 +190,17 @@ def compress(
             layer, ratio = unit.name, 1.0 if unit.kind == LAYER else NARROWED
             candidate, gone = changed(current, layer, ratio, units)
             saved = macs - size_of(candidate, data.shape).macs
-            harm = before - quality_of(candidate, study, held_out, data)
-            tried.append((harm / max(1, saved), layer, ratio, candidate, gone, {"harm": harm, "macs": saved}))
+            loss_increase = before - quality_of(candidate, study, held_out, data)
+            tried.append(
+                (
+                    loss_increase / max(1, saved),
+                    layer,
+                    ratio,
+                    candidate,
+                    gone,
+                    {"loss_increase": loss_increase, "macs": saved},
+                )
+            )
         _, layer, ratio, current, gone, _ = min(tried, key=lambda row: row[:3])
         removed += gone
         current = train(current, fitting, study.between, data.normalization)
@@ -243,7 +252,7 @@ def scores_of(module: nn.Module, samples: Samples, data: Dataset) -> tuple[np.nd
     """Return the scores [n, classes] of *module* in torch, and the labels [n]."""
     with torch.no_grad():
         rows = [
-            (module(torch.from_numpy(ready(batch.x, data.normalization))).numpy(), batch.y)
+            (module(torch.from_numpy(preprocess(batch.x, data.normalization))).numpy(), batch.y)
             for batch in samples.batched(512)
         ]
     return np.concatenate([scores for scores, _ in rows]), np.concatenate([labels for _, labels in rows])

@@ -124,7 +124,7 @@ def compress(name: str, folder: Path) -> None:
             network,
             out,
             data=DATA,
-            budget=Budget(macs=study.macs, params=study.params, size_bytes=size_bytes),
+            budget=Budget(max_macs_ratio=study.macs, max_params_ratio=study.params, size_bytes=size_bytes),
             search=Search(share=study.share, epochs_between=study.epochs_between),
             epochs=0 if study.all_images else study.epochs,
             teachers=_teachers(study, folder),
@@ -146,10 +146,10 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
     study, network, out = STUDIES[name], baseline(name, folder), folder / f"{name}-again.safetensors"
     written = read_plan(plan or HERE / f"network-{name}.plan.toml")
     teachers = _teachers(study, folder)
-    held_out = 0.0 if study.all_images else written.method.held_out
+    validation_split = 0.0 if study.all_images else written.method.validation_split
     wanted = replace(
         written,
-        method=replace(written.method, held_out=held_out),
+        method=replace(written.method, validation_split=validation_split),
         epochs=study.epochs,
         teachers=described(load_teachers(teachers, load_subject(network, data=DATA))),
     )
@@ -304,8 +304,8 @@ beside each JSON does the compression again: `edgecnn compress BASELINE --data c
 small.safetensors`, and `--teacher` for each that it names. Both VGG16 were trained at their end by their original
 alone at first: vgg16 for as many epochs, and with more dropout in the rounds before, came to 92.07 % (validation part:
 92.38 %, now 92.70 %), vgg16-compact for 24 epochs to 91.85 % (91.74 %, now 92.98 %). The given weights of resnet56,
-which teaches them now as well, had seen the validation part; the pupils are not shown it, but their accuracy there may
-be a bit too high.
+which teaches them now as well, had seen the validation part; the students are not shown it, but their accuracy there
+may be a bit too high.
 """
 
 

@@ -21,7 +21,7 @@ from edgecnn.pipeline import Budget, Search, compress_model
 MACS = 0.3
 SHARE = 0.3
 EPOCHS = 3
-ORDERS = ("accuracy", "backward", "forward", "random")
+ORDERS = ("greedy", "backward", "forward", "random")
 
 
 def main(name: str, folder: Path) -> None:
@@ -35,7 +35,7 @@ def main(name: str, folder: Path) -> None:
                 network,
                 out,
                 data=DATA,
-                budget=Budget(macs=MACS),
+                budget=Budget(max_macs_ratio=MACS),
                 search=Search(order, SHARE),
                 epochs=EPOCHS,
                 batch_size=128,
@@ -80,7 +80,7 @@ def _row(name: str, order: str, run: dict[str, Any]) -> str:
 
 
 NOTE = f"""CIFAR-10. Each order has the same goal ({MACS:g} of the MACs), the same share a round ({SHARE:g}), one
-epoch between rounds and {EPOCHS} at the end, the original as teacher. `accuracy` takes the cut that loses least for
+epoch between rounds and {EPOCHS} at the end, the original as teacher. `greedy` takes the cut that loses least for
 what it saves, ranked anew each round; `forward` and `backward` go by where a layer stands; `random` by a drawn number.
 The given weights of resnet20 have been trained on the validation part as well: its figures there are too high, alike.
 """

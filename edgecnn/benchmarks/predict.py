@@ -24,7 +24,7 @@ _NOT_TAKEN = ("runtime_version", "interface", "target", "p90_ns", "p99_ns", "thr
 
 
 @dataclass(frozen=True)
-class Foretold:
+class Prediction:
     """One file on a device that is not at hand."""
 
     artifact: Artifact
@@ -57,19 +57,19 @@ class Foretold:
         }
 
 
-def is_at_hand(device: str) -> bool:
+def has_target(device: str) -> bool:
     """Return whether *device* is this machine, or the user's configuration ties a target to it."""
     return device == HOST or target_of(device) != "local"
 
 
-def foretell_files(
+def predict_files(
     files: Sequence[Path | str],
     device: str,
     *,
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (),
     evaluate: Callable[[Artifact, str | None], Evaluation] | None = None,
-) -> list[Foretold]:
+) -> list[Prediction]:
     """Return what each file will take on *device*, for each of *runtimes* and *threads*.
 
     Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients;
@@ -89,7 +89,7 @@ def foretell_files(
             evaluation = Evaluation() if evaluate is None else evaluate(artifact, runtime)
             for count in threads or (None,):
                 estimate, reason = _estimate(artifact.path, profile, count, runtime)
-                found.append(Foretold(artifact, profile.name, estimate, reason, fit, evaluation))
+                found.append(Prediction(artifact, profile.name, estimate, reason, fit, evaluation))
     return found
 
 
@@ -104,7 +104,7 @@ def _estimate(
         return None, str(error)
 
 
-def way_to_measure(path: Path, device: str) -> str:
+def how_to_measure(path: Path, device: str) -> str:
     """Return how the latency of the file *path* on *device* becomes a measured one."""
     kind = load_device(device).kind
     if kind == "mcu":
@@ -113,9 +113,9 @@ def way_to_measure(path: Path, device: str) -> str:
     return f"edgecnn bench {path} --device {device} --target {target}"
 
 
-def to_document(foretold: Sequence[Foretold]) -> dict[str, Any]:
-    """Return the JSON document of *foretold*, of the same form as that of measurements."""
-    return {"schema_version": SCHEMA_VERSION, "results": [one.to_json() for one in foretold]}
+def to_document(predicted: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the JSON document of *predicted*, of the same form as that of measurements."""
+    return {"schema_version": SCHEMA_VERSION, "results": [one.to_json() for one in predicted]}
 
 
-__all__ = ["Foretold", "foretell_files", "is_at_hand", "to_document", "way_to_measure"]
+__all__ = ["Prediction", "has_target", "how_to_measure", "predict_files", "to_document"]

@@ -12,19 +12,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edgecnn.compress.bn_recalibration import moving_statistics, noting_statistics
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.objective import RECONSTRUCTION, check_scores, task_of
-from edgecnn.compress.replay import Calls, Recording, live_bytes, read_calls, record, replay, share
-from edgecnn.compress.statistics import moving_statistics, noting_statistics
+from edgecnn.compress.prefix_cache import Calls, Recording, live_bytes, read_calls, record, replay, share
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.layout import runs_channels_last
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 
 Floats = npt.NDArray[np.float64]
 
-LOSS, HARM, CORRECT = range(3)  # the rows of what a sample gave
+LOSS, LOSS, CORRECT = range(3)  # the rows of what a sample gave
 
 _KEPT_BYTES = 2**28  # of results of the original, for one batch
 _LARGEST_BATCH = 256
@@ -68,7 +68,7 @@ class Trial:
         self.calls = _calls_of(original, probe)
         self.variants: list[nn.Module] = []
         self.starts: list[int] = []
-        self.mistrusted: list[int] = []  # the variants whose passes are whole, as parts of them gave something else
+        self.without_cache: list[int] = []  # the variants whose passes are whole, as parts of them gave something else
         for variant in variants:  # one after the other, as an iterator may make them
             self.variants.append(share(original, variant.eval().to(memory_format=order)))
             self.starts.append(self._start_of(self.variants[-1], probe))
@@ -85,20 +85,20 @@ class Trial:
         self._of_original: list[Floats] = []
         self._of_variants: list[list[Floats]] = [[] for _ in self.variants]
 
-    def settle(self, samples: Samples, gone: Sequence[Removed]) -> None:
+    def recalibrate_batch_norm(self, samples: Samples, removed_channels: Sequence[Removed]) -> None:
         """Have what any training would mend at once follow each cut, on as many of *samples* as a batch holds.
 
         That is the statistics of batch norm, and the spread of class scores: a classifier that gives smaller scores is
-        less sure of the same answers, which is no harm.
+        less sure of the same answers, which is no loss increase.
 
         Args:
             samples: others than those that variants are judged on; labels are not looked at.
-            gone: the filters that each of the variants lacks.
+            removed_channels: the filters that each of the variants lacks.
         """
         # A few samples tell little of a statistic: the batch is as large as any single start allows, in several passes.
         n = min(map(self._batch_size, ({start} for start in self.starts)), default=0)
         chosen = samples.take(n, seed=3)
-        x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], self.normalization)))
+        x = torch.from_numpy(np.ascontiguousarray(preprocess(chosen.images[chosen.indices], self.normalization)))
         done = 0
         for starts in self._passes(n):
             with noting_statistics(self.original) as before:
@@ -106,7 +106,7 @@ class Trial:
             for index in (index for index, start in enumerate(self.starts) if start in starts):
                 self.progress("settling cuts", done, len(self.variants))
                 behind = [name for name in before if self.calls.first.get(name, 0) >= self.starts[index]]
-                with moving_statistics(self.variants[index], before, gone[index], behind):
+                with moving_statistics(self.variants[index], before, removed_channels[index], behind):
                     output = replay(self.variants[index], recording, self.starts[index])
                 self.scales[index] = score_scale(recording.output, output)
                 done += 1
@@ -123,7 +123,7 @@ class Trial:
         return self.stages[len(self._of_variants[variant]) - 1]
 
     def outcomes(self, variant: int) -> Floats:
-        """Return what *variant* gave: [3, n], rows `LOSS`, `HARM`, `CORRECT` (NaN where nothing is classified)."""
+        """Return what *variant* gave: [3, n], rows `LOSS`, `LOSS`, `CORRECT` (NaN where nothing is classified)."""
         return np.concatenate(self._of_variants[variant], axis=1)
 
     def of_original(self, n: int | None = None) -> Floats:
@@ -177,12 +177,12 @@ class Trial:
             fits = False
         if fits and self.calls:
             return start
-        self.mistrusted.append(len(self.starts))
+        self.without_cache.append(len(self.starts))
         return 0
 
     def _inputs(self, indices: npt.NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the inputs [n, ...] and labels [n] (-1 where there are none) of the samples numbered *indices*."""
-        x = np.ascontiguousarray(ready(self.samples.images[indices], self.normalization))
+        x = np.ascontiguousarray(preprocess(self.samples.images[indices], self.normalization))
         labels = np.full(len(indices), -1) if self.samples.labels is None else self.samples.labels[indices]
         return torch.from_numpy(x), torch.from_numpy(labels)
 
@@ -212,7 +212,7 @@ def score_scale(before: torch.Tensor, after: torch.Tensor) -> float:
 
 
 def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, task: str, scale: float = 1.0) -> Floats:
-    """Return what each sample gave: [3, n], rows `LOSS`, `HARM`, `CORRECT`.
+    """Return what each sample gave: [3, n], rows `LOSS`, `LOSS`, `CORRECT`.
 
     Of a classifier: the cross entropy, 1 less the probability given to the right class by the scores times *scale*, and
     whether that class is the answer.

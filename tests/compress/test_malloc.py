@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgecnn.compress.freed import _glibc, freed_memory_kept
+from edgecnn.compress.malloc import _glibc, freed_memory_kept
 
 
 def resident_bytes() -> int:

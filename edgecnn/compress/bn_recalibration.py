@@ -36,20 +36,20 @@ def noting_statistics(module: nn.Module) -> Iterator[dict[str, Moments]]:
 
 @contextmanager
 def moving_statistics(
-    module: nn.Module, before: Mapping[str, Moments], gone: Removed, names: Collection[str]
+    module: nn.Module, before: Mapping[str, Moments], removed_channels: Removed, names: Collection[str]
 ) -> Iterator[None]:
     """While entered, the batch norms *names* of *module* move their statistics as they run.
 
     Args:
         module: what a cut has left; its buffers are replaced, not written to, as others may share them.
         before: what the original's batch norms were given, for the same images.
-        gone: the filters that were cut.
+        removed_channels: the filters that were cut.
         names: of the layers that run behind the cut.
     """
 
     def move(name: str, layer: Any, moments: Moments) -> None:
         mean, var = moments
-        lost = set(gone.get((name, OUT), ()))
+        lost = set(removed_channels.get((name, OUT), ()))
         kept = [index for index in range(len(before[name][0])) if index not in lost]
         was_mean, was_var = (of_channels[kept] for of_channels in before[name])
         # What it gives has the mean and the spread that it had: both were off those of these images, and stay so.

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from edgecnn.compress.bn_recalibration import moving_statistics, noting_statistics
 from edgecnn.compress.channels import OUT
+from edgecnn.compress.judging import CORRECT, LOSS, Trial
+from edgecnn.compress.prefix_cache import live_bytes
 from edgecnn.compress.prune import cut
-from edgecnn.compress.replay import live_bytes
 from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
-from edgecnn.compress.statistics import moving_statistics, noting_statistics
 from edgecnn.compress.train import TrainConfig, train
-from edgecnn.compress.trial import CORRECT, HARM, Trial
 from edgecnn.datasets import Dataset
-from edgecnn.normalization import ready
+from edgecnn.normalization import preprocess
 
 SHAPE = (1, 8, 8)
 
@@ -54,15 +54,15 @@ def test_what_is_left_gives_what_it_gave(
     trial = Trial(digits, [*(one.module for one in made), same], data.training, data.normalization)
     if whole_passes:
         monkeypatch.setattr(trial, "starts", [0] * len(trial.starts))
-    trial.settle(data.evaluation, [*(one.gone for one in made), {}])
+    trial.recalibrate_batch_norm(data.evaluation, [*(one.removed_channels for one in made), {}])
 
     chosen = data.evaluation.take(256, seed=3)
-    x = torch.from_numpy(np.ascontiguousarray(ready(chosen.images[chosen.indices], data.normalization)))
+    x = torch.from_numpy(np.ascontiguousarray(preprocess(chosen.images[chosen.indices], data.normalization)))
     original = moments_of(digits, x)
     moved = 0
     for one in made:
         for name, found in moments_of(one.module, x).items():
-            lost = set(one.gone.get((name, OUT), ()))
+            lost = set(one.removed_channels.get((name, OUT), ()))
             kept = [index for index in range(len(original[name][0])) if index not in lost]
             for mine, theirs in zip(found, original[name], strict=True):
                 torch.testing.assert_close(mine, theirs[kept], atol=1e-3, rtol=1e-3)
@@ -79,16 +79,16 @@ def test_a_cut_loses_less_where_the_statistics_follow(digits: nn.Module, data: D
     """Every convolution cut by half; by images that are none of the network's, they lose more again."""
     config = SensitivityConfig((0.5,), agreement=1)
     noise = replace(data.evaluation, images=np.random.default_rng(0).permuted(data.evaluation.images, axis=0))
-    harms, accuracies, judges = {}, set(), data.training.take(300)
+    loss_increases, accuracies, judges = {}, set(), data.training.take(300)
     for name, calibration in (("none", None), ("images", data.evaluation), ("noise", noise)):
         found = sensitivity(digits, SHAPE, judges, config, data.normalization, calibration=calibration)
         convolutions = [row for row in found.rows if row.unit.startswith("features")]
         assert len(convolutions) == 3
         accuracies.add(found.accuracy)
-        harms[name] = sum(row.harm.mean for row in convolutions)
-    assert len(accuracies) == 1  # the original's, whatever cuts settle on
-    assert harms["images"] < 0.8 * harms["none"]
-    assert harms["images"] < 0.9 * harms["noise"]
+        loss_increases[name] = sum(row.loss_increase.mean for row in convolutions)
+    assert len(accuracies) == 1  # the original's, whatever cuts recalibrate on
+    assert loss_increases["images"] < 0.8 * loss_increases["none"]
+    assert loss_increases["images"] < 0.9 * loss_increases["noise"]
 
 
 def test_a_layer_that_goes_whole_is_followed_too(data: Dataset) -> None:
@@ -107,7 +107,7 @@ def test_a_layer_that_goes_whole_is_followed_too(data: Dataset) -> None:
     for calibration in (None, data.evaluation):
         trial = Trial(trained, [copy.deepcopy(made.module)], data.training, data.normalization)
         if calibration is not None:
-            trial.settle(calibration, [made.gone])
+            trial.recalibrate_batch_norm(calibration, [made.removed_channels])
         trial.advance([0], 0)
         correct.append(trial.outcomes(0)[CORRECT].mean())
     assert correct[1] > correct[0]
@@ -123,10 +123,10 @@ def test_cuts_settle_on_as_many_samples_as_any_start_allows(
         made = [cut(digits, SHAPE, one) for one in cuts]
         trial = Trial(digits, [one.module for one in made], data.training, data.normalization)
         assert (trial.batch_size == 256) == (not memory_is_short)
-        trial.settle(data.evaluation, [one.gone for one in made])
+        trial.recalibrate_batch_norm(data.evaluation, [one.removed_channels for one in made])
         states.append([trial.scales, [variant.state_dict() for variant in trial.variants]])
         most = max(live_bytes(trial.calls, trial._trace, {start}) / len(trial._trace.x) for start in trial.starts)
-        monkeypatch.setattr("edgecnn.compress.trial._KEPT_BYTES", 256 * most)
+        monkeypatch.setattr("edgecnn.compress.judging._KEPT_BYTES", 256 * most)
     torch.testing.assert_close(states[0], states[1])
 
 
@@ -144,19 +144,19 @@ def test_statistics_keep_their_type(dtype: torch.dtype) -> None:
 
 
 def test_a_classifier_that_is_less_sure_of_the_same_is_not_harmed(digits: nn.Module, data: Dataset) -> None:
-    """Scores of a third: the same answers; the harm is none where their spread follows."""
+    """Scores of a third: the same answers; the loss increase is none where their spread follows."""
     calm = copy.deepcopy(digits)
     last = [layer for layer in calm.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
         for parameter in last.parameters():
             parameter /= 3
-    harms = []
-    for settled in (False, True):
+    loss_increases = []
+    for recalibrated in (False, True):
         trial = Trial(digits, [copy.deepcopy(calm)], data.training, data.normalization)
-        if settled:
-            trial.settle(data.evaluation, [{}])
+        if recalibrated:
+            trial.recalibrate_batch_norm(data.evaluation, [{}])
         trial.advance([0], 0)
         assert np.array_equal(trial.outcomes(0)[CORRECT], trial.of_original()[CORRECT])
-        harms.append(float((trial.outcomes(0)[HARM] - trial.of_original()[HARM]).mean()))
-    assert harms[0] > 0.05
-    assert abs(harms[1]) < 1e-4
+        loss_increases.append(float((trial.outcomes(0)[LOSS] - trial.of_original()[LOSS]).mean()))
+    assert loss_increases[0] > 0.05
+    assert abs(loss_increases[1]) < 1e-4

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgecnn.compress.replay import Calls, live_bytes, read_calls, record, replay, share
+from edgecnn.compress.prefix_cache import Calls, live_bytes, read_calls, record, replay, share
 from edgecnn.nets.network import build
 
 
@@ -33,7 +33,7 @@ class Winding(nn.Module):
         left = self.left(x)
         right = self.right(x)
         left += right
-        x = self.merged(torch.cat([left, right], 1))
+        x = self.union(torch.cat([left, right], 1))
         if x.shape[1] == 4:
             x = x + self.block(x)
         x = x.mean((2, 3))

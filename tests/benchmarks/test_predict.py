@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.benchmarks.foretell import foretell_files, way_to_measure
+from edgecnn.benchmarks.predict import how_to_measure, predict_files
 from edgecnn.errors import EdgecnnError
 
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
@@ -14,7 +14,7 @@ MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
 
 def test_without_coefficients_the_memory_is_checked_all_the_same() -> None:
     """The figures are null, one sentence says why, and the memory check is there."""
-    (told,) = foretell_files([MODEL], "rpi5")
+    (told,) = predict_files([MODEL], "rpi5")
     result = told.to_json()
     assert told.estimate is None
     assert result["p50_ns"] is result["low_ns"] is result["method"] is result["runtime"] is None
@@ -25,7 +25,7 @@ def test_without_coefficients_the_memory_is_checked_all_the_same() -> None:
 
 def test_with_coefficients_there_is_no_reason() -> None:
     """Both kinds of result have the same keys."""
-    (told,), (untold,) = (foretell_files([MODEL], device) for device in ("rpi4", "rpi5"))
+    (told,), (untold,) = (predict_files([MODEL], device) for device in ("rpi4", "rpi5"))
     assert told.to_json()["no_estimate"] is None
     assert set(told.to_json()) == set(untold.to_json())
 
@@ -34,7 +34,7 @@ def test_with_coefficients_there_is_no_reason() -> None:
 def test_what_is_named_must_be_known(runtimes: list[str], threads: list[int]) -> None:
     """A runtime or a number of threads that the user names and the profile does not know is an error."""
     with pytest.raises(EdgecnnError, match="known: ncnn fp32 at 1, 4 threads"):
-        foretell_files([MODEL], "rpi5", runtimes=runtimes, threads=threads)
+        predict_files([MODEL], "rpi5", runtimes=runtimes, threads=threads)
 
 
 def test_a_broken_file_is_an_error_with_or_without_coefficients(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_broken_file_is_an_error_with_or_without_coefficients(tmp_path: Path) 
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
     with pytest.raises(EdgecnnError, match=r"broken\.tflite"):
-        foretell_files([broken], "rpi5")
+        predict_files([broken], "rpi5")
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_a_broken_file_is_an_error_with_or_without_coefficients(tmp_path: Path) 
 )
 def test_the_way_to_a_measurement_is_the_devices_own(device: str, way: str) -> None:
     """A board is reached by ssh, a phone by adb, and a microcontroller not at all."""
-    assert way in way_to_measure(MODEL, device)
+    assert way in how_to_measure(MODEL, device)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from edgecnn.compress import ORDERS
-from edgecnn.compress.order import ordered
-from edgecnn.compress.sensitivity import Change, Costs, Row, Sensitivity
+from edgecnn.compress.schedule import ordered
+from edgecnn.compress.sensitivity import Costs, MeanInterval, Row, Sensitivity
 from edgecnn.errors import EdgecnnError
 
 
-def row(unit: str, ratio: float, harm: float, saved_bytes: int, saved_macs: int = 1) -> Row:
+def row(unit: str, ratio: float, loss_increase: float, saved_bytes: int, saved_macs: int = 1) -> Row:
     """Return a row with these figures."""
-    change, saved = Change(harm, harm - 0.01, harm + 0.01), Costs(saved_bytes // 4, saved_macs, saved_bytes)
+    change, saved = (
+        MeanInterval(loss_increase, loss_increase - 0.01, loss_increase + 0.01),
+        Costs(saved_bytes // 4, saved_macs, saved_bytes),
+    )
     return Row(unit, "filters", ratio, 1000, None, None, 0.1, change, saved)
 
 
@@ -36,11 +39,11 @@ def cuts(rows: tuple[Row, ...]) -> list[tuple[str, float]]:
 
 
 def test_accuracy_cuts_first_what_loses_least_for_what_it_saves() -> None:
-    """Harmless cuts come first, the larger saving before; then harm for each byte, or for each MAC."""
+    """Harmless cuts come first, the larger saving before; then loss increase for each byte, or for each MAC."""
     by_bytes = [("third", 0.75), ("third", 0.5), ("second", 0.5), ("first", 0.25), ("first", 0.5)]
-    assert cuts(ordered(found(), "accuracy")) == by_bytes
+    assert cuts(ordered(found(), "greedy")) == by_bytes
     by_macs = [("third", 0.75), ("third", 0.5), ("first", 0.25), ("first", 0.5), ("second", 0.5)]
-    assert cuts(ordered(found("macs"), "accuracy")) == by_macs
+    assert cuts(ordered(found("macs"), "greedy")) == by_macs
 
 
 def test_a_greater_cut_comes_where_its_step_is_worth_it() -> None:
@@ -69,6 +72,6 @@ def test_random_is_decided_by_its_seed() -> None:
 def test_an_order_may_be_the_users_own_function() -> None:
     """Any function of the analysis and a seed will do; an unknown name is told with the known ones."""
     assert ordered(found(), lambda sensitivity, seed: sensitivity.rows[:1]) == ROWS[:1]
-    assert ORDERS.names() == ["accuracy", "backward", "forward", "random"]
-    with pytest.raises(EdgecnnError, match="unknown order 'acuracy'; did you mean 'accuracy'"):
-        ordered(found(), "acuracy")
+    assert ORDERS.names() == ["backward", "forward", "greedy", "random"]
+    with pytest.raises(EdgecnnError, match="unknown order 'gredy'; did you mean 'greedy'"):
+        ordered(found(), "gredy")

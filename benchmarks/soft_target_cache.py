@@ -1,13 +1,13 @@
-"""What it saves of a training that a teacher's scores return (`edgecnn compress --views`), and what it costs.
+"""What caching a teacher's scores saves of a training, and what it costs (`edgecnn compress --cache-soft-targets`).
 
-    python benchmarks/views.py accuracy MODELS FOLDER
-    python benchmarks/views.py speed MODELS
+    python benchmarks/soft_target_cache.py accuracy MODELS FOLDER
+    python benchmarks/soft_target_cache.py speed MODELS
 
 MODELS holds the given weights, resnet20-cifar10.safetensors and resnet56-cifar10.safetensors. ResNet-20 with half of
-its channels (to multiples of 16) is trained on nine tenths of CIFAR-10's training images under ResNet-56, without views
-and with them, and judged on the other tenth. Both networks had seen that tenth, so the accuracies are too high, alike.
+its channels (to multiples of 16) is trained on nine tenths of CIFAR-10's training images under ResNet-56, without
+a cache and with one, and judged on the other tenth. Both networks had seen that tenth, so both accuracies are too high.
 A run that was stopped goes on with what is in FOLDER. `speed` measures steps with the teacher asked and without, by
-turns on a quiet machine. The results go to benchmarks/tables/views.json.
+turns on a quiet machine. The results go to benchmarks/tables/soft_target_cache.json.
 """
 
 from __future__ import annotations
@@ -33,26 +33,28 @@ from edgecnn.host import read_host
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network, build
 
-RESULT = Path(__file__).parent / "tables" / "views.json"
+RESULT = Path(__file__).parent / "tables" / "soft_target_cache.json"
 CONFIG = TrainConfig(16, 128, "sgd", 0.05, augmentation=PHOTOGRAPHS)
-VIEWS = (0, 4)
+CACHED_EPOCHS = (0, 4)
 HELD_OUT = 0.1
 STEPS, TURNS = 20, 5  # of which the speed is the median
 
 
-def accuracy(pupil: Network, teacher: Network, data: Dataset, folder: Path) -> dict[str, Any]:
-    """Return the accuracy of *pupil* after a training with each count of views."""
+def accuracy(student: Network, teacher: Network, data: Dataset, folder: Path) -> dict[str, Any]:
+    """Return the accuracy of *student* after a training with each number of cached epochs."""
     fitting, held_out = data.training.split(HELD_OUT)
     reached = {}
-    for views in VIEWS:
-        state = folder / f"views-{views}.training.safetensors"
-        config = replace(CONFIG, views=views)
-        module = train(pupil.module, fitting, config, data.normalization, _told, teacher=teacher.module, state=state)
-        reached[str(views)] = accuracy_of(replace(pupil, module=module), held_out, data.normalization).to_json()
+    for cache_soft_targets in CACHED_EPOCHS:
+        state = folder / f"cache_soft_targets-{cache_soft_targets}.training.safetensors"
+        config = replace(CONFIG, cache_soft_targets=cache_soft_targets)
+        module = train(student.module, fitting, config, data.normalization, _told, teacher=teacher.module, state=state)
+        reached[str(cache_soft_targets)] = accuracy_of(
+            replace(student, module=module), held_out, data.normalization
+        ).to_json()
     return reached
 
 
-def speed(pupil: Network, teacher: Network, data: Dataset) -> dict[str, list[float]]:
+def speed(student: Network, teacher: Network, data: Dataset) -> dict[str, list[float]]:
     """Return the median step of each turn in ms, with the teacher asked and without it."""
     some, config = data.training.take(STEPS * CONFIG.batch_size), replace(CONFIG, epochs=1)
     taken: dict[str, list[float]] = {"asked": [], "kept": []}
@@ -60,7 +62,7 @@ def speed(pupil: Network, teacher: Network, data: Dataset) -> dict[str, list[flo
         for kind, guide in (("asked", teacher.module), ("kept", None)):
             times: list[float] = []
             train(
-                pupil.module,
+                student.module,
                 some,
                 config,
                 data.normalization,
@@ -78,14 +80,14 @@ def main(what: str, models: Path, *folder: Path) -> None:
         build(f"edgecnn:{name}", weights=models / f"{name}-cifar10.safetensors", classes=10, channels=3)
         for name in ("resnet56", "resnet20")
     )
-    pupil = replace(original, module=prune(original.module, data.shape, PruneConfig(0.5, round_to=16)))
+    student = replace(original, module=prune(original.module, data.shape, PruneConfig(0.5, round_to=16)))
     document = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    document |= {"training": asdict(CONFIG), "size": asdict(size_of(pupil.module, data.shape))}
+    document |= {"training": asdict(CONFIG), "size": asdict(size_of(student.module, data.shape))}
     if what == "accuracy":
-        document["accuracy"] = accuracy(pupil, teacher, data, *folder)
+        document["accuracy"] = accuracy(student, teacher, data, *folder)
     else:
         host = {"machine": platform.machine(), "features": read_host().features, "threads": torch.get_num_threads()}
-        document |= {"step_ms": speed(pupil, teacher, data), "host": host}
+        document |= {"step_ms": speed(student, teacher, data), "host": host}
     write_whole(RESULT, json.dumps(document, indent=1) + "\n")
 
 

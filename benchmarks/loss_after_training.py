@@ -1,11 +1,11 @@
-"""Whether the harm that `edgecnn sensitivity` ranks cuts by is what is left of it after training.
+"""Whether the loss increase that `edgecnn sensitivity` ranks cuts by is what is left of it after training.
 
-    python benchmarks/harm_after_training.py MODEL [--weights FILE] [--ratio 0.5,1.0]
+    python benchmarks/loss_after_training.py MODEL [--weights FILE] [--ratio 0.5,1.0]
 
 Every layer of a network of CIFAR-10 is cut alone, and what is left is trained for a short while by the original. Beside
-the accuracy that this leaves stands what was seen before it: the accuracy lost and the harm, with batch norm's
+the accuracy that this leaves stands what was seen before it: the accuracy lost and the loss increase, with batch norm's
 statistics and the spread of scores as they were, and following the cut. All on the tenth of the training images that
-is held out. The correlations go to benchmarks/tables/layer-optimization/harm_after_training.json.
+is held out. The correlations go to benchmarks/tables/layer-optimization/loss_after_training.json.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.units import find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.nets.network import build
-from edgecnn.normalization import Normalization, ready
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.pipeline.judging import SHARES
 from edgecnn.samples import Samples
 
-RESULT = Path(__file__).parent / "tables" / "layer-optimization" / "harm_after_training.json"
+RESULT = Path(__file__).parent / "tables" / "layer-optimization" / "loss_after_training.json"
 TRAINED_ON = 12_800  # images, once
 TRAINING = TrainConfig(epochs=1, batch_size=128, optimizer="sgd", learning_rate=0.01, augmentation=PHOTOGRAPHS)
 
@@ -41,7 +41,7 @@ def accuracy(module: nn.Module, samples: Samples, normalization: Normalization |
     correct = 0
     with torch.no_grad():
         for batch in samples.batched(250):
-            scores = module(torch.from_numpy(np.ascontiguousarray(ready(batch.x, normalization))))
+            scores = module(torch.from_numpy(np.ascontiguousarray(preprocess(batch.x, normalization))))
             correct += int((scores.argmax(1) == torch.from_numpy(batch.y)).sum())
     return correct / len(samples)
 
@@ -58,13 +58,13 @@ def main() -> None:
     normalization = network.normalization or data.normalization
     others, judges = data.training.split(SHARES["training"])
     config = SensitivityConfig(tuple(float(ratio) for ratio in given.ratio.split(",")), agreement=1)
-    plain, settled = (
+    plain, recalibrated = (
         sensitivity(network.module, data.shape, judges, config, normalization, calibration=calibration)
         for calibration in (None, others)
     )
     units = find_units(network.module, data.shape)
     rows = []
-    for before, after in zip(plain.rows, settled.rows, strict=True):
+    for before, after in zip(plain.rows, recalibrated.rows, strict=True):
         assert before.accuracy_lost is not None
         assert after.accuracy_lost is not None
         smaller = cut(network.module, data.shape, {before.unit: before.ratio}, units=units).module
@@ -72,8 +72,8 @@ def main() -> None:
         row = {
             "unit": before.unit,
             "ratio": before.ratio,
-            "accuracy_lost": {"plain": before.accuracy_lost.mean, "settled": after.accuracy_lost.mean},
-            "harm": {"plain": before.harm.mean, "settled": after.harm.mean},
+            "accuracy_lost": {"plain": before.accuracy_lost.mean, "recalibrated": after.accuracy_lost.mean},
+            "loss_increase": {"plain": before.loss_increase.mean, "recalibrated": after.loss_increase.mean},
             "accuracy_after_training": accuracy(trained, judges, normalization),
         }
         rows.append(row)
@@ -84,8 +84,8 @@ def main() -> None:
             "pearson": float(np.corrcoef(values, -left)[0, 1]),
             "spearman": spearman(values, -left),
         }
-        for what in ("accuracy_lost", "harm")
-        for how in ("plain", "settled")
+        for what in ("accuracy_lost", "loss_increase")
+        for how in ("plain", "recalibrated")
         for values in [np.array([row[what][how] for row in rows])]  # type: ignore[index]
     }
     print(json.dumps(correlations, indent=1))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from edgecnn.compress.columns import Columns, _Convolution, _pays
+from edgecnn.compress.im2col import Columns, _Convolution, _pays
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 3)])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Order = Callable[["Sensitivity", int], "Sequence[Row]"]
 
 
-def ordered(sensitivity: Sensitivity, order: str | Order = "accuracy", *, seed: int = 0) -> tuple[Row, ...]:
+def ordered(sensitivity: Sensitivity, order: str | Order = "greedy", *, seed: int = 0) -> tuple[Row, ...]:
     """Return the cuts of *sensitivity*, the next one first.
 
     Args:
@@ -30,8 +30,8 @@ def ordered(sensitivity: Sensitivity, order: str | Order = "accuracy", *, seed: 
     return tuple(chosen(sensitivity, seed))
 
 
-def accuracy(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
-    """Return what loses least for what it saves first: out of order, as the study has it.
+def greedy(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
+    """Return the cut with the best saving per lost accuracy first: out of order, as the study has it.
 
     A greater cut of a unit comes where its step from the lesser one is worth it, not where all of it would be.
     """
@@ -41,17 +41,18 @@ def accuracy(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
 
 
 def _steps(sensitivity: Sensitivity, unit: str) -> Iterator[tuple[float, Row]]:
-    """Yield each cut of *unit* with its price: of a step along the lower convex hull of harm over gain, if it is on it.
+    """Yield each cut of *unit* with its loss increase per saving.
 
-    What lies above the hull has the price of its own.
+    For a cut on the lower convex hull of loss over saving, it is that of the step from the cut before it on the hull;
+    a cut above the hull has its own.
     """
     rows = sorted((row for row in sensitivity.rows if row.unit == unit), key=lambda row: row.ratio)
     last: Row | None = None
     while rows:
-        price, best = min(((sensitivity.price(row, last), row) for row in rows), key=lambda pair: pair[0])
-        yield price, best
+        cost_benefit, best = min(((sensitivity.cost_benefit(row, last), row) for row in rows), key=lambda pair: pair[0])
+        yield cost_benefit, best
         passed = rows[: rows.index(best)]
-        yield from ((sensitivity.price(row), row) for row in passed)
+        yield from ((sensitivity.cost_benefit(row), row) for row in passed)
         rows, last = rows[len(passed) + 1 :], best
 
 
