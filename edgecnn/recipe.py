@@ -31,6 +31,12 @@ class Limits:
     min_sqnr_db: float | None = None  # of the worst output or channel: `edgecnn.benchmarks.parity.parity_of`
     min_agreement: float | None = None  # of outputs that are class numbers: the fraction that is the same
 
+    def __post_init__(self) -> None:
+        if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop < 1:
+            raise EdgecnnError(f"max_accuracy_drop is a fraction, 0.01 for one point, not {self.max_accuracy_drop:g}")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise EdgecnnError(f"min_agreement is a fraction, 0.99 for 99 %, not {self.min_agreement:g}")
+
 
 @dataclass(frozen=True)
 class Recipe:

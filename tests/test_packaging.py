@@ -34,7 +34,7 @@ def test_constraints_are_pins_alone() -> None:
 
 
 def test_the_board_install_is_light() -> None:
-    """The core and the extra for boards name nothing that brings torch."""
+    """The core and the extra for boards name nothing that brings torch or scipy; folders of images are read."""
     light = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["litert"]]
     assert {canonical(requirement) for requirement in light} == {
         "click",
@@ -42,6 +42,7 @@ def test_the_board_install_is_light() -> None:
         "rich",
         "safetensors",
         "ai-edge-litert",
+        "pillow",
     }
 
 

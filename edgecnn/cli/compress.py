@@ -9,7 +9,16 @@ import click
 from click.core import ParameterSource
 
 from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order
-from edgecnn.cli.shared import F, common, data_options, model_options, print_json, showing_progress, tables
+from edgecnn.cli.shared import (
+    F,
+    common,
+    data_options,
+    model_options,
+    parse_input_shape,
+    print_json,
+    showing_progress,
+    tables,
+)
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
@@ -18,6 +27,7 @@ from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
 if TYPE_CHECKING:
     from edgecnn.pipeline import CompressResult
 
+_FEWEST_POINTS = 0.05  # of accuracy, less than one of 2 000 samples
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
 #: What tells how to search, and what a plan tells.
@@ -163,6 +173,7 @@ def training_options(command: F) -> F:
 @data_options
 @how_much
 @training_options
+@click.option("--input", "input_text", metavar="SHAPE", help="Shape that images of folder:DIR come to, 1x3x224x224.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option(
     "-o",
@@ -206,6 +217,7 @@ def command(
     augment: bool | None,
     cache_soft_targets: int,
     teachers: tuple[str, ...],
+    input_text: str | None,
     resume: bool,
     out: Path | None,
     as_json: bool,
@@ -238,7 +250,7 @@ def command(
     path = _default_path(model) if out is None else out
     size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
     budget = Budget(
-        None if max_drop is None else max_drop / 100,
+        None if max_drop is None else _fraction(max_drop),
         macs,
         params,
         size_bytes,
@@ -260,6 +272,7 @@ def command(
             model,
             path,
             data=data,
+            input_shape=parse_input_shape(input_text),
             pruning_ratio=ratio,
             sparsity=sparsity,
             budget=None if budget == Budget() else budget,
@@ -290,6 +303,17 @@ def command(
     else:
         _print_result(result)
     return MISSES_A_GOAL if result.unmet else 0
+
+
+def _fraction(points: float) -> float:
+    """Return *points* of accuracy as a fraction.
+
+    Raises:
+        EdgecnnError: so few that a fraction was meant.
+    """
+    if 0 < points < _FEWEST_POINTS:
+        raise EdgecnnError(f"--max-drop is in points: for {100 * points:g} points of accuracy give {100 * points:g}")
+    return points / 100
 
 
 def _default_path(model: str) -> Path:

@@ -49,8 +49,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
       edgecnn devices add my-pi.toml
       edgecnn devices calibrate my-pi --target ssh://pi@raspberrypi.local
     """
-    if ctx.invoked_subcommand is not None:
-        return
+    if ctx.invoked_subcommand is None:
+        _show_catalogue(as_json=as_json)
+
+
+def _show_catalogue(*, as_json: bool) -> None:
     profiles = [load_device(known) for known in device_names()]
     if as_json:
         print_json([profile.to_json() for profile in profiles])
@@ -61,6 +64,20 @@ def command(ctx: click.Context, as_json: bool) -> None:
 def _asked_for_json(ctx: click.Context, as_json: bool) -> bool:
     """Whether `--json` stands after the subcommand or before it."""
     return as_json or bool(ctx.parent and ctx.parent.params.get("as_json"))
+
+
+@command.command("list", hidden=True)
+@tables
+@common
+@click.pass_context
+def list_all(ctx: click.Context, as_json: bool) -> None:
+    """List the device catalogue; `edgecnn devices` is short for it.
+
+    \b
+    Example:
+      edgecnn devices list
+    """
+    _show_catalogue(as_json=_asked_for_json(ctx, as_json))
 
 
 @command.command("show", hidden=True)

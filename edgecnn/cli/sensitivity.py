@@ -12,6 +12,7 @@ from edgecnn.cli.shared import (
     data_options,
     model_options,
     parse_folder,
+    parse_input_shape,
     print_json,
     showing_progress,
     tables,
@@ -46,6 +47,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     callback=parse_ratios,
     help="Shares of a layer's filters to cut; 1.0 takes a layer or block out whole, where it can go.",
 )
+@click.option("--input", "input_text", metavar="SHAPE", help="Shape that images of folder:DIR come to, 1x3x224x224.")
 @click.option(
     "--criterion",
     default="l2",
@@ -87,6 +89,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    input_text: str | None,
     ratios: tuple[float, ...],
     criterion: str,
     round_to: int,
@@ -118,6 +121,7 @@ def command(
         result = measure_sensitivity(
             model,
             data=data,
+            input_shape=parse_input_shape(input_text),
             ratios=ratios,
             criterion=criterion,
             round_to=round_to,

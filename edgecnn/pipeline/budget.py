@@ -53,6 +53,10 @@ class Shortfall:
     share: float  # of what the network has of it now, that is still to go
 
 
+#: Of the accuracy that may be lost. More is of no use, and most likely points that were meant as a fraction.
+LARGEST_DROP = 0.25
+
+
 @dataclass(frozen=True)
 class Budget:
     """The goals of a compression; None: no such goal."""
@@ -70,8 +74,11 @@ class Budget:
             size = getattr(self, f"{name}_bytes")
             if size is not None and size < 1:
                 raise EdgecnnError(f"a limit of {size} bytes of {name} holds nothing; give --{name} like 64KiB")
-        if self.max_drop is not None and not 0 <= self.max_drop < 1:
-            raise EdgecnnError(f"the accuracy may drop by 0 to 100 points, not {100 * self.max_drop:g}")
+        if self.max_drop is not None and not 0 <= self.max_drop <= LARGEST_DROP:
+            raise EdgecnnError(
+                f"the accuracy may drop by 0 to {100 * LARGEST_DROP:g} points, not {100 * self.max_drop:g}: in Python "
+                "max_drop is a fraction, 0.02 for 2 points; on the command line --max-drop 2 is 2 points"
+            )
         for name in ("macs", "params"):
             share = getattr(self, f"max_{name}_ratio")
             if share is not None and not 0 < share < 1:

@@ -67,7 +67,10 @@ def open_target(name: str = "local") -> Target:
     Raises:
         EdgecnnError: there is no such kind of target.
     """
-    return cast("Target", TARGETS.load(name.partition(":")[0])(name))
+    kind = name.partition(":")[0]
+    if kind not in TARGETS.names() and "@" in name:
+        raise EdgecnnError(f"unknown target '{name}'; did you mean ssh://{name.partition('://')[2] or name}?")
+    return cast("Target", TARGETS.load(kind)(name))
 
 
 def device_of(target: str) -> str | None:

@@ -133,6 +133,9 @@ def test_a_criterion_of_ones_own_that_fails_is_one_line(
     ("options", "told"),
     [
         ("--ratio 0.5 --max-drop 1", "leave out --ratio"),
+        ("--max-drop 0.02", "in points: for 2 points of accuracy give 2"),
+        ("--max-drop 60", "0 to 25 points, not 60"),
+        ("--ratio 0.5 --input 8x8", "--input '8x8' is not understood"),
         ("--order forward", "--order is of the search for a goal"),
         ("--ratio 0.5 --no-layers", "--layers is of the search for a goal"),
         ("--plan p.toml --epochs 3", "--epochs does not go with --plan"),

@@ -32,6 +32,13 @@ def test_lists_every_device() -> None:
     assert [name for name in device_names() if f" {name} " not in run.stdout] == []
 
 
+def test_list_is_the_catalogue() -> None:
+    """`edgecnn devices list` prints what `edgecnn devices` does, as a table and as JSON."""
+    assert edgecnn("devices", "list").stdout.splitlines()[:5] == edgecnn("devices").stdout.splitlines()[:5]
+    names = [profile["name"] for profile in json.loads(edgecnn("devices", "list", "--json").stdout)]
+    assert names == [profile["name"] for profile in json.loads(edgecnn("devices", "--json").stdout)]
+
+
 def test_shows_a_profile_with_its_sources() -> None:
     """One profile comes with the source of each fact, and what is left of the RAM."""
     run = edgecnn("devices", "rpizero2w")

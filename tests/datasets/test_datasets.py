@@ -271,3 +271,14 @@ def test_other_data_are_not_resized() -> None:
     """A data set that has its size refuses `--resize` instead of passing over it."""
     with pytest.raises(EdgecnnError, match="'digits' is not resized"):
         open_dataset("digits", resize=Resize(256))
+
+
+def test_a_folder_without_its_kind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a folder or of an npz file that is there is told with the kind in front of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes").mkdir()
+    np.savez("arrays.npz", x=np.zeros((2, 2)))
+    with pytest.raises(EdgecnnError, match="did you mean folder:shapes"):
+        open_dataset("shapes")
+    with pytest.raises(EdgecnnError, match=r"did you mean npz:arrays\.npz"):
+        open_dataset("arrays.npz")

@@ -524,7 +524,9 @@ def test_a_ratio_and_a_budget_exclude_each_other(digits_checkpoint: Path, tmp_pa
 @pytest.mark.parametrize(
     ("goals", "told"),
     [
-        ({"max_drop": 1.5}, "0 to 100 points, not 150"),
+        ({"max_drop": 1.5}, "0 to 25 points, not 150"),
+        ({"max_drop": 2}, "max_drop is a fraction, 0.02 for 2 points"),
+        ({"max_drop": 0.5}, "0 to 25 points, not 50"),
         ({"macs": 1.0}, "share of the original's, like 0.4, not 1"),
         ({"params": 0.0}, "share of the original's"),
         ({"macs": 40}, "not 40"),

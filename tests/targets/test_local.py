@@ -81,3 +81,10 @@ def test_children_end_with_their_program(tmp_path: Path) -> None:
             break
         time.sleep(0.05)
     assert ended, "the child still runs"
+
+
+@pytest.mark.parametrize("name", ["pi@board", "shh://pi@board"])
+def test_a_login_is_taken_for_an_ssh_target(name: str) -> None:
+    """`user@host` without its scheme, or with a wrong one, is told with the right form."""
+    with pytest.raises(EdgecnnError, match=rf"unknown target '{name}'; did you mean ssh://pi@board\?"):
+        open_target(name)
