@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def find_change(measurement: Measurement, earlier: Sequence[Measurement], tolera
         EdgecnnError: *earlier* has no result of the file, or only under other conditions (the message says which), or
             one of the two has no latency.
     """
-    before = _counterpart(measurement, earlier)
+    before = find_counterpart(measurement.file, conditions_of(measurement), earlier)
     units = ("ns", "instructions")
     figures = [(unit, _of_processes(before, unit), _of_processes(measurement, unit)) for unit in units]
     taken = [(unit, then, now) for unit, then, now in figures if then and now]
@@ -146,20 +146,27 @@ def conditions_of(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _counterpart(measurement: Measurement, earlier: Sequence[Measurement]) -> Measurement:
-    """Return the last of the *earlier* results of the same file that was taken under the same conditions."""
-    same_path = [result for result in earlier if result.file == measurement.file]
-    same_name = [result for result in earlier if Path(result.file).name == Path(measurement.file).name]
+def find_counterpart(file: str, here: Mapping[str, Any], earlier: Sequence[Measurement]) -> Measurement:
+    """Return the last of the *earlier* results of the same file that was taken under the same conditions.
+
+    Args:
+        file: its path; where no earlier result has that path, one of the same name counts.
+        here: the conditions that are known, as `conditions_of` names them; others are not compared.
+        earlier: where to look.
+
+    Raises:
+        EdgecnnError: no such file, several of that name, or other conditions alone; the message names each that
+            differs, with both values.
+    """
+    same_path = [result for result in earlier if result.file == file]
+    same_name = [result for result in earlier if Path(result.file).name == Path(file).name]
     candidates = same_path or same_name
     if not candidates:
         known = ", ".join(sorted({result.file for result in earlier})) or "nothing"
-        raise EdgecnnError(
-            f"the earlier results have none of {measurement.file}; they have {known}; measure it once with -o first"
-        )
+        raise EdgecnnError(f"the earlier results have none of {file}; they have {known}; measure it once with -o first")
     if len({result.file for result in candidates}) > 1:
         paths = ", ".join(sorted({result.file for result in candidates}))
-        raise EdgecnnError(f"the earlier results have several files of the name of {measurement.file}: {paths}")
-    here = conditions_of(measurement)
+        raise EdgecnnError(f"the earlier results have several files of the name of {file}: {paths}")
 
     def differences(result: Measurement) -> list[str]:
         there = conditions_of(result)
@@ -168,7 +175,7 @@ def _counterpart(measurement: Measurement, earlier: Sequence[Measurement]) -> Me
     nearest = min(reversed(candidates), key=lambda result: len(differences(result)))
     if differences(nearest):
         raise EdgecnnError(
-            f"{measurement.file} was measured under other conditions earlier: {'; '.join(differences(nearest))}; "
+            f"{file} was measured under other conditions earlier: {'; '.join(differences(nearest))}; "
             "latencies are compared under the same alone"
         )
     return nearest

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgecnn.benchmarks.changes import find_counterpart
 from edgecnn.benchmarks.measure import BenchmarkConfig, check_target
-from edgecnn.benchmarks.plan import check_files, measure_files
+from edgecnn.benchmarks.plan import check_files, measure_files, plan_cases
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.parsing import read_toml
 from edgecnn.progress import Progress, silent
+from edgecnn.runtimes.conditions import read_machine
 from edgecnn.shipped import find_shipped, shipped_files
+from edgecnn.targets import device_of, open_target
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,33 @@ def check_suite(
             download=download,
             normalization=normalization or (Normalization.parse(suite.normalize) if suite.normalize else None),
         )
+
+
+def check_against(suite: Suite, earlier: Sequence[Measurement]) -> None:
+    """See before anything is measured that *earlier* has a result to compare each case of *suite* with.
+
+    Compared is what is known by now: file, device, target, runtime, threads, precision, whether it is emulated, and
+    the CPU of this machine where it is the one. What only the runtime tells, `find_change` compares afterwards.
+
+    Raises:
+        EdgecnnError: some have none; the message names them all, and what differs.
+    """
+    _check_has_files(suite)
+    wrong = []
+    for device in suite.devices:
+        place = open_target(check_target(device, suite.targets.get(device, "local")))
+        machine = read_machine() if place.name == "local" else {}
+        same = {"device": device_of(place.name) or device, "target": place.name, "method": place.method}
+        same |= {name: machine[key] for name, key in (("CPU", "cpu"), ("architecture", "machine")) if key in machine}
+        for case in plan_cases(suite.files, suite.runtimes, suite.threads):
+            artifact = case.artifact
+            own = {"runtime": case.runtime, "threads": case.threads, "precision": artifact.precision}
+            try:
+                find_counterpart(str(artifact.path), {**same, **own}, earlier)
+            except EdgecnnError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise EdgecnnError("; ".join(dict.fromkeys(wrong)))
 
 
 def _check_has_files(suite: Suite) -> None:

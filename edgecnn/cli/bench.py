@@ -78,7 +78,11 @@ SLOWER = 4  # the exit code of a regression
     help="Repeat a process in which the board throttled, after so many seconds, up to three times.",
 )
 @click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FILE", help="An earlier result (-o) to compare with."
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An earlier result (-o) to compare with. On hosted CI, where clocks differ from run to run, with "
+    "--target emulated: it counts instructions.",
 )
 @click.option("--tolerance", default="5%", show_default=True, help="The change in latency that is none yet.")
 @data_options
@@ -117,9 +121,13 @@ def command(
     """Measure latency, memory and accuracy of exported files.
 
     Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
-    the same. What is given here takes the place of what --suite says. With --against the exit code is 4 where a file
-    became slower by more than --tolerance. For a --device that is not at hand, without --target, the latency is
-    estimated and the memory checked; the accuracy is measured here. An accuracy is top-1, with its 95 % interval.
+    the same. What is given here takes the place of what --suite says. For a --device that is not at hand, without
+    --target, the latency is estimated and the memory checked; the accuracy is measured here. An accuracy is top-1, with
+    its 95 % interval.
+
+    With --against the exit code is 4 where a file became slower by more than --tolerance. Files that the earlier result
+    lacks, and other conditions, are refused before anything is measured. Latencies of hosted CI machines cannot be
+    compared from run to run: there the gate is --target emulated, which counts the instructions of a call.
 
     \b
     Example:
@@ -129,13 +137,14 @@ def command(
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target ssh://pi@raspberrypi.local
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --data digits
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
+      edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --yes --against before.json
       edgecnn bench out/m.w8a8.tflite --device rpi4
     """
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.plan import evaluating, left_out
     from edgecnn.benchmarks.predict import has_target
-    from edgecnn.benchmarks.suite import Suite, check_suite, load_suite, measure_suite, with_given
+    from edgecnn.benchmarks.suite import Suite, check_against, check_suite, load_suite, measure_suite, with_given
     from edgecnn.device import HOST
     from edgecnn.files import check_writable, write_whole
     from edgecnn.targets import target_of
@@ -176,6 +185,8 @@ def command(
         plan = with_given(plan, processes=max(plan.effort.processes, COMPARED_PROCESSES))
     if against is not None and output is not None and against.resolve() == output.resolve():
         raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
+    if earlier is not None:
+        check_against(plan, earlier)
     places = [plan.targets.get(name) or target_of(name) for name in plan.devices if name != HOST]
     if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board

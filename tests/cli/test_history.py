@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from edgecnn.benchmarks.changes import COMPARED_PROCESSES
-from tests.messages import messages
 
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"
 
@@ -43,6 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a suite of one file was measured once, with `-o before.json`."""
     path = tmp_path_factory.mktemp("habit")
     shutil.copy(MODEL, path / "m.tflite")
+    (path / "more").mkdir()
+    shutil.copy(MODEL, path / "more/other.tflite")
     (path / "mine.toml").write_text(SUITE)
     done = edgecnn(path, "bench", "--suite", "mine.toml", "-o", "before.json")
     assert done.returncode == 0, done.stderr
@@ -92,13 +93,14 @@ def test_an_improvement_is_no_failure(folder: Path) -> None:
 
 
 def test_other_conditions_end_with_two(folder: Path) -> None:
-    """A result of another CPU is refused in one line that says so; what was measured is printed all the same."""
+    """A result of another CPU is refused in one line that says so, before anything is measured."""
     other = before(folder, "other.json", cpu="Cortex-A72")
     done = edgecnn(folder, "bench", "--suite", "mine.toml", "--processes", "1", "--against", other)
     assert done.returncode == 2
-    (line,) = [line for line in messages(done.stderr) if not line.startswith("edgecnn: warning: ")]
-    assert "CPU 'Cortex-A72' then, " in line
-    assert "m.tflite" in done.stdout
+    assert done.stderr.startswith("edgecnn: ")
+    assert "CPU 'Cortex-A72' then, " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,11 @@ def test_other_conditions_end_with_two(folder: Path) -> None:
         (("bench", "m.tflite", "--against", "none.json"), "no result file at 'none.json'"),
         (("bench", "m.tflite", "--against", "before.json", "--tolerance", "5"), "write it like 5%"),
         (("bench", "m.tflite", "--against", "before.json", "-o", "./before.json"), "would overwrite"),
+        (
+            ("bench", "more/other.tflite", "m.tflite", "--threads", "2", "--against", "before.json"),
+            "have none of more/other.tflite; they have m.tflite; measure it once with -o first; "
+            "m.tflite was measured under other conditions earlier: threads '1' then, '2' now",
+        ),
         (("history", "--show", "999"), "no measurement 999"),
     ],
 )
