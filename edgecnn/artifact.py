@@ -17,6 +17,7 @@ from edgecnn.formats import Graph, TensorSpec, read_graph
 from edgecnn.formats.precision import precision_of
 from edgecnn.normalization import Normalization
 from edgecnn.parsing import convert, from_table, parse_json, read_json
+from edgecnn.short_repr import short_repr
 
 METADATA_KEY = "edgecnn"  # of the one JSON text that edgecnn keeps inside every file it writes
 
@@ -42,6 +43,8 @@ class Artifact:
 
     Open one with `Artifact.open`.
     """
+
+    __repr__ = short_repr
 
     path: Path
     graph: Graph

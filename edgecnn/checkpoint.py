@@ -14,6 +14,7 @@ from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.parsing import convert, from_table, parse_json
+from edgecnn.short_repr import short_repr
 from edgecnn.user_code import explain_user_errors, load_attribute, load_own
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Checkpoint:
     Rebuilding is driven by shapes: the factory builds the original network, removed layers become identities, and
     every layer takes the size of its stored weights.
     """
+
+    __repr__ = short_repr
 
     factory: str  # "package.module:attribute" or "FILE.py:attribute"
     arguments: Mapping[str, Any] = field(default_factory=dict)  # numbers, true, false and null, in a file

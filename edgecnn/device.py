@@ -13,6 +13,7 @@ from edgecnn.files import write_whole
 from edgecnn.host import HostFacts, read_host
 from edgecnn.parsing import BYTES, read_toml
 from edgecnn.shipped import find_shipped, shipped, shipped_files, user_folder
+from edgecnn.short_repr import short_repr
 from edgecnn.units import format_bytes
 
 KINDS = ("linux", "android", "mcu", "macos", "windows")
@@ -127,6 +128,8 @@ class Variant:
 @dataclass(frozen=True)
 class DeviceProfile:
     """One device; the fields are the keys of its TOML file, `name` is the file's."""
+
+    __repr__ = short_repr
 
     name: str
     title: str

@@ -17,6 +17,7 @@ from edgecnn import __version__
 from edgecnn.benchmarks.history import history_file
 from edgecnn.errors import EdgecnnError
 from edgecnn.shipped import user_folder
+from edgecnn.short_repr import short_repr
 from edgecnn.targets import open_target, tied_targets
 from edgecnn.targets.board.image import check_programs, find_image
 
@@ -85,6 +86,8 @@ class Board:
 @dataclass(frozen=True)
 class Installation:
     """What `edgecnn doctor` finds."""
+
+    __repr__ = short_repr
 
     version: str
     python: str

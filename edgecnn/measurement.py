@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypedDict
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.parsing import convert, from_table, read_json
+from edgecnn.short_repr import short_repr
 
 SCHEMA_VERSION = 1
 
@@ -61,6 +62,8 @@ class Conditions(TypedDict, total=False):
 @dataclass(frozen=True)
 class Accuracy:
     """Top-1 accuracy as counts: *correct* of *n* evaluation samples."""
+
+    __repr__ = short_repr
 
     correct: int
     n: int
@@ -124,6 +127,8 @@ class Memory:
 class Run:
     """One worker process, from its start to its end; durations in nanoseconds, None where there is no clock."""
 
+    __repr__ = short_repr
+
     import_ns: int | None
     load_ns: int | None
     first_ns: int | None  # the first call
@@ -156,6 +161,8 @@ class Run:
 @dataclass(frozen=True)
 class Measurement:
     """One file on one device with one runtime and number of threads, in several processes."""
+
+    __repr__ = short_repr
 
     file: str
     format: str

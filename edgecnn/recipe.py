@@ -9,6 +9,7 @@ from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.parsing import read_toml
 from edgecnn.shipped import find_shipped, shipped_files
+from edgecnn.short_repr import short_repr
 
 #: Format → the precisions it can be written in.
 WRITABLE: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +42,8 @@ class Limits:
 @dataclass(frozen=True)
 class Recipe:
     """An export recipe; the fields are the keys of its TOML file, `name` is the file's."""
+
+    __repr__ = short_repr
 
     name: str
     title: str

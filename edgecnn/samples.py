@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.short_repr import short_repr
+
 
 class Images(Protocol):
     """Anything that gives samples by index: a numpy array, or files decoded when asked for."""
@@ -24,6 +26,8 @@ class Images(Protocol):
 class Batch:
     """`x` [n, C, H, W], uint8 pixels or ready float32; `y` [n] class numbers, None where there are no labels."""
 
+    __repr__ = short_repr
+
     x: npt.NDArray[Any]
     y: npt.NDArray[np.int64] | None
 
@@ -31,6 +35,8 @@ class Batch:
 @dataclass(frozen=True)
 class Samples:
     """Some of *images*, in the order of *indices*; iterating gives `Batch`es and can be done again and again."""
+
+    __repr__ = short_repr
 
     images: Images
     labels: npt.NDArray[np.int64] | None

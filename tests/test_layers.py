@@ -15,7 +15,7 @@ FLOORS = {
     part: floor
     for floor, parts in enumerate(
         (
-            "errors units tables parsing shipped files locks progress normalization host user_code",
+            "errors short_repr units tables parsing shipped files locks progress normalization host user_code",
             "formats",
             "artifact checkpoint device recipe samples measurement",
             "nets datasets",

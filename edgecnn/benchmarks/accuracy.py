@@ -20,12 +20,15 @@ from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
+from edgecnn.short_repr import short_repr
 from edgecnn.targets import Target
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """An accuracy (None where there are no labels or no class scores) and what had to be assumed to take it."""
+
+    __repr__ = short_repr
 
     accuracy: Accuracy | None = None
     assumptions: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import numpy as np
 from edgecnn.benchmarks.shift import least_values, shift_between
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
+from edgecnn.short_repr import short_repr
 
 #: Worker processes of a result that is to be compared; Google Benchmark asks for as many repetitions before its U test.
 COMPARED_PROCESSES = 9
@@ -24,6 +25,8 @@ TOLERANCE = 0.05
 @dataclass(frozen=True)
 class Change:
     """How one case changed in latency, or in instructions; ratios are later / earlier, the interval is one of 95 %."""
+
+    __repr__ = short_repr
 
     file: str
     runtime: str

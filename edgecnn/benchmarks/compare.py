@@ -13,11 +13,14 @@ from edgecnn.datasets import Data
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
+from edgecnn.short_repr import short_repr
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two files and their parity."""
+
+    __repr__ = short_repr
 
     reference: str
     candidate: str

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
 from edgecnn.parsing import checked, from_table, parse_json
+from edgecnn.short_repr import short_repr
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +28,8 @@ _PATIENCE_S = 10.0
 @dataclass(frozen=True)
 class HistoryEntry:
     """One measurement in short; the fields are the columns of the table, of which `document` holds all of it."""
+
+    __repr__ = short_repr
 
     id: int
     taken_at: str  # ISO 8601, UTC

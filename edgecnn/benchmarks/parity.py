@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgecnn.benchmarks.inputs import class_scores
 from edgecnn.errors import EdgecnnError
+from edgecnn.short_repr import short_repr
 
 Outputs = list[npt.NDArray[Any]]  # [n, ...] each, channels first
 
@@ -62,6 +63,8 @@ class Part:
 @dataclass(frozen=True)
 class Parity:
     """The difference of two runs over the same *n* samples: all outputs together, and the parts that are judged."""
+
+    __repr__ = short_repr
 
     max_abs_diff: float
     signal: float  # sum of the reference's squares

@@ -18,12 +18,15 @@ from edgecnn.parsing import read_toml
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes.conditions import read_machine
 from edgecnn.shipped import find_shipped, shipped_files
+from edgecnn.short_repr import short_repr
 from edgecnn.targets import device_of, open_target
 
 
 @dataclass(frozen=True)
 class Suite:
     """What to measure and for how long; the fields are the keys of its TOML file."""
+
+    __repr__ = short_repr
 
     title: str = ""
     files: tuple[str, ...] = ()  # paths or patterns (`*.tflite`)

@@ -12,11 +12,14 @@ from edgecnn.benchmarks.parity import Parity
 from edgecnn.errors import EdgecnnError, library_error
 from edgecnn.measurement import Accuracy
 from edgecnn.recipe import Limits
+from edgecnn.short_repr import short_repr
 
 
 @dataclass(frozen=True)
 class ExportedFile:
     """One written file, and how it stands beside the original network on the same samples."""
+
+    __repr__ = short_repr
 
     artifact: Artifact
     accuracy: Accuracy | None
@@ -44,6 +47,8 @@ class ExportedFile:
 @dataclass(frozen=True)
 class FailedFile:
     """One file of a recipe that could not be written or verified."""
+
+    __repr__ = short_repr
 
     path: Path  # where it would be
     format: str

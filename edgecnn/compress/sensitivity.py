@@ -31,6 +31,7 @@ from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
+from edgecnn.short_repr import short_repr
 
 GAINS = ("bytes", "macs")
 
@@ -64,6 +65,8 @@ class Costs:
 class Row:
     """One unit cut alone, by one ratio: what it did to the answers, and what it saved in the smaller network."""
 
+    __repr__ = short_repr
+
     unit: str
     kind: str
     ratio: float
@@ -80,6 +83,8 @@ class Row:
 @dataclass(frozen=True)
 class Sensitivity:
     """All rows, in the order in which the units run, beside the original network."""
+
+    __repr__ = short_repr
 
     rows: tuple[Row, ...]
     costs: Costs  # of the original

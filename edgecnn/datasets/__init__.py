@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
+from edgecnn.short_repr import short_repr
 from edgecnn.tables import Table
 
 
@@ -20,6 +21,8 @@ class Dataset:
 
     The calibration samples are taken from *training*, never from *evaluation*.
     """
+
+    __repr__ = short_repr
 
     name: str
     read_training: Callable[[], Samples]

@@ -13,6 +13,7 @@ from edgecnn.estimate.fitting import MICRO_RUNTIMES, amounts_of, as_array
 from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.formats import Graph, read_graph
 from edgecnn.formats.precision import PRECISIONS
+from edgecnn.short_repr import short_repr
 
 CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
 _COMPUTING = ("conv", "pointwise", "depthwise", "linear")
@@ -26,6 +27,8 @@ class NoCoefficientsError(EdgecnnError):
 @dataclass(frozen=True)
 class Estimate:
     """A latency predicted, with its band and what it rests on; nothing was run."""
+
+    __repr__ = short_repr
 
     file: str
     device: str

@@ -14,6 +14,7 @@ from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import WRITABLE, Recipe
 from edgecnn.samples import Samples
+from edgecnn.short_repr import short_repr
 from edgecnn.tables import Table
 
 __all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "quantize", "quantized_metadata", "versions"]
@@ -51,6 +52,8 @@ class FileFacts:
 @dataclass(frozen=True)
 class CalibrationInputs:
     """Calibration samples as the network wants them: float32 [1, C, H, W] one by one, streamed, never all in memory."""
+
+    __repr__ = short_repr
 
     samples: Samples
     normalization: Normalization | None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgecnn.short_repr import short_repr
+
 
 @dataclass(frozen=True)
 class RegionUse:
@@ -44,6 +46,8 @@ class Peak:
 @dataclass(frozen=True)
 class FitReport:
     """The answer of `check_fit`; every figure is estimated from the file, none measured."""
+
+    __repr__ = short_repr
 
     file: str
     device: str

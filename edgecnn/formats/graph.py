@@ -10,6 +10,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.short_repr import short_repr
+
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 _ACTIVATIONS = frozenset({"Clip", "Relu"})
 _ONNX_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -73,6 +75,8 @@ _INTEGER_KERNELS = frozenset(
 class QuantParams:
     """real = scale * (stored - zero_point); one entry for `per_tensor`, one a channel of *axis* for `per_channel`."""
 
+    __repr__ = short_repr
+
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
@@ -113,6 +117,8 @@ def checked_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 class TensorSpec:
     """An input or output: name, shape with the batch first, numpy dtype name (`int4` too), quantization if any."""
 
+    __repr__ = short_repr
+
     name: str
     shape: tuple[int, ...]
     dtype: str
@@ -123,6 +129,8 @@ class TensorSpec:
 class Tensor(TensorSpec):
     """One tensor of a graph."""
 
+    __repr__ = short_repr
+
     constant: bool = False  # its data is in the file (weights)
     variable: bool = False  # it keeps its value between two runs
     size_bytes: int = 0  # of its data at run time; for a constant, of its data in the file
@@ -131,6 +139,8 @@ class Tensor(TensorSpec):
 @dataclass(frozen=True)
 class Operator:
     """One operator: its kind as the format names it (`CONV_2D`, `Conv`), and indices into `Graph.tensors`."""
+
+    __repr__ = short_repr
 
     kind: str
     inputs: tuple[int, ...]  # -1: an optional input that is left out
@@ -147,6 +157,8 @@ class Operator:
 @dataclass(frozen=True)
 class Graph:
     """A whole file; a batch dimension left open counts as 1."""
+
+    __repr__ = short_repr
 
     format: str  # "tflite" or "onnx"
     tensors: tuple[Tensor, ...]

@@ -22,6 +22,7 @@ from edgecnn.nets import NETS
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import SUFFIXES, read_weight_file
 from edgecnn.normalization import Normalization, Resize
+from edgecnn.short_repr import short_repr
 from edgecnn.user_code import is_file_name
 
 MODEL_FORMS = (
@@ -36,6 +37,8 @@ _MOST_PARAMS = 2**28  # of a network of ours; the largest has 2**25 for the imag
 @dataclass(frozen=True)
 class Network:
     """A module in evaluation mode, with what is known about it."""
+
+    __repr__ = short_repr
 
     name: str  # for file names
     module: nn.Module

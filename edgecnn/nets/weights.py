@@ -15,6 +15,7 @@ import torch
 
 from edgecnn.checkpoint import read_weights
 from edgecnn.errors import EdgecnnError
+from edgecnn.short_repr import short_repr
 
 #: How the names of torch's weight files end; `.pth.tar` is one of them.
 SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin", ".tar")
@@ -29,12 +30,10 @@ _DEEPEST = 3  # levels of dicts within a checkpoint
 class Weights:
     """The tensors of a file by the names that the network has for them."""
 
+    __repr__ = short_repr
+
     tensors: Mapping[str, torch.Tensor]
     notes: tuple[str, ...] = ()  # what was taken of the file, where it holds more than these
-
-    def __repr__(self) -> str:
-        """The number of tensors, not their values."""
-        return f"Weights({len(self.tensors)} tensors, notes={self.notes})"
 
 
 @dataclass(frozen=True)

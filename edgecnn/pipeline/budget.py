@@ -10,6 +10,7 @@ from edgecnn.device import DeviceProfile
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import device_within
 from edgecnn.measurement import Accuracy
+from edgecnn.short_repr import short_repr
 from edgecnn.units import format_bytes
 
 _ROUNDING = 1e-9  # of shares, which is less than one of a thousand million samples
@@ -27,6 +28,8 @@ class MemoryUse:
 @dataclass(frozen=True)
 class NetworkStatus:
     """What is known of a network on its way; None: not asked for."""
+
+    __repr__ = short_repr
 
     params: int
     macs: int

@@ -34,6 +34,7 @@ from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
+from edgecnn.short_repr import short_repr
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ExportResult:
     """Everything one export wrote."""
+
+    __repr__ = short_repr
 
     files: tuple[ExportedFile, ...]  # at least one
     reference_accuracy: Accuracy | None  # of the original network, on the same samples

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
 from edgecnn.parsing import from_table, read_table
+from edgecnn.short_repr import short_repr
 
 if TYPE_CHECKING:
     from edgecnn.compress.train import TrainConfig
@@ -100,6 +101,8 @@ class Round:
 @dataclass(frozen=True)
 class Plan:
     """What was done to a network, round by round; the fields are the keys of its TOML file."""
+
+    __repr__ = short_repr
 
     network: str
     layers: Mapping[str, tuple[int, ...]]  # what it is for: the sizes of each of the network's weights

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.measurement import Accuracy
 from edgecnn.pipeline.budget import NetworkStatus, SparseSize
+from edgecnn.short_repr import short_repr
 
 if TYPE_CHECKING:
     from edgecnn.compress.units import Fixed
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class CompressResult:
     """A compressed network beside the original, both judged at the end on evaluation samples that chose nothing."""
+
+    __repr__ = short_repr
 
     path: Path
     before: NetworkStatus

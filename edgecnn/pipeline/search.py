@@ -16,6 +16,7 @@ from edgecnn.pipeline.budget import Budget, NetworkStatus, Search, Shortfall, dr
 from edgecnn.pipeline.plan import Plan, Round
 from edgecnn.pipeline.steps import State, Steps
 from edgecnn.progress import with_prefix
+from edgecnn.short_repr import short_repr
 
 _TRIES = 3  # of a round: as it is, with half its share, with a quarter
 _SHORT_TUNING = 3.0  # times the drop that is allowed at the end, as training at the end recovers a part
@@ -24,6 +25,8 @@ _SHORT_TUNING = 3.0  # times the drop that is allowed at the end, as training at
 @dataclass(frozen=True)
 class Attempt:
     """One try of a round: what was cut, and what came of it."""
+
+    __repr__ = short_repr
 
     number: int  # of its round, from 1
     cuts: Mapping[str, float]
@@ -35,6 +38,8 @@ class Attempt:
 @dataclass(frozen=True)
 class SearchResult:
     """The best network of a compression, and the way there."""
+
+    __repr__ = short_repr
 
     state: State
     rounds: tuple[Round, ...]  # that it comes of

@@ -36,11 +36,14 @@ from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress, with_prefix
 from edgecnn.recipe import load_recipe
+from edgecnn.short_repr import short_repr
 
 
 @dataclass(frozen=True)
 class State:
     """A network on its way, and what is known of it."""
+
+    __repr__ = short_repr
 
     network: Network
     status: NetworkStatus
@@ -55,6 +58,8 @@ class State:
 @dataclass(frozen=True)
 class Steps:
     """What the steps of one compression have in common."""
+
+    __repr__ = short_repr
 
     subject: Subject
     original: Network

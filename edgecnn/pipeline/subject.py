@@ -21,6 +21,7 @@ from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize, preprocess
 from edgecnn.samples import Samples
+from edgecnn.short_repr import short_repr
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model, Network
@@ -31,6 +32,8 @@ NOISE_SAMPLES = 32
 @dataclass(frozen=True)
 class Subject:
     """What is exported: a network or an ONNX file, its data, and how they fit together."""
+
+    __repr__ = short_repr
 
     name: str
     network: Network | None  # None where the source is an ONNX file

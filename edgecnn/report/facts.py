@@ -12,6 +12,7 @@ from edgecnn.benchmarks.accuracy import Evaluation
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.measurement import Accuracy, Measurement
 from edgecnn.report.verification import Verification
+from edgecnn.short_repr import short_repr
 
 _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 
@@ -28,6 +29,8 @@ class NetworkFigures:
 @dataclass(frozen=True)
 class ReportFacts:
     """What the files do not say themselves."""
+
+    __repr__ = short_repr
 
     model: str
     data: str | None = None  # which samples the accuracy was taken on
