@@ -11,7 +11,7 @@ from typing import Any
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.files import write_whole
 from edgecnn.host import HostFacts, read_host
-from edgecnn.parsing import BYTES, read_toml
+from edgecnn.parsing import BYTES, MalformedError, read_toml
 from edgecnn.shipped import find_shipped, shipped, shipped_files, user_folder
 from edgecnn.short_repr import short_repr
 from edgecnn.units import format_bytes
@@ -258,21 +258,31 @@ def _split(name: str) -> tuple[Path, str | None]:
 
 
 def _check(profile: DeviceProfile, path: Path) -> None:
-    """Refuse what has the right types and makes no sense."""
+    """Refuse what has the right types and makes no sense.
+
+    Raises:
+        EdgecnnError: all of it, in one line.
+    """
+    problems = [str(problem) for problem in _problems(profile, path)]
+    if problems:
+        raise MalformedError(problems)
+
+
+def _problems(profile: DeviceProfile, path: Path) -> Iterator[EdgecnnError]:
     if profile.kind not in KINDS:
-        raise unknown_name(f"kind in {path}:", profile.kind, KINDS)
+        yield unknown_name(f"kind in {path}:", profile.kind, KINDS)
     if profile.default_variant is not None and profile.default_variant not in profile.variants:
-        raise unknown_name(f"default_variant in {path}:", profile.default_variant, profile.variants)
+        yield unknown_name(f"default_variant in {path}:", profile.default_variant, profile.variants)
     regions = {region.name for region in profile.memory}
     for name, variant in profile.variants.items():
-        for unknown in {*variant.memory, *variant.system} - regions:
-            raise unknown_name(f"memory in {path}: variants.{name}:", unknown, regions)
+        for unknown in sorted({*variant.memory, *variant.system} - regions):
+            yield unknown_name(f"memory in {path}: variants.{name}:", unknown, regions)
     for core in profile.cores:
         if core.count < 1 or (core.clock_mhz is not None and core.clock_mhz <= 0):
-            raise EdgecnnError(f"{path}: cores: {core} are none")
+            yield EdgecnnError(f"{path}: cores: {core} are none")
     for region in profile.memory:
         if region.limit_bytes <= 0:
-            raise EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")
+            yield EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")
 
 
 def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:

@@ -14,7 +14,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -30,8 +30,23 @@ _MOST_DEPTH = 64
 _MOST_INTEGER = 2**64
 _MOST_TOML_BYTES = 2**22  # tomllib is slow, and written by hand nothing comes near
 _LONGEST_SHOWN = 60
+_MOST_PROBLEMS = 12
 #: A key of more parts than the depth allows; tomllib's time grows with their square.
 _LONG_KEY = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){{{_MOST_DEPTH},}}")
+
+
+class MalformedError(EdgecnnError):
+    """All that is wrong in one document, in one line: who mends it should not have to ask again after each key."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Take a sentence for each key that is missing, unknown or wrong; the first dozen are named."""
+        self.problems = tuple(dict.fromkeys(problems))
+        more = ("and more",) if len(self.problems) > _MOST_PROBLEMS else ()
+        super().__init__("; ".join((*self.problems[:_MOST_PROBLEMS], *more)))
+
+
+def _problems_of(error: EdgecnnError) -> tuple[str, ...]:
+    return error.problems if isinstance(error, MalformedError) else (str(error),)
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
@@ -139,25 +154,33 @@ def from_table(
     Example: `from_table(Core, {"name": "Cortex-A72", "count": 4}, "my.toml: cores[0]")`.
 
     Raises:
-        EdgecnnError: no table, an unknown or missing key, a value of the wrong type or one that *cls* refuses.
+        EdgecnnError: no table, or one that *cls* refuses; as `MalformedError` all keys that are unknown, missing or of
+            the wrong type.
     """
     if not isinstance(table, dict):
         raise EdgecnnError(f"{where}: expected a table, found {_shown(table)}")
     hints = typing.get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = dict(given or {})
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in values}  # type: ignore[arg-type]
-    former = {str(field.metadata["formerly"]): key for key, field in fields.items() if "formerly" in field.metadata}
-    for name, value in table.items():
-        key = former.get(str(name), str(name))
+    problems: list[str] = []
+    for key, value in table.items():
         if key in fields:
             is_bytes = fields[key].metadata.get("toml") == "bytes"
-            values[key] = _convert(hints[key], value, _inner(where, key), is_bytes=is_bytes, strict=strict)
+            try:
+                values[key] = _convert(hints[key], value, _inner(where, key), is_bytes=is_bytes, strict=strict)
+            except EdgecnnError as error:
+                problems += _problems_of(error)
         elif strict:
-            raise unknown_name(f"key in {where}:", key[:_LONGEST_SHOWN], fields)
-    for name, field in fields.items():
-        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        if name not in values and not optional:
-            raise EdgecnnError(f"{where}: missing key '{name}'")
+            problems.append(str(unknown_name(f"key in {where}:", key[:_LONGEST_SHOWN], fields)))
+    missing = [
+        f"'{name}'"
+        for name, field in fields.items()
+        if name not in table and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        problems.append(f"{where}: missing key{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    if problems:
+        raise MalformedError(problems)
     try:
         return cls(**values)
     except EdgecnnError as error:
@@ -192,19 +215,44 @@ def _convert(hint: Any, value: Any, where: str, *, is_bytes: bool = False, stric
     if origin in (tuple, list):
         if not isinstance(value, list):
             raise EdgecnnError(f"{where}: expected a list, found {_shown(value)}")
-        return origin(_convert(arguments[0], item, f"{where}[{i}]", strict=strict) for i, item in enumerate(value))
+        items = _each(enumerate(value), lambda i, item: _convert(arguments[0], item, f"{where}[{i}]", strict=strict))
+        return origin(item for _, item in items)
     if origin is not None or typing.is_typeddict(hint):
         if not isinstance(value, dict):
             raise EdgecnnError(f"{where}: expected a table, found {_shown(value)}")
         known = typing.get_type_hints(hint) if origin is None else {}
         other = Any if origin is None else arguments[1]
-        return {
-            key: _convert(known.get(key, other), item, _inner(where, key), is_bytes=is_bytes, strict=strict)
-            for key, item in value.items()
-        }
+        return dict(
+            _each(
+                value.items(),
+                lambda key, item: _convert(
+                    known.get(key, other), item, _inner(where, key), is_bytes=is_bytes, strict=strict
+                ),
+            )
+        )
     if dataclasses.is_dataclass(hint):
         return from_table(typing.cast("type", hint), value, where, strict=strict)
     return _scalar(hint, value, where, is_bytes=is_bytes)
+
+
+def _each(items: Iterable[tuple[Any, Any]], read: Callable[[Any, Any], Any]) -> list[tuple[Any, Any]]:
+    """Return each key with what *read* makes of it and its value.
+
+    Raises:
+        MalformedError: *read* refuses some.
+    """
+    results: list[tuple[Any, Any]] = []
+    problems: list[str] = []
+    for key, item in items:
+        try:
+            results.append((key, read(key, item)))
+        except EdgecnnError as error:
+            problems += _problems_of(error)
+            if len(problems) > _MOST_PROBLEMS:
+                break
+    if problems:
+        raise MalformedError(problems)
+    return results
 
 
 def _scalar(hint: Any, value: Any, where: str, *, is_bytes: bool) -> Any:

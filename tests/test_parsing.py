@@ -111,6 +111,40 @@ def test_what_is_wrong_is_named(given_table: dict[str, Any], told: str) -> None:
         from_table(Thing, given_table, "my.toml")
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Missing, unknown and wrong keys, those of inner tables and lists among them, are one line, in their order."""
+    wrong = {
+        "count": "3",
+        "texts": 1,
+        "names": ["a", 2, 3],
+        "parts": [{"size": "1KiB"}, {"name": 4, "size": "big"}],
+        "sizes": {"a": -1, "b": 2, "c": "x"},
+    }
+    with pytest.raises(EdgecnnError) as refused:
+        from_table(Thing, wrong, "my.toml")
+    told = str(refused.value).split("; my.toml: ")
+    assert told[0].startswith("my.toml: count: expected int, found '3'; unknown key in my.toml: 'texts'; did you mean")
+    assert told[1:] == [
+        "names[1]: expected str, found 2",
+        "names[2]: expected str, found 3",
+        "parts[0]: missing key 'name'",
+        "parts[1].name: expected str, found 4",
+        *[told[5], told[6]],
+        "sizes.c: 'x' is not a size; write it like 64KiB (or 64k), 1.5MB or 65536B",
+        "missing key 'text'",
+    ]
+    assert told[5].startswith("parts[1].size: 'big' is not a size")
+    assert told[6].startswith("sizes.a: expected a size")
+
+
+def test_a_document_of_nothing_but_mistakes_is_a_short_line() -> None:
+    """The first dozen are named; a hostile file makes no endless message, and no endless work."""
+    with pytest.raises(EdgecnnError) as refused:
+        from_table(Thing, {"text": "", "names": list(range(100_000))}, "my.toml")
+    assert str(refused.value).count("expected str") == 12
+    assert str(refused.value).endswith("; and more")
+
+
 def test_given_fields_are_not_the_files_to_set(tmp_path: Path) -> None:
     """A field that the caller gives is no key of the file."""
     path = tmp_path / "thing.toml"

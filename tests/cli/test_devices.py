@@ -88,7 +88,12 @@ def test_unknown_device_gets_a_near_match() -> None:
         ('title = 3\nkind = "linux"\narch = "a"\n[sources]\n', "title: expected str, found 3"),
         ("title = ", "not a TOML file"),
         ('title = "x"\nkind = "phone"\narch = "a"\n[sources]\n', "'phone'"),
-        ('title = "x"\n', "missing key"),
+        ('title = "x"\n', "missing keys 'kind', 'arch', 'sources'"),
+        (
+            'title = "x"\nkind = "phone"\narch = "a"\ndefault_variant = "big"\n[sources]\n'
+            '[[memory]]\nname = "ram"\nsize = 0\n',
+            "known: android, linux, macos, mcu, windows; unknown default_variant in",
+        ),
     ],
 )
 def test_broken_file_is_one_line(tmp_path: Path, content: str, told: str) -> None:
