@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import difflib
 import hashlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import SUFFIXES, read_weight_file
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.short_repr import short_repr
-from edgecnn.user_code import is_file_name
+from edgecnn.user_code import explain_user_errors, is_file_name, load_own
 
 MODEL_FORMS = (
     "edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx file"
@@ -144,8 +145,9 @@ def build(
         model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, `FILE.py:factory`, a `.safetensors`
             checkpoint or a `.pt2`; an `nn.Module`, which is copied; or a `Network`, which is returned as it is.
         weights: a file that `read_weight_file` reads; for torchvision also `DEFAULT`.
-        classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide.
-        channels: how many channels the images have, for networks of ours.
+        classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide;
+            also for a factory whose `num_classes` has no default.
+        channels: how many channels the images have, for networks of ours, or a factory's `in_channels` without default.
         input_shape: (C, H, W) of a module's input; None: as the module says, or the data.
 
     Raises:
@@ -195,7 +197,22 @@ def build(
         return _from_torchvision(name, weights, classes)
     # `mynet:factory` and `mynet.py:factory` are known as mynet-factory.
     stem = Path(kind).stem if is_file_name(kind) else kind.rpartition(".")[2]
-    return _from_factory(f"{stem}-{name}", model, {}, weights)
+    return _from_factory(f"{stem}-{name}", model, _required(model, classes, channels), weights)
+
+
+def _required(factory: str, classes: int | None, channels: int | None) -> dict[str, int]:
+    """Return what the user's *factory* cannot do without and the data say: the number of classes or of channels.
+
+    A parameter with a default keeps it: one output for two classes, for example, is the network's own choice.
+    """
+    known = {"num_classes": classes, "classes": classes, "in_channels": channels, "channels": channels}
+    with explain_user_errors(f"'{factory}' failed", factory):
+        try:
+            parameters = inspect.signature(load_own(factory)).parameters.values()
+        except (TypeError, ValueError):  # not callable, or a callable that does not say
+            return {}
+    required = [one.name for one in parameters if one.default is one.empty]
+    return {name: value for name, value in known.items() if name in required and value is not None}
 
 
 def _unknown_model(model: str) -> EdgecnnError:

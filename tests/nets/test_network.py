@@ -175,3 +175,22 @@ def test_inputs_are_left_as_they_are() -> None:
     before = x.copy()
     assert np.array_equal(Network("scaled", Scaled()).outputs(x)[0], before * 0.5)
     assert np.array_equal(x, before)
+
+
+def test_a_factory_is_given_the_classes_and_channels_it_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parameter without default gets what the data have, and the checkpoint notes it; one with a default keeps it."""
+    (tmp_path / "asking.py").write_text(
+        "from torch import nn\n\ndef make(num_classes, in_channels, width=3):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, width, 1), nn.Flatten(), nn.LazyLinear(num_classes))\n\n"
+        "def own(num_classes=1):\n    return nn.Linear(4, num_classes)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    network = build("asking.py:make", classes=5, channels=2)
+    assert network.outputs(one_batch((2, 4, 4)))[0].shape == (2, 5)
+    assert network.checkpoint is not None
+    assert network.checkpoint.arguments == {"num_classes": 5, "in_channels": 2}
+    assert build("asking.py:own", classes=5).outputs(one_batch((4,)))[0].shape == (2, 1)
+    with pytest.raises(EdgecnnError, match="missing 1 required positional argument: 'in_channels'"):
+        build("asking.py:make", classes=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(low, low + 100, (10, 12, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(root / label / f"{number}.png")
     return root
+
+
+def flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Return the columns that `pandas.json_normalize` makes of *row*: nested keys joined by dots."""
+    columns: dict[str, Any] = {}
+    for key, value in row.items():
+        columns |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return columns
 
 
 def pixels_of(folder: Path, mode: str) -> npt.NDArray[np.uint8]:
@@ -115,6 +124,8 @@ def test_a_module_is_exported_as_it_is(tmp_path: Path) -> None:
     assert result.reference_accuracy is not None
     assert result.reference_accuracy.n == 4
     assert net.training
+    row = flat(result.files[0].to_json())
+    assert {"name", "precision", "size_bytes", "accuracy.top1", "parity.top1_agreement", "rejected"} <= set(row)
 
 
 def test_a_module_is_compressed_and_built_again(tmp_path: Path) -> None:
@@ -143,6 +154,8 @@ def test_a_modules_layers_are_measured(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
     found = edgecnn.measure_sensitivity(Own(), data={"x": x, "y": np.arange(40) % 2}, ratios=(0.5,))
     assert [row.unit for row in found.rows] == ["features.0"]
+    rows = [flat(row) for row in found.to_json()["rows"]]
+    assert {"unit", "ratio", "accuracy.top1", "bytes_saved", "loss_increase.mean"} <= set(rows[0])
 
 
 @pytest.mark.parametrize(
