@@ -10,10 +10,10 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation
-from edgecnn.benchmarks.measure import BenchmarkConfig, measure
-from edgecnn.benchmarks.plan import check_files, evaluating
-from edgecnn.benchmarks.predict import Prediction
-from edgecnn.datasets import open_dataset
+from edgecnn.benchmarks.foretell import Foretold
+from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.plan import check_files, evaluating, image_of, open_for
+from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable, write_whole
 from edgecnn.measurement import Measurement, read_measurements
@@ -23,10 +23,9 @@ from edgecnn.report.devices import predict_on, smallest_each
 from edgecnn.report.facts import Contents, NetworkFigures, ReportedFile, ReportFacts, to_json
 from edgecnn.report.page import render_page
 from edgecnn.report.verification import read_verification
-from edgecnn.short_repr import short_repr
 
 #: About a second a file: enough for a page, too little for a comparison.
-BRIEF = BenchmarkConfig(processes=2, warmup_s=0.1, min_time_s=0.3, min_values=20)
+BRIEF = Effort(processes=2, warmup_s=0.1, min_time_s=0.3, min_values=20)
 
 Evaluate = Callable[[Artifact, str | None], Evaluation]
 
@@ -34,8 +33,6 @@ Evaluate = Callable[[Artifact, str | None], Evaluation]
 @dataclass(frozen=True)
 class Report:
     """A page, and what stands on it."""
-
-    __repr__ = short_repr
 
     contents: Contents
     page: str  # HTML that needs no network, no script and no other file
@@ -47,12 +44,12 @@ class Report:
         return self.contents.measurements
 
     @property
-    def predictions(self) -> tuple[Prediction, ...]:
+    def predictions(self) -> tuple[Foretold, ...]:
         """The latency and memory of each file on each device, estimated."""
         return self.contents.predictions
 
     @property
-    def smallest(self) -> list[Prediction]:
+    def smallest(self) -> list[Foretold]:
         """For each device the prediction of the file that takes the least RAM there."""
         return smallest_each(self.predictions)
 
@@ -67,14 +64,14 @@ def write_report(
     *,
     title: str | None = None,
     facts: ReportFacts | None = None,
-    data: str | None = None,
+    data: Data | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
-    normalization: Normalization | None = None,
-    resize: Resize | None = None,
+    normalization: Normalization | str | None = None,
+    resize: Resize | str | None = None,
     devices: Sequence[str] = (),
     results: Path | str | None = None,
-    effort: BenchmarkConfig | None = None,
+    effort: Effort | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure *files* here, estimate and check them on devices, and write one page that shows it all.
@@ -87,7 +84,7 @@ def write_report(
         path: the HTML file to write; None: none is written, the page is in the result.
         title: of the page; None: the names of the files.
         facts: what the files do not say themselves.
-        data: samples to take the accuracy on, as for `measure_files`; None: what the export found.
+        data: samples to take the accuracy on, as `open_dataset` takes them; None: what the export found.
         data_dir: where the data lie.
         download: whether to download them where they are not there.
         normalization: how pixels become the input of files that do not say.
@@ -130,13 +127,16 @@ def write_report(
         reported.append(found)
         measurements += taken if earlier is None else earlier.get(file.path, ())
     progress("writing the report")
+    judged = next((file.artifact for file in reported if file.evaluation.accuracy is not None), None)
+    dataset = None if judged is None or data is None else open_for(image_of(judged), data, data_dir, resize=resize)
     contents = Contents(
         title=title or _title(paths),
-        facts=facts or _facts(reported, data, _command(paths, path, data, devices, results)),
+        facts=facts
+        or _facts(reported, dataset.name if dataset else None, _command(paths, path, data, devices, results)),
         files=tuple(reported),
         measurements=tuple(measurements),
         predictions=predictions,
-        labels=_labels(data, data_dir, reported),
+        labels=dataset.labels or () if dataset else (),
     )
     page = render_page(contents)
     if path is not None:
@@ -150,7 +150,7 @@ def _open(path: Path) -> ReportedFile:
 
 
 def _run(
-    file: ReportedFile, evaluate: Evaluate | None, effort: BenchmarkConfig | None, progress: Progress
+    file: ReportedFile, evaluate: Evaluate | None, effort: Effort | None, progress: Progress
 ) -> tuple[ReportedFile, list[Measurement]]:
     """Return *file* with its accuracy, and its measurement (none without *effort*), or with why it cannot be run."""
     try:
@@ -160,7 +160,7 @@ def _run(
         return replace(file, failure=str(error)), []
 
 
-def _measured(file: ReportedFile, effort: BenchmarkConfig, progress: Progress) -> Measurement:
+def _measured(file: ReportedFile, effort: Effort, progress: Progress) -> Measurement:
     return replace(measure(file.artifact, effort=effort, progress=progress), accuracy=file.evaluation.accuracy)
 
 
@@ -186,13 +186,6 @@ def _of_files(
     return found
 
 
-def _labels(data: str | None, data_dir: Path | str | None, files: Sequence[ReportedFile]) -> tuple[str, ...]:
-    """Return the names of the classes: those of the data, where something was evaluated on them."""
-    if data is None or not any(file.evaluation.confusion for file in files):
-        return ()
-    return open_dataset(data, data_dir).labels or ()
-
-
 def _title(paths: Sequence[Path]) -> str:
     stems = list(dict.fromkeys(path.name.partition(".")[0] for path in paths))
     return ", ".join(stems) if len(stems) < 4 else f"{', '.join(stems[:3])} and {len(stems) - 3} more"
@@ -216,11 +209,15 @@ def _facts(files: Sequence[ReportedFile], data: str | None, command: str) -> Rep
 
 
 def _command(
-    paths: Sequence[Path], path: Path | str | None, data: str | None, devices: Sequence[str], results: Path | str | None
+    paths: Sequence[Path],
+    path: Path | str | None,
+    data: Data | None,
+    devices: Sequence[str],
+    results: Path | str | None,
 ) -> str:
     def words() -> Iterator[str]:
         yield from ("edgecnn", "report", *map(str, paths))
-        yield from ("--data", data) if data else ()
+        yield from ("--data", data) if isinstance(data, str) else ()
         for name in devices:
             yield from ("--device", name)
         yield from ("--results", str(results)) if results else ()
