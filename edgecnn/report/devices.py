@@ -60,7 +60,8 @@ def _may_run(profile: DeviceProfile, artifact: Artifact, *, usual: bool) -> bool
         return False
     flash = profile.region("flash")
     is_small = flash is None or artifact.size_bytes <= flash.limit_bytes
-    return not usual or (artifact.precision.endswith("a8") and is_small)
+    is_int8 = artifact.precision.endswith("a8") and all(tensor.dtype != "uint8" for tensor in artifact.graph.tensors)
+    return not usual or (is_int8 and is_small)
 
 
 def devices_table(predictions: Sequence[Prediction], names: Mapping[str, str]) -> Markup:
@@ -109,6 +110,9 @@ def _memory(fit: FitReport | None) -> Iterator[Markup]:
         yield element(
             "small", f"{MEMORIES.get(region.name, region.name)} {format_bytes(region.used_bytes)}", class_=role
         )
+    if fit.unsupported_operators:
+        count = len(fit.unsupported_operators)
+        yield element("small", f"cannot run {count} kind{'s' * (count > 1)} of operators", class_="bad")
     verdict = "fits" if fit.fits else "does not fit"
     yield element("small", verdict, class_="good" if fit.fits else "bad")
 

@@ -64,15 +64,13 @@ def layer_figures(rows: Sequence[Row]) -> list[Markup]:
     The float TFLite file is taken where there is one: there an operator is a layer.
     """
     artifacts = sorted(
-        (row.file.artifact for row in rows),
+        (row.file.artifact for row in rows if layers_of(row.file.artifact.graph)),
         key=lambda artifact: (artifact.precision != "fp32", artifact.format != "tflite", artifact.size_bytes),
     )
     if not artifacts:
         return []
     chosen = artifacts[0]
     layers = layers_of(chosen.graph)
-    if not layers:
-        return []
     original = max((other for other in artifacts if _build(other) == _build(chosen)), key=lambda one: one.graph.params)
     before = {layer.step: layer for layer in layers_of(original.graph)} if original is not chosen else {}
     shown = heaviest(layers)

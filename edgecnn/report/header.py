@@ -23,18 +23,19 @@ def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
     return element(
         "header",
         element("h1", title),
-        element("p", _lead(facts, rows), class_="lead"),
+        element("p", _lead(title, facts, rows), class_="lead"),
         element("div", list(_tiles(facts, rows)), class_="tiles"),
         element("div", columns, class_="two"),
     )
 
 
-def _lead(facts: ReportFacts, rows: Sequence[Row]) -> str:
+def _lead(title: str, facts: ReportFacts, rows: Sequence[Row]) -> str:
     files = {row.name: row.is_kept for row in rows}
     data = f", accuracy on {facts.data}" if facts.data else ""
     rejected = len(files) - sum(files.values())
     verdict = f", {rejected} of them rejected by their recipe" if rejected else ""
-    return f"{facts.model}: {len(files)} exported file{'s' * (len(files) != 1)}{verdict}{data}."
+    model = "" if facts.model == title else f"{facts.model}: "
+    return f"{model}{len(files)} exported file{'s' * (len(files) != 1)}{verdict}{data}."
 
 
 def _tiles(facts: ReportFacts, rows: Sequence[Row]) -> Iterator[Markup]:

@@ -25,9 +25,8 @@ def render_page(contents: Contents) -> str:
     facts, rows = contents.facts, rows_of(contents.files, contents.measurements)
     colours = legend([row.precision for row in rows])
     plots = [*file_figures(rows, facts.before.accuracy), *confusion_figures(rows, contents.labels)]
-    names = distinct_names(
-        [*(file.path for file in contents.files), *(one.artifact.path for one in contents.predictions)]
-    )
+    paths = [*(row.file.path for row in rows), *(one.artifact.path for one in contents.predictions)]
+    names = distinct_names(paths)
     fits = [one.fit for one in smallest_each(contents.predictions) if one.fit]
     predicted = devices_table(contents.predictions, names) if contents.predictions else None
     sections = [
@@ -99,6 +98,9 @@ def _warnings(
     for fit in fits:
         assumptions.setdefault(f"{fit.device}, {names[fit.file]}", []).extend(fit.notes)
     for one in contents.predictions:
+        unsupported = one.fit.unsupported_operators if one.fit else ()
+        about = f"{names[str(one.artifact.path)]} on {one.device}"
+        warnings.setdefault(about, []).extend(f"cannot run {operator}" for operator in unsupported)
         assumptions.setdefault(f"latency on {one.device}", []).extend(latency_notes(one))
     for title, found in (("Warnings", warnings), ("Assumptions", assumptions)):
         groups = _same_together({about: tuple(dict.fromkeys(texts)) for about, texts in found.items() if texts})

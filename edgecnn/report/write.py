@@ -16,6 +16,8 @@ from edgecnn.benchmarks.plan import check_files, evaluating, image_of, open_for
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable, write_whole
+from edgecnn.formats import REJECTED
+from edgecnn.formats.precision import PRECISIONS
 from edgecnn.measurement import Measurement, read_measurements
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
@@ -157,7 +159,7 @@ def _run(
         found = replace(file, evaluation=evaluate(file.artifact, None)) if evaluate else file
         return found, [] if effort is None else [_measured(found, effort, progress)]
     except EdgecnnError as error:
-        return replace(file, failure=str(error)), []
+        return replace(file, failure=str(error).replace(str(file.path), file.path.name)), []
 
 
 def _measured(file: ReportedFile, effort: Effort, progress: Progress) -> Measurement:
@@ -187,8 +189,15 @@ def _of_files(
 
 
 def _title(paths: Sequence[Path]) -> str:
-    stems = list(dict.fromkeys(path.name.partition(".")[0] for path in paths))
+    stems = list(dict.fromkeys(map(_stem, paths)))
     return ", ".join(stems) if len(stems) < 4 else f"{', '.join(stems[:3])} and {len(stems) - 3} more"
+
+
+def _stem(path: Path) -> str:
+    """Return the name of the network: `net-0.25` of `net-0.25.w8a8.tflite.rejected`."""
+    name = Path(path.name.removesuffix(REJECTED)).stem
+    stem, _, precision = name.rpartition(".")
+    return stem if stem and precision in PRECISIONS else name
 
 
 def _facts(files: Sequence[ReportedFile], data: str | None, command: str) -> ReportFacts:

@@ -49,6 +49,12 @@ def test_all_files_are_measured_and_judged(report: Report, folder: Path) -> None
     assert report.contents.labels == tuple("0123456789")
 
 
+def test_the_title_is_the_networks_name(report: Report) -> None:
+    """The page is called after the networks, without the precisions of their files."""
+    assert report.contents.title == "net"
+    assert "<h1>net</h1>" in report.page
+
+
 def test_microcontrollers_get_int8_files_alone(report: Report) -> None:
     """Where no device is named, boards get every file and microcontrollers the int8 TFLite file."""
     places: dict[str, list[str]] = {}
