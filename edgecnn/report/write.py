@@ -10,9 +10,9 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation
-from edgecnn.benchmarks.foretell import Foretold
-from edgecnn.benchmarks.measure import Effort, measure
+from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.plan import check_files, evaluating, image_of, open_for
+from edgecnn.benchmarks.predict import Prediction
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable, write_whole
@@ -27,7 +27,7 @@ from edgecnn.report.page import render_page
 from edgecnn.report.verification import read_verification
 
 #: About a second a file: enough for a page, too little for a comparison.
-BRIEF = Effort(processes=2, warmup_s=0.1, min_time_s=0.3, min_values=20)
+BRIEF = BenchmarkConfig(processes=2, warmup_s=0.1, min_time_s=0.3, min_values=20)
 
 Evaluate = Callable[[Artifact, str | None], Evaluation]
 
@@ -46,12 +46,12 @@ class Report:
         return self.contents.measurements
 
     @property
-    def predictions(self) -> tuple[Foretold, ...]:
+    def predictions(self) -> tuple[Prediction, ...]:
         """The latency and memory of each file on each device, estimated."""
         return self.contents.predictions
 
     @property
-    def smallest(self) -> list[Foretold]:
+    def smallest(self) -> list[Prediction]:
         """For each device the prediction of the file that takes the least RAM there."""
         return smallest_each(self.predictions)
 
@@ -73,7 +73,7 @@ def write_report(
     resize: Resize | str | None = None,
     devices: Sequence[str] = (),
     results: Path | str | None = None,
-    effort: Effort | None = None,
+    effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure *files* here, estimate and check them on devices, and write one page that shows it all.
@@ -152,7 +152,7 @@ def _open(path: Path) -> ReportedFile:
 
 
 def _run(
-    file: ReportedFile, evaluate: Evaluate | None, effort: Effort | None, progress: Progress
+    file: ReportedFile, evaluate: Evaluate | None, effort: BenchmarkConfig | None, progress: Progress
 ) -> tuple[ReportedFile, list[Measurement]]:
     """Return *file* with its accuracy, and its measurement (none without *effort*), or with why it cannot be run."""
     try:
@@ -162,7 +162,7 @@ def _run(
         return replace(file, failure=str(error).replace(str(file.path), file.path.name)), []
 
 
-def _measured(file: ReportedFile, effort: Effort, progress: Progress) -> Measurement:
+def _measured(file: ReportedFile, effort: BenchmarkConfig, progress: Progress) -> Measurement:
     return replace(measure(file.artifact, effort=effort, progress=progress), accuracy=file.evaluation.accuracy)
 
 
