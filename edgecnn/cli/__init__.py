@@ -25,14 +25,14 @@ COMMANDS = {
     "compare": "Compare two exported files on the same samples, each in its own runtime.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
     "compress": "Make a network smaller and keep its accuracy.",
-    "demo": "Train, compress, export, measure and check a small network, end to end.",
-    "devices": "List the device catalogue, or show one profile with its sources.",
-    "doctor": "Show what is installed, what is missing, and where things lie.",
+    "demo": "Train, compress, export and measure a small network, end to end.",
+    "devices": "List the device catalogue, or show one device with the source of each fact.",
+    "doctor": "Show installed and missing packages, folders and boards.",
     "export": "Export a network to ONNX and TFLite, float and int8, verified.",
     "fit": "Check whether a file fits a device's memory.",
-    "history": "List earlier measurements, or show one whole.",
-    "report": "Write one page about exported files: accuracy, latency, size, and the devices they fit.",
-    "sensitivity": "Cut each layer of a network alone: what is lost, what is saved.",
+    "history": "List earlier measurements, or show one in full.",
+    "report": "Write an HTML report on exported files: accuracy, latency, size, and the devices they fit.",
+    "sensitivity": "Cut each layer of a network separately, and show the loss and the saving.",
 }
 
 COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us

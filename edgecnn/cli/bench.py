@@ -12,6 +12,7 @@ import click
 
 from edgecnn.cli.names import complete_device, complete_runtimes, complete_suite, complete_target
 from edgecnn.cli.results import print_changes, print_results
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
@@ -34,64 +35,109 @@ if TYPE_CHECKING:
 SLOWER = 4  # the exit code of a regression
 
 
-@click.command("bench")
+@click.command("bench", cls=Command)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--suite", metavar="NAME", shell_complete=complete_suite, help="A suite, or its TOML file: what to measure."
+@option(
+    "--device",
+    metavar="NAME",
+    shell_complete=complete_device,
+    default_text="host",
+    section="Device",
+    help="Device to report for.",
 )
-@click.option("--device", metavar="NAME", shell_complete=complete_device, help="Whose figures (host).")
-@click.option(
+@option(
     "--target",
     metavar="TARGET",
     shell_complete=complete_target,
-    help="Where it runs: local, ssh://user@host, adb:SERIAL, emulated.",
+    default_text="the target tied to the device",
+    section="Device",
+    help="Where to run: local, ssh://user@host, adb:SERIAL or emulated.",
 )
-@click.option("--yes", is_flag=True, help="Build the emulated board, where it is not yet, without asking.")
-@click.option("--install", is_flag=True, help="Install a runtime that the target lacks, in a folder of our own there.")
-@click.option(
+@option("--yes", is_flag=True, section="Device", help="Build the emulated board without asking, if it is missing.")
+@option(
+    "--install",
+    is_flag=True,
+    section="Device",
+    help="Install a missing runtime on the target, in a folder of edgecnn's own.",
+)
+@option(
+    "--suite",
+    metavar="NAME",
+    shell_complete=complete_suite,
+    section="Measurement",
+    help="What to measure: a shipped suite or a TOML file.",
+)
+@option(
     "--runtime",
     default="",
     metavar="NAME,NAME",
     shell_complete=complete_runtimes,
-    help="litert, onnxruntime; else the usual one of each file.",
+    default_text="the usual runtime of each file",
+    section="Measurement",
+    help="Runtimes to measure: litert, onnxruntime.",
 )
-@click.option(
-    "--threads", metavar="N,N", callback=parse_numbers, help="How many threads, several in one go: 1,2,4 (1)."
+@option(
+    "--threads",
+    metavar="N,N",
+    callback=parse_numbers,
+    default_text="1",
+    section="Measurement",
+    help="Numbers of threads to measure, for example 1,2,4.",
 )
-@click.option(
+@option(
     "--processes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Worker processes a result (3; 9 with --against).",
+    default_text="3; 9 with --against",
+    section="Measurement",
+    help="Worker processes for each result.",
 )
-@click.option(
+@option(
     "--min-time",
     type=click.FloatRange(min=0, max=3600),
-    metavar="S",
-    help="Seconds measured, a process (1).",
+    metavar="SECONDS",
+    default_text="1",
+    section="Measurement",
+    help="Measure for at least this long in each process.",
 )
-@click.option("--cpus", metavar="N,N", callback=parse_cores, help="Run on these cores alone: 0-3 or 4,5.")
-@click.option(
+@option(
+    "--cpus",
+    metavar="N,N",
+    callback=parse_cores,
+    default_text="all",
+    section="Measurement",
+    help="Run on these cores only, for example 0-3 or 4,5.",
+)
+@option(
     "--cool-down",
     type=click.FloatRange(min=0, max=3600),
-    metavar="S",
-    help="Repeat a process in which the board throttled, after so many seconds, up to three times.",
+    metavar="SECONDS",
+    section="Measurement",
+    help="If the board throttles, wait this long and repeat the process, up to three times.",
 )
-@click.option(
+@option(
     "--against",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="An earlier result (-o) to compare with. On hosted CI, where clocks differ from run to run, with "
-    "--target emulated: it counts instructions.",
+    section="Comparison",
+    help="Compare with this earlier result (written with -o). On hosted CI use --target emulated, which counts "
+    "instructions: latencies of such machines differ from run to run.",
 )
-@click.option("--tolerance", default="5%", show_default=True, help="The change in latency that is none yet.")
+@option(
+    "--tolerance",
+    metavar="PERCENT",
+    default="5%",
+    section="Comparison",
+    help="Ignore changes in latency up to this.",
+)
 @data_options
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the results there as JSON; - is standard output, as --json.",
+    section="Output",
+    help="Write the results as JSON to this file; - is standard output, as with --json.",
 )
 @tables
 @common
@@ -120,14 +166,14 @@ def command(
 ) -> int:
     """Measure latency, memory and accuracy of exported files.
 
-    Each of FILES runs in processes of its own. What was measured before a failure or Ctrl-C is shown and written all
-    the same. What is given here takes the place of what --suite says. For a --device that is not at hand, without
-    --target, the latency is estimated and the memory checked; the accuracy is measured here. An accuracy is top-1, with
-    its 95 % interval.
+    Each file runs in worker processes of its own. Results measured before an error or Ctrl-C are still shown and
+    written. Options given here override the suite. If the board of --device is not connected and --target is missing,
+    the latency is estimated and the memory checked; accuracy is measured on this machine. Accuracy is top-1, with its
+    95 % interval.
 
-    With --against the exit code is 4 where a file became slower by more than --tolerance. Files that the earlier result
-    lacks, and other conditions, are refused before anything is measured. Latencies of hosted CI machines cannot be
-    compared from run to run: there the gate is --target emulated, which counts the instructions of a call.
+    With --against the exit code is 4 if a file became slower by more than --tolerance. If the earlier result lacks a
+    file or was measured under other conditions, nothing is measured. Latencies of hosted CI machines cannot be compared
+    from run to run: use --target emulated there, which counts the instructions of a call.
 
     \b
     Example:

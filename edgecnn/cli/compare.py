@@ -6,18 +6,32 @@ from pathlib import Path
 
 import click
 
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, tables
 from edgecnn.cli.table import format_worst, print_table, warn
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_share
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("candidate", type=click.Path(path_type=Path))
 @data_options
-@click.option("--input", "input_text", metavar="SHAPE", help="Compare on noise of this shape, 1x3x224x224.")
-@click.option("--samples", type=click.IntRange(min=1), default=1000, show_default=True, help="How many at most.")
+@option(
+    "--input",
+    "input_text",
+    metavar="SHAPE",
+    section="Network and data",
+    help="Compare on noise of this shape, for example 1x3x224x224.",
+)
+@option(
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1000,
+    section="Network and data",
+    help="Largest number of samples to compare on.",
+)
 @tables
 @common
 def command(

@@ -7,6 +7,7 @@ import os
 import click
 from click.shell_completion import BashComplete, add_completion_class, split_arg_string
 
+from edgecnn.cli.sections import Command
 from edgecnn.cli.shared import common, print_json
 
 SHELLS = ("bash", "fish", "zsh")
@@ -56,7 +57,7 @@ class WholeWords(BashComplete):
 add_completion_class(WholeWords, "bash")
 
 
-@click.command("completion")
+@click.command("completion", cls=Command)
 @click.argument("shell", type=click.Choice(SHELLS))
 @common
 def command(shell: str, as_json: bool) -> None:

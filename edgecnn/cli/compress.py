@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     F,
     common,
@@ -44,143 +46,227 @@ _OF_PLAN = (
 )
 
 
-def how_much(command: F) -> F:
-    """Add what says how much to cut: ratio, plan, the goals of a budget, and how to look for cuts within it."""
+def goals(command: F) -> F:
+    """Add how much to cut: the ratio, the sparsity, the plan, and the goals of a budget."""
     options = (
-        click.option(
-            "--ratio",
+        option(
+            "--max-drop",
             type=float,
-            help="Share of the channels of each layer to prune, in [0, 1); 0.5 where nothing else says how much.",
+            metavar="POINTS",
+            section="Goals",
+            help="Lose at most this much accuracy, in points.",
         ),
-        click.option(
-            "--sparsity",
+        option(
+            "--macs",
             type=float,
-            metavar="SHARE",
-            help="Share of single weights to set to 0, the smallest; files shrink by it only when zipped.",
+            metavar="FRACTION",
+            section="Goals",
+            help="Keep at most this fraction of the MACs, for example 0.4.",
         ),
-        click.option("--max-drop", type=float, metavar="POINTS", help="Goal: points of accuracy that may be lost."),
-        click.option("--macs", type=float, metavar="SHARE", help="Goal: share of the MACs that may be left, like 0.4."),
-        click.option("--params", type=float, metavar="SHARE", help="Goal: share of the parameters that may be left."),
-        click.option("--size", metavar="SIZE", help="Goal: size of the w8a8 TFLite file, like 200KiB."),
-        click.option(
+        option(
+            "--params",
+            type=float,
+            metavar="FRACTION",
+            section="Goals",
+            help="Keep at most this fraction of the parameters.",
+        ),
+        option("--size", metavar="SIZE", section="Goals", help="Largest w8a8 TFLite file, for example 200KiB."),
+        option(
             "--fit",
             metavar="DEVICE",
             shell_complete=complete_device,
-            help="Goal: the w8a8 TFLite file fits this device's RAM and flash.",
+            section="Goals",
+            help="Make the w8a8 TFLite file fit the RAM and flash of this device.",
         ),
-        click.option(
+        option(
             "--ram",
             metavar="SIZE",
-            help="Goal: limit of RAM, like 64KiB. With --fit: in place of the device's own; else of a microcontroller.",
+            section="Goals",
+            help="RAM the file may take, for example 64KiB. With --fit it replaces the device's limit; "
+            "otherwise it is the limit of a microcontroller.",
         ),
-        click.option("--flash", metavar="SIZE", help="Goal: limit of flash, like 256KiB, likewise."),
-        click.option(
-            "--plan", type=click.Path(path_type=Path), metavar="FILE", help="Do what this plan says, without searching."
+        option("--flash", metavar="SIZE", section="Goals", help="Flash the file may take, for example 256KiB."),
+        option(
+            "--ratio",
+            type=float,
+            metavar="FRACTION",
+            default_text="0.5 without any goal, --sparsity or --plan",
+            section="Goals",
+            help="Prune this fraction of the filters of each layer, without a search.",
         ),
-        click.option(
+        option(
+            "--sparsity",
+            type=float,
+            metavar="FRACTION",
+            section="Goals",
+            help="Set this fraction of the weights to 0, the smallest first. Only compressed files get smaller.",
+        ),
+        option(
+            "--plan",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            section="Goals",
+            help="Apply this plan of an earlier run, without a search.",
+        ),
+    )
+    return _stacked(options, command)
+
+
+def search_options(command: F) -> F:
+    """Add how to search for cuts that meet the goals."""
+    options = (
+        option(
             "--order",
+            metavar="ORDER",
             default="greedy",
-            show_default=True,
             shell_complete=complete_order,
+            section="Search",
             help="Order of cuts: greedy (best saving per lost accuracy first), forward, backward or random.",
         ),
-        click.option(
-            "--layers/--no-layers", default=True, help="Whether layers and blocks may go whole.  [default: layers]"
+        option(
+            "--layers/--no-layers",
+            default=True,
+            default_text="layers",
+            section="Search",
+            help="Remove whole layers too.",
         ),
-        click.option(
+        option(
             "--share",
             type=float,
+            metavar="FRACTION",
             default=0.25,
-            show_default=True,
-            help="What a round cuts of what the goal furthest off counts.",
+            section="Search",
+            help="Fraction of the remaining gap to remove in each round.",
         ),
-        click.option(
+        option(
+            "--epochs-between",
+            type=click.FloatRange(min=0),
+            metavar="EPOCHS",
+            default_text="1, at most 25 000 samples with a goal",
+            section="Search",
+            help="Epochs of fine-tuning after each round, or after each step to a sparsity.",
+        ),
+        option(
             "--reference",
             type=float,
             metavar="PERCENT",
-            help="Accuracy that the drop is counted from; else the network's own on the part it is judged by.",
+            default_text="the network's own on the validation data",
+            section="Search",
+            help="Accuracy that the drop is counted from.",
+        ),
+        option(
+            "--criterion",
+            metavar="NAME",
+            default="l2",
+            shell_complete=complete_criterion,
+            section="Search",
+            help="How filters are ranked: a name, or your own package.module:function or FILE.py:function.",
+        ),
+        option(
+            "--round-to",
+            type=click.IntRange(min=1),
+            metavar="CHANNELS",
+            default_text="1; with --fit as many as the device computes at once",
+            section="Search",
+            help="Keep channel counts at multiples of this.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _stacked(options, command)
 
 
 def training_options(command: F) -> F:
-    """Add how filters are judged and networks trained."""
+    """Add how networks are trained."""
     options = (
-        click.option(
-            "--criterion",
-            default="l2",
-            show_default=True,
-            shell_complete=complete_criterion,
-            help="What filters are judged by: a name, or package.module:function or FILE.py:function of your own.",
-        ),
-        click.option(
-            "--round-to",
-            type=click.IntRange(min=1),
-            help="Multiple of channel counts.  [default: with --fit what the device's kernels compute at once, else 1]",
-        ),
-        click.option(
+        option(
             "--epochs",
             type=click.FloatRange(min=0),
-            help="Of training at the end.  [default: 10; with a goal no more than show 200 000 samples]",
+            metavar="EPOCHS",
+            default_text="10, at most 200 000 samples with a goal",
+            section="Training",
+            help="Epochs of the final fine-tuning.",
         ),
-        click.option(
-            "--epochs-between",
-            type=click.FloatRange(min=0),
-            help="After each round, or step to a sparsity.  [default: 1; with a goal no more than show 25 000 samples]",
+        option(
+            "--learning-rate",
+            type=float,
+            metavar="RATE",
+            default=3e-3,
+            section="Training",
+            help="Peak learning rate (one-cycle).",
         ),
-        click.option("--learning-rate", type=float, default=3e-3, show_default=True, help="The peak of its one cycle."),
-        click.option(
+        option(
             "--optimizer",
             type=click.Choice(("adamw", "sgd")),
             default="adamw",
-            show_default=True,
-            help="What moves the weights; sgd with Nesterov's momentum.",
+            section="Training",
+            help="Optimizer; sgd uses Nesterov momentum.",
         ),
-        click.option(
-            "--batch-size", type=click.IntRange(min=2), default=64, show_default=True, help="Samples of a step."
+        option(
+            "--batch-size",
+            type=click.IntRange(min=2),
+            metavar="SAMPLES",
+            default=64,
+            section="Training",
+            help="Batch size.",
         ),
-        click.option(
+        option(
             "--augment/--no-augment",
             default=None,
-            help="Move images by up to 4 pixels, mirror half.  [default: where they have 3 channels, 32 px or more]",
+            default_text="augment for 3 channels and at least 32 pixels",
+            section="Training",
+            help="Shift images by up to 4 pixels and mirror half of them.",
         ),
-        click.option(
+        option(
             "--cache-soft-targets",
             type=click.IntRange(min=0),
+            metavar="EPOCHS",
             default=0,
-            show_default=True,
-            help="Epochs after which the teacher's scores return, with their batches: faster; 0: never.",
+            section="Training",
+            help="Repeat the batches of the first EPOCHS epochs with the teacher's cached outputs; 0 caches none. "
+            "Faster in long trainings.",
         ),
-        click.option(
+        option(
             "--teacher",
             "teachers",
             multiple=True,
             metavar="MODEL[=WEIGHTS]",
             shell_complete=complete_model,
-            help="Who teaches in the original's place, a checkpoint, say; several by the mean of their scores.",
+            default_text="the original network",
+            section="Training",
+            help="Teacher for distillation. Repeat the option for an ensemble.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
+    return _stacked(options, command)
+
+
+def _stacked(options: Sequence[Callable[[F], F]], command: F) -> F:
+    for add in reversed(options):
+        command = add(command)
     return command
 
 
-@click.command("compress")
+@click.command("compress", cls=Command)
 @model_options
 @data_options
-@how_much
+@option(
+    "--input",
+    "input_text",
+    metavar="SHAPE",
+    section="Network and data",
+    help="Resize images of folder:DIR to this shape, for example 1x3x224x224.",
+)
+@goals
+@search_options
 @training_options
-@click.option("--input", "input_text", metavar="SHAPE", help="Shape that images of folder:DIR come to, 1x3x224x224.")
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option(
+@option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="The .safetensors file to write.  [default: MODEL's name and -small, here]",
+    metavar="FILE",
+    default_text="MODEL-small.safetensors",
+    section="Output",
+    help="The .safetensors file to write.",
 )
+@option("--resume", is_flag=True, section="Output", help="Continue a run that was stopped.")
 @tables
 @common
 @click.pass_context
@@ -224,15 +310,16 @@ def command(
 ) -> int:
     """Make a network smaller and keep its accuracy.
 
-    With --ratio each layer loses the same share of its filters. With --sparsity single weights become 0, and the shapes
-    stay. With a goal, cuts are searched round by round: each
-    layer is cut alone, what costs least goes, the network is tuned with the original as its teacher and judged on a
-    tenth of the training data that is kept for it, or on half of the evaluation data where the network was trained on
-    that tenth. The final accuracy is of evaluation data that chose nothing.
+    Set one or more goals: the accuracy you can lose, the size you need. Cuts are then searched in rounds: each layer is
+    tried separately, and the cuts with the best saving per lost accuracy are applied. After each round the network is
+    fine-tuned with the original as its teacher, and judged on a tenth of the training data that is not trained on. If
+    the network was trained on those images, half of the evaluation data is used instead. The final accuracy comes from
+    evaluation data that was not used for choosing.
 
-    The result is a checkpoint that `edgecnn export` takes as MODEL; the plan beside it does the same again. The exit
-    code is 0, 1 where a goal is missed (the best found is written all the same), 2 for an error. A run that was stopped
-    goes on with --resume.
+    --ratio prunes all layers alike, and --sparsity sets single weights to 0.
+
+    The result is a checkpoint that `edgecnn export` takes as MODEL. The plan beside it repeats the cuts. The exit code
+    is 0, or 1 if a goal is missed (the best network is still written), or 2 for an error.
 
     \b
     Example:
@@ -334,9 +421,9 @@ def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> No
     Raises:
         EdgecnnError: one was.
     """
-    for option in context.command.params:
-        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
-            raise EdgecnnError(f"{option.opts[0]} {why}, or leave it out")
+    for one in context.command.params:
+        if one.name in names and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE:
+            raise EdgecnnError(f"{one.opts[0]} {why}, or leave it out")
 
 
 def _print_result(result: CompressResult) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, parse_folder, print_json, showing_progress
 from edgecnn.cli.table import Cell, print_table, say
 from edgecnn.units import format_bytes, format_count, format_ns, format_share
@@ -15,21 +16,22 @@ if TYPE_CHECKING:
     from edgecnn.demo import DemoResult
 
 
-@click.command("demo")
-@click.option(
+@click.command("demo", cls=Command)
+@option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
+    metavar="DIR",
     callback=parse_folder,
     default=Path("demo"),
-    show_default=True,
+    section="Output",
     help="Folder to write to.",
 )
 @common
 def command(out: Path, as_json: bool) -> None:
-    """Train, compress, export, measure and check a small network, end to end.
+    """Train, compress, export and measure a small network, end to end.
 
-    Everything it made lies in the folder afterwards; report.html shows it.
+    All files are written to one folder; report.html there shows the results.
 
     \b
     Example:

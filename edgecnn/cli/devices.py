@@ -8,13 +8,14 @@ import click
 from click.shell_completion import CompletionItem
 
 from edgecnn.cli.names import complete_device, complete_target
+from edgecnn.cli.sections import Group, option
 from edgecnn.cli.shared import common, parse_numbers, print_json, showing_progress, tables
 from edgecnn.cli.table import Cell, print_table, say
 from edgecnn.device import Core, DeviceProfile, MemoryRegion, add_device, device_names, load_device
 from edgecnn.units import format_bytes
 
 
-class DeviceGroup(click.Group):
+class DeviceGroup(Group):
     """A group whose first argument is a subcommand or, as ever, the name of a device."""
 
     def resolve_command(
@@ -36,9 +37,9 @@ class DeviceGroup(click.Group):
 @common
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the device catalogue, or show one profile with its sources.
+    """List the device catalogue, or show one device with the source of each fact.
 
-    NAME is a device (rpi4), a variant of it (rpi4:4gb), the path of a TOML file, or host: the machine at hand.
+    NAME is a device (rpi4), a variant of it (rpi4:4gb), the path of a TOML file, or host (this machine).
 
     \b
     Example:
@@ -71,7 +72,7 @@ def _asked_for_json(ctx: click.Context, as_json: bool) -> bool:
 @common
 @click.pass_context
 def list_all(ctx: click.Context, as_json: bool) -> None:
-    """List the device catalogue; `edgecnn devices` is short for it.
+    """List the device catalogue. `edgecnn devices` is short for it.
 
     \b
     Example:
@@ -86,7 +87,7 @@ def list_all(ctx: click.Context, as_json: bool) -> None:
 @common
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show one profile with the source of each fact; `edgecnn devices NAME` is short for it.
+    """Show one device with the source of each fact. `edgecnn devices NAME` is short for it.
 
     \b
     Example:
@@ -99,12 +100,12 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         _print_profile(profile)
 
 
-@command.command("probe", short_help="Print a profile read from a board itself.")
+@command.command("probe", short_help="Print a profile read from a board.")
 @click.argument("target", shell_complete=complete_target)
 @common
 @click.pass_context
 def probe(ctx: click.Context, target: str, as_json: bool) -> None:
-    """Print a profile of the board that TARGET leads to, as a TOML file, read from the board itself.
+    """Read a profile from the board at TARGET and print it as TOML.
 
     \b
     Example:
@@ -119,12 +120,12 @@ def probe(ctx: click.Context, target: str, as_json: bool) -> None:
         click.echo(profile_toml(profile), nl=False)
 
 
-@command.command("add", short_help="Add a profile to your own.")
+@command.command("add", short_help="Add a profile to your own devices.")
 @click.argument("file", type=click.Path(path_type=Path))
 @common
 @click.pass_context
 def add(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Check a device's TOML FILE and copy it into your own folder: its name is the file's.
+    """Check the profile in a TOML FILE and copy it into your own folder; the device gets the file's name.
 
     \b
     Example:
@@ -137,26 +138,42 @@ def add(ctx: click.Context, file: Path, as_json: bool) -> None:
         say(f"{added.stem} is known now: {added}")
 
 
-@command.command("calibrate", short_help="Measure what operators cost on a board, for estimates.")
+@command.command("calibrate", short_help="Fit latency estimates to a board.")
 @click.argument("name", shell_complete=complete_device)
-@click.option(
+@option(
     "--target",
     metavar="TARGET",
     shell_complete=complete_target,
-    help="Where the board is; else the target that you tied to it.",
+    default_text="the target tied to the device",
+    section="Device",
+    help="Where the board is: ssh://user@host or adb:SERIAL.",
 )
-@click.option("--threads", default="1", metavar="N,N", callback=parse_numbers, help="How many threads: 1,4 (1).")
-@click.option("--networks", type=click.IntRange(min=12), default=36, show_default=True, help="How many are measured.")
+@option(
+    "--threads",
+    default="1",
+    metavar="N,N",
+    callback=parse_numbers,
+    section="Measurement",
+    help="Numbers of threads to measure, for example 1,4.",
+)
+@option(
+    "--networks",
+    type=click.IntRange(min=12),
+    metavar="N",
+    default=36,
+    section="Measurement",
+    help="Number of synthetic networks to measure, at least 12.",
+)
 @tables
 @common
 @click.pass_context
 def calibrate(
     ctx: click.Context, name: str, target: str | None, threads: tuple[int, ...], networks: int, as_json: bool
 ) -> None:
-    """Measure small synthetic networks on the board NAME and write into its profile what their operators cost.
+    """Measure small synthetic networks on the board NAME, and write the fitted cost of each operator into its profile.
 
-    From then on `edgecnn bench FILE --device NAME` estimates with these coefficients. A shipped profile is copied to
-    your own folder first.
+    Afterwards `edgecnn bench FILE --device NAME` estimates with these coefficients. A shipped profile is copied to your
+    own folder first.
 
     \b
     Example:

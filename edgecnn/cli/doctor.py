@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, print_json, tables
 from edgecnn.cli.table import print_table, say
 
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
     from edgecnn.doctor import Package
 
 
-@click.command("doctor")
-@click.option("--boards/--no-boards", default=True, show_default=True, help="Connect to the boards of targets.toml.")
+@click.command("doctor", cls=Command)
+@option(
+    "--boards/--no-boards",
+    default=True,
+    default_text="boards",
+    section="Device",
+    help="Connect to the boards of targets.toml.",
+)
 @tables
 @common
 def command(boards: bool, as_json: bool) -> None:
-    """Show what is installed, what is missing, and where things lie.
+    """Show installed and missing packages, folders and boards.
 
     \b
     Example:

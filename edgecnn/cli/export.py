@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli.names import complete_recipe
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
@@ -27,27 +28,43 @@ if TYPE_CHECKING:
     from edgecnn.pipeline import ExportResult
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @model_options
 @data_options
-@click.option("--input", "input_text", metavar="SHAPE", help="The input's shape, 1x3x224x224; without --data: noise.")
-@click.option(
-    "--recipe",
-    default="board",
-    show_default=True,
-    shell_complete=complete_recipe,
-    help="What to export for whom: board, phone, mcu, x86, or a TOML file.",
+@option(
+    "--input",
+    "input_text",
+    metavar="SHAPE",
+    default_text="the shape of the data",
+    section="Network and data",
+    help="Input shape, for example 1x3x224x224. Without --data the files are verified on noise of this shape.",
 )
-@click.option("--eval-samples", type=click.IntRange(min=1), help="How many samples to verify on.  [as the recipe says]")
-@click.option("--name", metavar="NAME", help="Of the files.  [as the network is known]")
-@click.option(
+@option(
+    "--recipe",
+    metavar="NAME",
+    default="board",
+    shell_complete=complete_recipe,
+    section="Export",
+    help="Export recipe, the set of files for a kind of target: board, phone, mcu, x86, or a TOML file.",
+)
+@option(
+    "--eval-samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default_text="as in the recipe",
+    section="Export",
+    help="Number of samples to verify on.",
+)
+@option("--name", metavar="NAME", default_text="the network's name", section="Output", help="Base name of the files.")
+@option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
+    metavar="DIR",
     callback=parse_folder,
     default=Path("out"),
-    show_default=True,
-    help="Folder.",
+    section="Output",
+    help="Folder to write to.",
 )
 @tables
 @common
@@ -69,8 +86,9 @@ def command(
     """Export a network to ONNX and TFLite, float and int8, verified.
 
     MODEL is edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx
-    file. Each file is run in its own runtime and compared with the network; one that breaks the recipe's limits is left
-    as NAME.rejected. A file that cannot be made does not stop the others. In both cases the exit code is 3.
+    file. Each exported file runs in its own runtime and is compared with the network. A file that breaks the recipe's
+    limits is renamed to NAME.rejected. If one file cannot be made, the others still are. In both cases the exit code is
+    3.
 
     \b
     Example:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.names import complete_device
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, print_json, tables
 from edgecnn.cli.table import print_table, say
 from edgecnn.fit import FitReport, check_fit
@@ -15,23 +16,43 @@ from edgecnn.units import format_bytes, parse_bytes
 DOES_NOT_FIT = 1
 
 
-@click.command("fit")
+@click.command("fit", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--device", metavar="DEVICE", shell_complete=complete_device, help="A device of `edgecnn devices`.")
-@click.option("--ram", metavar="SIZE", help="Limit of RAM, like 64KiB. With --device: in place of that device's own.")
-@click.option("--flash", metavar="SIZE", help="Limit of flash, like 256KiB, likewise.")
-@click.option(
+@option(
+    "--device",
+    metavar="NAME",
+    shell_complete=complete_device,
+    section="Device",
+    help="A device that `edgecnn devices` lists, or a TOML file.",
+)
+@option(
+    "--ram",
+    metavar="SIZE",
+    default_text="the device's RAM",
+    section="Device",
+    help="RAM limit, for example 64KiB.",
+)
+@option(
+    "--flash",
+    metavar="SIZE",
+    default_text="the device's flash",
+    section="Device",
+    help="Flash limit, for example 256KiB.",
+)
+@option(
     "--kind",
     type=click.Choice(["mcu", "linux"]),
-    help="What has --ram and --flash. [default: mcu with --flash or at most 8 MiB of RAM, else linux]",
+    default_text="mcu with --flash or up to 8 MiB of RAM, else linux",
+    section="Device",
+    help="Kind of device that --ram and --flash describe.",
 )
 @tables
 @common
 def command(file: Path, device: str | None, ram: str | None, flash: str | None, kind: str | None, as_json: bool) -> int:
     """Check whether a file fits a device's memory.
 
-    FILE, a .tflite or .onnx, is read and not run: no runtime and no board is needed. The exit code is 0 where it fits,
-    1 where it does not, 2 for an error.
+    FILE is a .tflite or .onnx file. It is read, not run: neither a runtime nor a board is needed. The exit code is 0 if
+    the file fits, 1 if it does not, and 2 for an error.
 
     \b
     Example:

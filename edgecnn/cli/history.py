@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from edgecnn.benchmarks.history import HistoryEntry, history_file, read_from_history, read_history
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, print_json, tables
 from edgecnn.cli.table import print_table, say
 from edgecnn.measurement import to_document
@@ -29,17 +30,30 @@ _RIGHT = (0, 6, 7, 8, 9, 10)
 _SPARE = (3, 9, 10, 5, 6, 8)
 
 
-@click.command("history")
+@click.command("history", cls=Command)
 @click.argument("file", required=False)
-@click.option("--last", type=click.IntRange(1, 2**31), default=50, show_default=True, help="How many at most.")
-@click.option("--show", type=click.IntRange(1, 2**63 - 1), metavar="ID", help="Show this measurement whole.")
+@option(
+    "--last",
+    type=click.IntRange(1, 2**31),
+    metavar="N",
+    default=50,
+    section="Selection",
+    help="Largest number of measurements to list, the latest first.",
+)
+@option(
+    "--show",
+    type=click.IntRange(1, 2**63 - 1),
+    metavar="ID",
+    section="Selection",
+    help="Show this measurement in full.",
+)
 @tables
 @common
 def command(file: str | None, last: int, show: int | None, as_json: bool) -> None:
-    """List earlier measurements, or show one whole.
+    """List earlier measurements, or show one in full.
 
-    FILE is a name (whatever folder it lay in) or a path (that one alone). edgecnn bench keeps every measurement; what
-    --show ID --json prints is a result file, for --against say.
+    FILE is a file name (in any folder) or a path (only that file). `edgecnn bench` keeps every measurement. The output
+    of --show ID --json is a result file, for example for `edgecnn bench --against`.
 
     \b
     Example:

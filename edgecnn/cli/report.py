@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli.names import complete_device
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, data_options, is_standard_output, print_json, showing_progress
 from edgecnn.cli.table import say, warn
 from edgecnn.errors import EdgecnnError
@@ -17,32 +18,37 @@ if TYPE_CHECKING:
     from edgecnn.normalization import Normalization, Resize
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @data_options
-@click.option(
+@option(
     "--device",
     "devices",
     multiple=True,
     metavar="NAME",
     shell_complete=complete_device,
-    help="A device of `edgecnn devices`; may be given several times.  [default: usual ones that suit the files]",
+    default_text="common devices that suit the files",
+    section="Device",
+    help="Device to estimate for. Repeat the option for several.",
 )
-@click.option(
+@option(
     "--results",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Show these results of `edgecnn bench -o` and measure nothing.",
+    section="Measurement",
+    help="Show these results of `edgecnn bench -o` instead of measuring.",
 )
-@click.option("--title", metavar="TITLE", help="Title of the page.  [default: the names of the files]")
-@click.option(
+@option(
+    "--title", metavar="TITLE", default_text="the names of the files", section="Output", help="Title of the report."
+)
+@option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
     default=Path("report.html"),
-    show_default=True,
-    help="The page to write; - is standard output.",
+    section="Output",
+    help="HTML file to write; - is standard output.",
 )
 @common
 def command(
@@ -58,11 +64,11 @@ def command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Write one page about exported files: accuracy, latency, size, and the devices they fit.
+    """Write an HTML report on exported files: accuracy, latency, size, and the devices they fit.
 
-    Each of FILES is measured briefly on this machine; latency and memory on devices are estimated. With --data the
-    accuracy is measured as well; without, it is what the export found. A file that cannot be run stands on the page
-    with the reason. The page needs no network and no other file.
+    Each file is measured briefly on this machine; latency and memory on devices are estimated. With --data the accuracy
+    is measured as well; without it, the report shows the accuracy that the export measured. A file that cannot be run
+    is listed with the reason. The HTML file is self-contained and works offline.
 
     \b
     Example:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.names import complete_criterion
+from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
@@ -35,49 +36,64 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
         raise EdgecnnError(f"--ratio '{text}' is not understood; write one ratio or several: 0.25,0.5,1.0") from None
 
 
-@click.command("sensitivity")
+@click.command("sensitivity", cls=Command)
 @model_options
 @data_options
-@click.option(
+@option(
+    "--input",
+    "input_text",
+    metavar="SHAPE",
+    section="Network and data",
+    help="Resize images of folder:DIR to this shape, for example 1x3x224x224.",
+)
+@option(
     "--ratio",
     "ratios",
-    metavar="RATIOS",
+    metavar="FRACTION,FRACTION",
     default="0.5,1.0",
-    show_default=True,
     callback=parse_ratios,
-    help="Shares of a layer's filters to cut; 1.0 takes a layer or block out whole, where it can go.",
+    section="Search",
+    help="Fractions of a layer's filters to cut; 1.0 removes the whole layer or block where that is possible.",
 )
-@click.option("--input", "input_text", metavar="SHAPE", help="Shape that images of folder:DIR come to, 1x3x224x224.")
-@click.option(
+@option(
     "--criterion",
+    metavar="NAME",
     default="l2",
-    show_default=True,
     shell_complete=complete_criterion,
-    help="What filters are judged by: a name, or package.module:function or FILE.py:function of your own.",
+    section="Search",
+    help="How filters are ranked: a name, or your own package.module:function or FILE.py:function.",
 )
-@click.option(
-    "--round-to", type=click.IntRange(min=1), default=1, show_default=True, help="Multiple of channel counts."
+@option(
+    "--round-to",
+    type=click.IntRange(min=1),
+    metavar="CHANNELS",
+    default=1,
+    section="Search",
+    help="Keep channel counts at multiples of this.",
 )
-@click.option(
+@option(
     "--per",
     type=click.Choice(("bytes", "macs")),
     default="bytes",
-    show_default=True,
-    help="Rank by what is lost for the bytes or for the MACs saved.",
+    section="Search",
+    help="Rank by loss increase per saved byte or per saved MAC.",
 )
-@click.option(
+@option(
     "--agreement",
     type=float,
+    metavar="FRACTION",
     default=0.98,
-    show_default=True,
-    help="How well the ranking must be known (Spearman) before no more samples are taken; 1 takes all.",
+    section="Search",
+    help="Take more samples until the ranking is this certain (Spearman correlation); 1 takes all samples.",
 )
-@click.option(
+@option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
+    metavar="DIR",
     callback=parse_folder,
-    help="A folder for the table, the plot and the JSON.",
+    section="Output",
+    help="Write the table, the plot and the JSON to this folder.",
 )
 @tables
 @common
@@ -98,11 +114,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Cut each layer of a network alone: what is lost, what is saved.
+    """Cut each layer of a network separately, and show the loss and the saving.
 
-    Judged on a tenth of the training data that is kept for it, or on half of the evaluation data where the network was
-    trained on that tenth. Every cut is judged on a sample, and on more where the ranking is not clear yet. Batch norm's
-    statistics follow each cut, by other images, so that only what training has to mend counts.
+    Cuts are judged on a tenth of the training data, or on half of the evaluation data if the network was trained on
+    that tenth. Each cut is judged on a sample of images, and on more images while the ranking is uncertain. Batch norm
+    statistics are recomputed on other images after each cut, so that only the loss that needs training counts.
 
     \b
     Example:

@@ -18,6 +18,7 @@ import click
 
 from edgecnn.cli.interruption import check_interruption
 from edgecnn.cli.names import complete_data, complete_model, complete_normalization
+from edgecnn.cli.sections import option
 from edgecnn.cli.table import shown, take_form, tell
 from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
@@ -34,58 +35,75 @@ _LARGEST_INPUT = 2**28  # values of one sample: 1 GiB of float32
 
 def common(command: F) -> F:
     """Add `--json` and `--debug`, which every command has."""
-    command = click.option(
-        "--json", "as_json", is_flag=True, callback=take_form, help="Print the result as JSON on standard output."
+    command = option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        callback=take_form,
+        section="Output",
+        help="Print the result as JSON on standard output.",
     )(command)
-    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure.")(command)
+    debug = option(
+        "--debug", is_flag=True, expose_value=False, section="Output", help="Show the traceback of an error."
+    )
+    return debug(command)
 
 
 def tables(command: F) -> F:
     """Add `--markdown`, for a command that prints tables."""
-    return click.option(
+    return option(
         "--markdown",
         is_flag=True,
         expose_value=False,
         callback=take_form,
-        help="Print tables as Markdown, for a CI summary.",
+        section="Output",
+        help="Print tables as Markdown, for example for a CI summary.",
     )(command)
 
 
 def data_options(command: F) -> F:
-    """Add what says which samples, from where, and how they go in: data, data_dir, download, normalization, resize."""
-    for option in reversed(
+    """Add which samples to use and how to prepare them: data, data_dir, download, normalization, resize."""
+    for add in reversed(
         (
-            click.option(
+            option(
                 "--data",
                 metavar="DATA",
                 shell_complete=complete_data,
-                help="digits, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR or npz:FILE.",
+                section="Network and data",
+                help="Data set: digits, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR or npz:FILE.",
             ),
-            click.option(
+            option(
                 "--data-dir",
                 type=click.Path(path_type=Path),
                 metavar="DIR",
-                help="Where the data lie; else $EDGECNN_DATA.",
+                default_text="$EDGECNN_DATA",
+                section="Network and data",
+                help="Folder of the data sets.",
             ),
-            click.option("--download", is_flag=True, help="Download the data where they are not there."),
-            click.option(
+            option(
+                "--download", is_flag=True, section="Network and data", help="Download the data set if it is missing."
+            ),
+            option(
                 "--normalize",
                 "normalization",
                 metavar="HOW",
                 callback=parse_normalization,
                 shell_complete=complete_normalization,
-                help="What the input expects of pixels, where nothing says it: pixels, unit, imagenet or mean=…,std=….",
+                section="Network and data",
+                help="Input preprocessing, if the model does not record it: pixels, unit, imagenet or mean=…,std=….",
             ),
-            click.option(
+            option(
                 "--resize",
                 metavar="SIDE[:CROP]",
                 callback=parse_resize,
-                help="How images of folder:DIR come to the network's size: shorter side and centre crop in pixels, "
-                "256:224 say; SIDE alone: the crop is the network's size.  [they just cover it]",
+                default_text="the smallest size that covers the input",
+                section="Network and data",
+                help="Resize images of folder:DIR to this shorter side, then crop the centre, for example 256:224. "
+                "Without CROP the crop has the input's size.",
             ),
         )
     ):
-        command = option(command)
+        command = add(command)
     return command
 
 
@@ -189,10 +207,11 @@ def progress_lines(write: Callable[[str], None], clock: Callable[[], float] = ti
 
 def model_options(command: F) -> F:
     """Add the argument MODEL and `--weights`: parameters model, weights."""
-    command = click.option(
+    command = option(
         "--weights",
         metavar="FILE",
-        help="Trained weights: .safetensors, or .pt, .pth, .ckpt as torch writes them; DEFAULT for torchvision's own.",
+        section="Network and data",
+        help="Trained weights: a .safetensors file, or .pt, .pth or .ckpt of torch; DEFAULT for those of torchvision.",
     )(command)
     return click.argument("model", shell_complete=complete_model)(command)
 

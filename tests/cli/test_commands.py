@@ -10,6 +10,7 @@ import click
 import pytest
 
 from edgecnn.cli import COMMANDS, cli
+from edgecnn.cli.sections import SectionOption
 
 
 @pytest.fixture(params=sorted(COMMANDS))
@@ -56,6 +57,32 @@ def test_every_option_says_what_it_does(command: click.Command) -> None:
     """No option is without its help."""
     silent = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
     assert not silent
+
+
+EVERY = {name: importlib.import_module(f"edgecnn.cli.{name}").command for name in COMMANDS} | SUBCOMMANDS
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_option_says_what_it_takes_and_its_default(name: str) -> None:
+    """Each option has a section, a metavar that says what is wanted, a help sentence, and `[default: …]` at its end."""
+    options = [parameter for parameter in EVERY[name].params if isinstance(parameter, click.Option)]
+    context = click.Context(EVERY[name], info_name=name)
+    for option in options:
+        assert isinstance(option, SectionOption), option.name
+        names, text = option.get_help_record(context) or ("", "")
+        assert re.fullmatch(r"[A-Z][^\[\]]*\.( \[default: [^\[\]()]+\])?", text), (option.name, text)
+        assert not re.search(r"\b(TEXT|INTEGER|FLOAT|RANGE|PATH|BOOLEAN|UUID)\b", names), names
+        has_default = option.to_info_dict()["default"] not in (None, (), "") and not option.is_flag
+        assert not has_default or "[default: " in text, option.name
+
+
+def test_the_help_is_in_sections() -> None:
+    """The options of compress stand in sections of the same kind, and `--help` with the output."""
+    compress = EVERY["compress"]
+    text = compress.get_help(click.Context(compress, info_name="compress"))
+    titles = ["Network and data", "Goals", "Search", "Training", "Output"]
+    assert [line[:-1] for line in text.splitlines() if re.fullmatch(r"\w[\w ]+:", line)] == titles
+    assert "--help" in text.partition("\nOutput:\n")[2]
 
 
 def test_summary_is_the_first_line_of_the_help(command: click.Command) -> None:
