@@ -50,16 +50,13 @@ class Artifact:
     graph: Graph
 
     @classmethod
-    def open(cls, path: Path | str | Artifact) -> Artifact:
-        """Read the file at *path*; an artifact is returned as it is.
+    def open(cls, path: Path | str) -> Artifact:
+        """Read the file at *path*.
 
         Raises:
             EdgecnnError: no such file, or its content is broken.
         """
-        if isinstance(path, Artifact):
-            return path
-        graph = read_graph(path)
-        return cls(Path(path), graph)
+        return cls(Path(path), read_graph(path))
 
     @property
     def format(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.layers import LayerNoise
 from edgecnn.benchmarks.parity import Parity
 from edgecnn.errors import EdgecnnError, library_error
 from edgecnn.measurement import Accuracy
@@ -27,6 +28,7 @@ class ExportedFile:
     float_operators: tuple[tuple[str, str], ...]  # of a w8a8 file: (kind, output) of what still computes in float
     rejected: str | None  # the limit it breaks; its name then ends in `.rejected`
     path: Path
+    layers: tuple[LayerNoise, ...] = ()  # of a rejected TFLite file: where its signal gets lost, layer by layer
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's entry of `edgecnn export --json`."""
@@ -40,6 +42,7 @@ class ExportedFile:
             "parity": self.parity.to_json(),
             "float_operators": [f"{kind} {output}" for kind, output in self.float_operators],
             "rejected": self.rejected,
+            "layers": [layer.to_json() for layer in self.layers],
             "failed": None,
         }
 
@@ -70,7 +73,7 @@ class FailedFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's entry of `edgecnn export --json`: the keys of `ExportedFile`, null but for these."""
-        keys = ("path", "size_bytes", "accuracy", "parity", "float_operators", "rejected")
+        keys = ("path", "size_bytes", "accuracy", "parity", "float_operators", "rejected", "layers")
         own = {"name": self.path.name, "format": self.format, "precision": self.precision, "failed": self.reason}
         return {**dict.fromkeys(keys), **own}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_share
 
 if TYPE_CHECKING:
+    from edgecnn.benchmarks.verify import ExportedFile
     from edgecnn.pipeline import ExportResult
 
 
@@ -96,6 +98,7 @@ def command(
       edgecnn export torchvision:mobilenet_v2 --input 1x3x224x224 --recipe phone
     """
     from edgecnn.pipeline import export_model
+    from edgecnn.recipe import load_recipe
 
     with showing_progress() as progress:
         result = export_model(
@@ -133,6 +136,9 @@ def command(
         )
     else:
         _print(result)
+        light = _phone_line(model, weights, data, normalization, resize, input_text, out)
+        for file in result.files:
+            _print_next_steps(file, load_recipe(recipe).runtime is not None, light)
     bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
     bad += [(file.path, file.reason, file.error) for file in result.failed]
     for path, reason, _ in bad[1:]:
@@ -141,6 +147,38 @@ def command(
         path, reason, error = bad[0]
         raise LimitError(f"{path}: {reason}") from error
     return 0
+
+
+def _print_next_steps(file: ExportedFile, is_micro: bool, light: str) -> None:
+    """Print what to try after a rejected file: *light* is the command that keeps the activations in float."""
+    from edgecnn.benchmarks.layers import worst_layer
+
+    worst = worst_layer(file.layers)
+    if worst is not None:
+        say(f"{file.path.name} loses most of its signal (SQNR) in {worst}")
+    if file.rejected and file.artifact.precision == "w8a8" and not is_micro:
+        say(f"next: w8 keeps the activations in float, nearly as small: {light}")
+
+
+def _phone_line(
+    model: str,
+    weights: str | None,
+    data: str | None,
+    normalization: Normalization | None,
+    resize: Resize | None,
+    input_text: str | None,
+    out: Path,
+) -> str:
+    """Return the command that exports the same network by the recipe phone."""
+    given = {
+        "--weights": weights,
+        "--data": data,
+        "--normalize": normalization,
+        "--resize": resize,
+        "--input": input_text,
+    }
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return shlex.join(["edgecnn", "export", model, *options, "--recipe", "phone", "-o", str(out)])
 
 
 def _print(result: ExportResult) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import chance_warning, check_finite, count_correct, no_classifier, outputs_of, plan_for
 from edgecnn.benchmarks.inputs import class_scores
+from edgecnn.benchmarks.layers import LayerNoise, layer_noise
 from edgecnn.benchmarks.parity import Outputs, parity_of
 from edgecnn.benchmarks.verify import ExportedFile, FailedFile, broken_limit
 from edgecnn.datasets import Data
@@ -38,6 +39,8 @@ from edgecnn.short_repr import short_repr
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model
+
+_LAYER_SAMPLES = 8  # that show in which layer a rejected file loses its signal
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,9 @@ def export_subject(
                 artifact = writer.write(format_name, precision)
                 step = f"verifying {path.name}"
                 verified = _verify(artifact, precision, subject, samples, reference, recipe, progress)
+                if verified.rejected is not None and format_name == "tflite" and precision != "fp32":
+                    float_file = writer.write("tflite", "fp32")
+                    verified = replace(verified, layers=_layers(float_file, artifact, subject))
             except Exception as error:
                 failed.append(FailedFile.of(error, path, format_name, precision, step))
                 continue
@@ -355,6 +361,14 @@ def _verify(
         broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
     return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path)
+
+
+def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:
+    """Return where a rejected file loses its signal; nothing where the runtime cannot show it."""
+    try:
+        return layer_noise(float_file, artifact, subject.data.calibration(_LAYER_SAMPLES), subject.normalization)
+    except (EdgecnnError, ImportError, RuntimeError, ValueError):
+        return ()
 
 
 def _deliver(

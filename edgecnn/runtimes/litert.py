@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,6 +136,30 @@ class _Interpreted:
     def close(self) -> None:
         """Free the model."""
         del self._interpreter
+
+
+def every_tensor(path: str) -> Callable[[Arrays], Callable[[int], npt.NDArray[Any]]]:
+    """Load the file at *path* so that every tensor can be read, and return what runs it.
+
+    That takes the arrays of the inputs and returns what reads a tensor by its index in the graph, until the next run.
+    The kernels are the runtime's own, not XNNPACK's, which keep no tensor between two operators.
+    """
+    module = importlib.import_module("ai_edge_litert.interpreter")
+    interpreter = module.Interpreter(
+        model_path=path,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    details = interpreter.get_input_details()
+
+    def run(arrays: Arrays) -> Callable[[int], npt.NDArray[Any]]:
+        for detail, array in zip(details, arrays):  # noqa: B905 (Python 3.9)
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        return lambda index: np.asarray(interpreter.get_tensor(index))
+
+    return run
 
 
 def _plain(detail: Any) -> dict[str, Any]:

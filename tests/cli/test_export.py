@@ -55,6 +55,23 @@ def test_a_broken_limit_is_exit_code_3(digits_checkpoint: Path, tmp_path: Path) 
     assert (out / "digits.w8a8.onnx.rejected").is_file()
 
 
+def test_a_rejected_file_tells_what_to_do_next(digits_checkpoint: Path, tmp_path: Path) -> None:
+    """The layer that loses most of the signal, and a whole command for one that loses less; each layer in the JSON."""
+    recipe = tmp_path / "strict.toml"
+    recipe.write_text('title = "strict"\nfiles = { tflite = ["w8a8"] }\nlimits = { w8a8 = { min_sqnr_db = 300.0 } }\n')
+    out = tmp_path / "my out"
+    run = edgecnn("export", digits_checkpoint, "--data", "digits", "--recipe", recipe, "-o", out)
+    assert run.returncode == 3
+    assert "digits.w8a8.tflite.rejected loses most of its signal (SQNR) in " in run.stdout
+    (line,) = [line for line in run.stdout.splitlines() if line.startswith("next: w8 keeps")]
+    command = f"edgecnn export {digits_checkpoint} --data digits --recipe phone -o '{out}'"
+    assert line.endswith(command)
+    document = json.loads((out / "digits.w8a8.tflite.rejected.json").read_text())
+    layers = document["result"]["layers"]
+    assert {"kind", "name", "step", "input_db", "output_db"} == set(layers[0])
+    assert layers[0]["output_db"] > 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -1,0 +1,131 @@
+"""Where a quantized file loses what it loses: its tensors beside those of the float file, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.accuracy import plan_for
+from edgecnn.fit.advice import short_name
+from edgecnn.formats import Graph
+from edgecnn.normalization import Normalization
+from edgecnn.runtimes.litert import every_tensor
+from edgecnn.samples import Samples
+
+#: What stands between float and integers, and computes nothing.
+_CONVERSIONS = frozenset(["QUANTIZE", "DEQUANTIZE"])
+_MOST_DB = 100.0  # of tensors that are the same
+
+
+@dataclass(frozen=True)
+class LayerNoise:
+    """One operator of a quantized file: the SQNR of what it reads and of what it makes, against the float file's."""
+
+    kind: str
+    name: str  # of its output in the float file
+    step: int  # its place in the graph
+    input_db: float  # the least of its inputs; tensors that are the same have 100 dB
+    output_db: float
+
+    @property
+    def added_noise(self) -> float:
+        """The noise that this operator adds, as a share of its signal's power: 10^(-output/10) - 10^(-input/10)."""
+        return float(10 ** (-self.output_db / 10) - 10 ** (-self.input_db / 10))
+
+    def __str__(self) -> str:
+        """`CONV_2D conv1, operator 3: 38.2 dB before it, 9.1 dB after it`."""
+        fall = f"{self.input_db:.1f} dB before it, {self.output_db:.1f} dB after it"
+        return f"{self.kind} {self.name}, operator {self.step}: {fall}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def layer_noise(
+    reference: Artifact, candidate: Artifact, samples: Samples, normalization: Normalization | None = None
+) -> tuple[LayerNoise, ...]:
+    """Return the SQNR of each layer of *candidate*, in the order of its graph; nothing where the two do not match.
+
+    10 log10 of the ratio of the sum of squares of the float tensor to that of the differences, over all *samples*.
+    The operators match where both files have the same kinds in the same order, conversions left out.
+
+    Args:
+        reference: the fp32 `.tflite` file that *candidate* was made from.
+        candidate: a quantized `.tflite` file.
+        samples: a few, images [C, H, W] or what the network wants already.
+        normalization: how pixels become inputs; None: as the files say.
+
+    Raises:
+        EdgecnnError: the samples do not fit.
+    """
+    twins = _twins(reference.graph, candidate.graph)
+    if not twins:
+        return ()
+    signal, noise = dict.fromkeys(twins, 0.0), dict.fromkeys(twins, 0.0)
+    plans = [plan_for(file, samples, normalization, None) for file in (reference, candidate)]
+    runs = [every_tensor(str(file.path)) for file in (reference, candidate)]
+    for batch in samples.batched(1):
+        ours, theirs = (run([plan.prepare(batch.x)]) for run, plan in zip(runs, plans, strict=True))
+        for index, twin in twins.items():
+            real, given = ours(twin).astype(np.float64), _real(candidate.graph, index, theirs(index))
+            signal[index] += float(np.square(real).sum())
+            noise[index] += float(np.square(real - given).sum())
+    known = {index: _decibels(signal[index], noise[index]) for index in twins}
+    names = {index: short_name(reference.graph.tensors[twin].name) for index, twin in twins.items()}
+    return tuple(_layers(candidate.graph, known, names))
+
+
+def worst_layer(layers: Sequence[LayerNoise]) -> LayerNoise | None:
+    """Return the layer that adds the most noise; None where no layer is known."""
+    return max(layers, key=lambda layer: layer.added_noise, default=None)
+
+
+def _twins(reference: Graph, candidate: Graph) -> dict[int, int]:
+    """Return each activation of *candidate* with the one of *reference* that it stands for."""
+    ours, theirs = (
+        [operator for operator in graph.operators if operator.kind not in _CONVERSIONS]
+        for graph in (reference, candidate)
+    )
+    if [operator.kind for operator in ours] != [operator.kind for operator in theirs]:
+        return {}
+    twins = dict(zip(candidate.inputs, reference.inputs, strict=False))
+    for mine, yours in zip(ours, theirs, strict=True):
+        twins.update(zip(yours.outputs, mine.outputs, strict=False))
+    for operator in candidate.operators:
+        if operator.kind in _CONVERSIONS and operator.inputs[0] in twins:
+            twins[operator.outputs[0]] = twins[operator.inputs[0]]
+    pairs = ((index, twin, reference.tensors[twin]) for index, twin in twins.items())
+    return {
+        index: twin
+        for index, twin, real in pairs
+        if real.dtype == "float32" and real.shape == candidate.tensors[index].shape
+    }
+
+
+def _layers(graph: Graph, known: dict[int, float], names: dict[int, str]) -> Iterator[LayerNoise]:
+    for step, operator in enumerate(graph.operators):
+        before = [known[index] for index in operator.inputs if index in known]
+        after = [known[index] for index in operator.outputs if index in known]
+        if operator.kind not in _CONVERSIONS and before and after:
+            name = next(names[index] for index in operator.outputs if index in names)
+            yield LayerNoise(operator.kind, name, step, min(before), min(after))
+
+
+def _real(graph: Graph, index: int, stored: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    quant = graph.tensors[index].quant
+    if stored.dtype.kind in "iu" and quant is not None:
+        stored = quant.dequantize(stored)
+    return stored.astype(np.float64)
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return _MOST_DB
+    return min(_MOST_DB, 10 * math.log10(signal / noise)) if signal > 0 else 0.0
