@@ -10,8 +10,9 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation
+from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
-from edgecnn.benchmarks.plan import check_files, evaluating, image_of, open_for
+from edgecnn.benchmarks.plan import check_files, evaluating
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
@@ -122,12 +123,9 @@ def write_report(
         resize=resize,
         progress=progress,
     )
-    reported: list[ReportedFile] = []
-    measurements: list[Measurement] = []
-    for file in opened:
-        found, taken = _run(file, evaluate, effort or BRIEF if earlier is None else None, progress)
-        reported.append(found)
-        measurements += taken if earlier is None else earlier.get(file.path, ())
+    ran = [_run(file, evaluate, effort or BRIEF if earlier is None else None, progress) for file in opened]
+    reported, taken = [file for file, _ in ran], [one for _, own in ran for one in own]
+    measurements = taken if earlier is None else [one for file in opened for one in earlier[file.path]]
     progress("writing the report")
     judged = next((file.artifact for file in reported if file.evaluation.accuracy is not None), None)
     dataset = None if judged is None or data is None else open_for(image_of(judged), data, data_dir, resize=resize)
