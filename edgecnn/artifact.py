@@ -50,13 +50,16 @@ class Artifact:
     graph: Graph
 
     @classmethod
-    def open(cls, path: Path | str) -> Artifact:
-        """Read the file at *path*.
+    def open(cls, path: Path | str | Artifact) -> Artifact:
+        """Read the file at *path*; an artifact is returned as it is.
 
         Raises:
             EdgecnnError: no such file, or its content is broken.
         """
-        return cls(Path(path), read_graph(path))
+        if isinstance(path, Artifact):
+            return path
+        graph = read_graph(path)
+        return cls(Path(path), graph)
 
     @property
     def format(self) -> str:

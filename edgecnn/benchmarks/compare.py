@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
+from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.parity import Parity, parity_of
-from edgecnn.benchmarks.plan import image_of, open_for
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
@@ -29,8 +29,8 @@ class Comparison:
 
 
 def compare(
-    reference: Path | str,
-    candidate: Path | str,
+    reference: Path | str | Artifact,
+    candidate: Path | str | Artifact,
     *,
     data: Data | None = None,
     input_shape: tuple[int, ...] | None = None,
@@ -44,7 +44,7 @@ def compare(
     """Run two exported files on the same samples, each in its own runtime, and return how far they are apart.
 
     Args:
-        reference: a `.tflite` or `.onnx` file.
+        reference: a `.tflite` or `.onnx` file, or an `Artifact`.
         candidate: another one.
         data: the data whose evaluation samples are used, as `open_dataset` takes them; None: noise of *input_shape*.
         input_shape: (C, H, W) of the noise.
@@ -74,4 +74,4 @@ def compare(
     if data is None:
         told.append("compared on noise, which an int8 file was not made for: its SQNR says little; give --data")
     assumptions = tuple(dict.fromkeys(told))
-    return Comparison(str(reference), str(candidate), parity, assumptions)
+    return Comparison(str(files[0].path), str(files[1].path), parity, assumptions)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.formats import TensorSpec
-from edgecnn.normalization import Normalization, preprocess
+from edgecnn.normalization import Normalization, Resize, preprocess
 
 
 @dataclass(frozen=True)
@@ -128,3 +130,29 @@ def class_scores(outputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]
     scores = outputs[0].reshape(len(outputs[0]), -1) if outputs[0].ndim == 4 else outputs[0]
     single_cell = outputs[0].ndim != 4 or outputs[0].shape[2:] == (1, 1)
     return scores if scores.ndim == 2 and single_cell and scores.shape[1] > 1 else None
+
+
+def image_of(artifact: Artifact) -> tuple[int, int, int] | None:
+    """Return channels, height and width that *artifact* takes; None where its input is no image."""
+    shape = artifact.inputs[0].shape if artifact.inputs else ()
+    if len(shape) != 4:
+        return None
+    _, first, second, third = shape
+    return (third, first, second) if artifact.layout == "NHWC" else (first, second, third)
+
+
+def open_for(
+    image: tuple[int, int, int] | None,
+    data: Data,
+    data_dir: Path | str | None = None,
+    *,
+    download: bool = False,
+    resize: Resize | str | None = None,
+) -> Dataset:
+    """Return the data set for a file that takes an *image* (channels, height, width), as `open_dataset` does.
+
+    Raises:
+        EdgecnnError: as `open_dataset` does.
+    """
+    channels, side = (None, None) if image is None else (image[0], image[1:])
+    return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=resize)

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on
 from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
+from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.stability import find_instabilities, is_throttled
-from edgecnn.datasets import Data, open_dataset
+from edgecnn.datasets import Data
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
@@ -75,14 +76,14 @@ def measure(
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
     """
-    artifact = file if isinstance(file, Artifact) else Artifact.open(file)
+    artifact = Artifact.open(file)
     effort = effort or BenchmarkConfig()
     where = check_target(device, target) if isinstance(target, str) else target.name
     device = device_of(where) or device
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
         raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
     name = runtime_for(artifact.format, runtime)
-    dataset = None if data is None else open_dataset(data)
+    dataset = None if data is None else open_for(image_of(artifact), data)
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
         check_threads(threads, place)

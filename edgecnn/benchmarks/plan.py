@@ -10,9 +10,11 @@ from pathlib import Path
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
 from edgecnn.benchmarks.execute import check_runtime
+from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.measure import BenchmarkConfig, check_architecture, check_target, check_threads, measure
-from edgecnn.datasets import Data, Dataset, open_dataset
+from edgecnn.datasets import Data, Dataset
 from edgecnn.device import HOST
+from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
@@ -29,12 +31,16 @@ class Case:
     threads: int
 
 
-def plan_cases(files: Sequence[Path | str], runtimes: Sequence[str] = (), threads: Sequence[int] = (1,)) -> list[Case]:
+def plan_cases(
+    files: Sequence[Path | str | Artifact], runtimes: Sequence[str] = (), threads: Sequence[int] = (1,)
+) -> list[Case]:
     """Return a case for each file, each of *runtimes* that runs it (none given: its usual one), and each of *threads*.
 
     Raises:
         EdgecnnError: a broken file, an unknown runtime, or a file that none of *runtimes* runs.
     """
+    if isinstance(files, (str, Path, Artifact)):
+        raise EdgecnnError("files are several: give a list of paths, of one perhaps")
     for name in runtimes:
         runtime_class(name)
     cases = []
@@ -46,7 +52,7 @@ def plan_cases(files: Sequence[Path | str], runtimes: Sequence[str] = (), thread
 
 
 def measure_files(
-    files: Sequence[Path | str],
+    files: Sequence[Path | str | Artifact],
     *,
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (1,),
@@ -138,7 +144,7 @@ def evaluating(
 
 
 def check_files(
-    files: Sequence[Path | str],
+    files: Sequence[Path | str | Artifact],
     *,
     runtimes: Sequence[str] = (),
     device: str = HOST,
@@ -183,29 +189,3 @@ def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[st
         for file, names in unable.items()
         if names
     ]
-
-
-def image_of(artifact: Artifact) -> tuple[int, int, int] | None:
-    """Return channels, height and width that *artifact* takes; None where its input is no image."""
-    shape = artifact.inputs[0].shape if artifact.inputs else ()
-    if len(shape) != 4:
-        return None
-    _, first, second, third = shape
-    return (third, first, second) if artifact.layout == "NHWC" else (first, second, third)
-
-
-def open_for(
-    image: tuple[int, int, int] | None,
-    data: Data,
-    data_dir: Path | str | None = None,
-    *,
-    download: bool = False,
-    resize: Resize | str | None = None,
-) -> Dataset:
-    """Return the data set for a file that takes an *image* (channels, height, width), as `open_dataset` does.
-
-    Raises:
-        EdgecnnError: as `open_dataset` does.
-    """
-    channels, side = (None, None) if image is None else (image[0], image[1:])
-    return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=resize)

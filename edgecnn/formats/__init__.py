@@ -22,7 +22,13 @@ def read_graph(path: Path | str) -> Graph:
     Raises:
         EdgecnnError: no such file, a folder, not an exported file by its suffix, or its content is broken.
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise EdgecnnError(
+            f"an exported file is the path of a .tflite or .onnx file, not an object of type {type(path).__name__}; "
+            "export_model and quantize write such files"
+        ) from None
     if path.is_dir():
         raise EdgecnnError(f"'{path}' is a folder; name a .tflite or .onnx file in it")
     if not path.is_file():

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.accuracy import outputs_of, plan_for
-from edgecnn.benchmarks.inputs import class_scores
+from edgecnn.benchmarks.inputs import class_scores, image_of
 from edgecnn.benchmarks.parity import Outputs
-from edgecnn.benchmarks.plan import image_of
 from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError

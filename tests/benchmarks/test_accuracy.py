@@ -76,6 +76,7 @@ def test_a_background_class_is_recognised(tmp_path: Path, shift: int, sentence: 
     found = evaluate(scorer(tmp_path / "net.tflite", 6, shift), samples, classes=5)
     assert found.accuracy is not None
     assert (found.accuracy.correct, found.accuracy.n, found.accuracy.class_offset) == (20, 20, shift)
+    assert found.confusion == {(label, label): 4 for label in range(5)}
     assert found.accuracy.to_json().get("class_offset", 0) == shift
     assert Accuracy.from_json(found.accuracy.to_json()) == found.accuracy
     assert sentence in found.assumptions[-1]

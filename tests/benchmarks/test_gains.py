@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from edgecnn.benchmarks.gains import missing_gains
+from edgecnn.benchmarks.gains import likely_reasons, missing_gains
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
+from edgecnn.formats import read_graph
 from edgecnn.measurement import Measurement
 from edgecnn.pipeline import ExportResult
+from tests.tflite_builder import Builder
 
 
 def at(result: Measurement, factor: float) -> Measurement:
@@ -26,3 +29,32 @@ def test_a_slower_int8_file_is_named_and_a_faster_one_is_not(board: ExportResult
     assert "litert, 1 thread)" in sentence
     assert missing_gains([plain, at(small, 0.5)]) == []
     assert missing_gains([plain, replace(at(small, 1.5), threads=2)]) == []
+
+
+def test_the_reason_is_in_the_file_or_in_the_processor(tmp_path: Path) -> None:
+    """Each reason that file and machine show is named, and none that they do not."""
+    b = Builder("int8")
+    image = b.tensor((1, 64, 64, 8))
+    (tmp_path / "m.tflite").write_bytes(b.file([image], [b.conv(image, 16)]))
+    graph = read_graph(tmp_path / "m.tflite")
+    result = Measurement("m.tflite", "tflite", "w8a8", "litert", None, "host", "local", 1, (), 1)
+    assert list(likely_reasons(replace(result, conditions={"features": ["avx2", "avx_vnni"]}), graph)) == []
+    (reason,) = likely_reasons(replace(result, conditions={"features": ["avx2"]}), graph)
+    assert "no int8 dot product instruction" in reason
+    assert list(likely_reasons(result, graph)) == []  # nothing is known of the processor
+    (reason,) = likely_reasons(replace(result, precision="w8"), graph)
+    assert "still compute in float32" in reason
+
+
+def test_a_small_network_spends_its_time_on_calls(tmp_path: Path) -> None:
+    """Float inputs and outputs, and few multiply-adds an operator, are reasons."""
+    b = Builder("int8")
+    image = b.tensor((1, 8, 8, 1), "float32", channels=0)
+    x = b.operator("QUANTIZE", (image,), (1, 8, 8, 1))
+    out = b.tensor((1, 8, 8, 4), "float32", channels=0)
+    b.append("DEQUANTIZE", (b.conv(x, 4),), (out,))
+    (tmp_path / "m.tflite").write_bytes(b.file([image], [out]))
+    result = Measurement("m.tflite", "tflite", "w8a8", "litert", None, "host", "local", 1, (), 1)
+    converts, small = likely_reasons(result, read_graph(tmp_path / "m.tflite"))
+    assert "every call converts them" in converts
+    assert "768 multiply-adds an operator" in small  # 8 x 8 x 4 x 9 of the convolution, over three operators

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.inputs import image_of
 from edgecnn.benchmarks.measure import BenchmarkConfig, extremes_of, measure
-from edgecnn.benchmarks.plan import image_of, left_out, measure_files, plan_cases
+from edgecnn.benchmarks.plan import left_out, measure_files, plan_cases
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Memory, Run

@@ -112,6 +112,18 @@ def test_files_read_a_folder_with_their_channels(images: Path, tmp_path: Path) -
     assert result.parity.n == 4
 
 
+def test_what_is_no_exported_file_is_told() -> None:
+    """Where files are measured or compared, a module or a lone path is told; an artifact is taken."""
+    file = Path(__file__).parents[1] / "data/classifier.tflite"
+    for wrong in (Own(), None):
+        with pytest.raises(EdgecnnError, match=r"path of a \.tflite or \.onnx file, not an object of type"):
+            edgecnn.compare(wrong, file, input_shape=(1, 8, 8))  # type: ignore[arg-type]
+    with pytest.raises(EdgecnnError, match="give a list of paths"):
+        next(edgecnn.measure_files(str(file)))
+    artifact = edgecnn.Artifact.open(file)
+    assert edgecnn.Artifact.open(artifact) is artifact
+
+
 def test_a_module_is_exported_as_it_is(tmp_path: Path) -> None:
     """A module with an input shape becomes verified files, with arrays and a named normalization; it is not changed."""
     net = Own().train()
