@@ -231,7 +231,10 @@ class Measurement:
         return max(peaks, default=None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as `edgecnn bench --json` promises it; a figure not taken is null."""
+        """Return the result as `edgecnn bench --json` promises it; a figure not taken is null.
+
+        `pandas.json_normalize([one.to_json() for one in measurements])` makes a table of several.
+        """
         return {
             "file": self.file,
             "format": self.format,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,11 @@ def test_the_interval_holds_the_share(n: int, data: st.DataObject) -> None:
     low, high = accuracy.interval
     assert 0 <= low <= accuracy.top1 + 1e-12
     assert accuracy.top1 - 1e-12 <= high <= 1
+
+
+def test_a_measurement_is_a_row_of_a_table() -> None:
+    """`pandas.json_normalize` makes columns of it: what is asked for most is a plain value, or one dict below."""
+    row = replace(of(run((1, 2, 3))), accuracy=Accuracy(9, 10)).to_json()
+    plain = {key for key, value in row.items() if value is None or isinstance(value, (str, int, float))}
+    assert {"file", "precision", "runtime", "device", "threads", "p50_ns", "peak_rss_bytes", "size_bytes"} <= plain
+    assert row["accuracy"]["top1"] == 0.9

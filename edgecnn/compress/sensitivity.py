@@ -119,6 +119,8 @@ class Sensitivity:
     def to_json(self) -> dict[str, Any]:
         """Return the document of `edgecnn sensitivity --json`; fractions, nats or squares.
 
+        `pandas.json_normalize(found.to_json()["rows"])` makes a table of the rows.
+
         `size_bytes` and `bytes_saved` are of the weights as they are, floats, and not of any file.
         """
         ranks = {id(row): rank for rank, row in enumerate(self.ranked, start=1)}

@@ -242,7 +242,12 @@ def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: s
         warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",)
     else:
         warnings = (f"{name}: no --weights given, so its accuracy is that of whatever weights its factory gives",)
-    return _described(Network(path.stem if path else name, module, Checkpoint(factory, arguments), warnings=warnings))
+    return _described(Network(_stem(path) if path else name, module, Checkpoint(factory, arguments), warnings=warnings))
+
+
+def _stem(path: Path) -> str:
+    """Return the name of a weight file without `.pth` or `.pth.tar`."""
+    return path.with_suffix("").stem if path.suffix == ".tar" else path.stem
 
 
 def _load_file(module: nn.Module, path: Path) -> tuple[str, ...]:
@@ -269,7 +274,7 @@ def _from_module(module: nn.Module, weights: str | Path | None, input_shape: tup
         found = _of_checkpoint(path, dataclasses.replace(stored, factory=name), copy.deepcopy(own))
         network = dataclasses.replace(found, prototype=network.prototype)
     elif path is not None:
-        network = dataclasses.replace(network, name=path.stem, warnings=_load_file(own, path))
+        network = dataclasses.replace(network, name=_stem(path), warnings=_load_file(own, path))
     shaped = _described(network) if stored is None else network
     return shaped if input_shape is None else dataclasses.replace(shaped, input_shape=tuple(input_shape))
 

@@ -45,7 +45,10 @@ _LAYER_SAMPLES = 8  # that show in which layer a rejected file loses its signal
 
 @dataclass(frozen=True)
 class ExportResult:
-    """Everything one export wrote."""
+    """Everything one export wrote.
+
+    `pandas.json_normalize([file.to_json() for file in result.files])` makes a table of it.
+    """
 
     __repr__ = short_repr
 

@@ -136,7 +136,7 @@ def _of_network(
         shape,
         given or network.normalization or data.normalization,
         network.labels or data.labels,
-        (*network.warnings, *warnings),
+        (*network.warnings, *warnings, *data.assumptions),
     )
     if subject.normalization is not None:
         subject.normalization.check_channels(shape)
@@ -151,7 +151,12 @@ def _of_onnx(source: Artifact, dataset: Dataset | None, shape: tuple[int, ...], 
     plan = plan_for(source, data.evaluation, given, data.normalization)
     own = tuple(source.metadata.get("labels") or ())
     name = source.path.stem.removesuffix(".fp32")
-    told = (*plan.assumptions, *warnings, "the source is an ONNX file: TFLite needs the torch network and is left out")
+    told = (
+        *plan.assumptions,
+        *warnings,
+        *data.assumptions,
+        "the source is an ONNX file: TFLite needs the torch network and is left out",
+    )
     _check_labels(name, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
     return Subject(name, None, source, data, data.shape, plan.normalization, own or data.labels, told)
 

@@ -132,7 +132,7 @@ def test_the_network_carries_the_note(tmp_path: Path) -> None:
     values = {
         name: torch.zeros_like(tensor) for name, tensor in build("edgecnn:digits-cnn").module.state_dict().items()
     }
-    torch.save({"state_dict": values}, tmp_path / "w.ckpt")
-    network = build("edgecnn:digits-cnn", weights=tmp_path / "w.ckpt")
-    assert network.warnings == ("w.ckpt: loaded 'state_dict'",)
+    torch.save({"state_dict": values}, tmp_path / "w.pth.tar")
+    network = build("edgecnn:digits-cnn", weights=tmp_path / "w.pth.tar")
+    assert (network.name, network.warnings) == ("w", ("w.pth.tar: loaded 'state_dict'",))
     assert not any(bool(tensor.any()) for tensor in network.module.state_dict().values())
