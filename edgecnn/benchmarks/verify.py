@@ -26,8 +26,9 @@ class ExportedFile:
     accuracy: Accuracy | None
     parity: Parity
     float_operators: tuple[tuple[str, str], ...]  # of a w8a8 file: (kind, output) of what still computes in float
-    rejected: str | None  # the limit it breaks; its name then ends in `.rejected`
+    rejected: str | None  # the limit it breaks, or what its runtime refuses; its name then ends in `.rejected`
     path: Path
+    breaks_limit: bool = False  # what it computes is not close enough to the network
     layers: tuple[LayerNoise, ...] = ()  # of a rejected TFLite file: where its signal gets lost, layer by layer
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,9 +137,9 @@ def command(
         )
     else:
         _print(result)
-        light = _phone_line(model, weights, data, normalization, resize, input_text, out)
+        words = _command(model, weights, data, normalization, resize, input_text, out)
         for file in result.files:
-            _print_next_steps(file, load_recipe(recipe).runtime is not None, light)
+            _print_next_steps(file, load_recipe(recipe).runtime is not None, words)
     bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
     bad += [(file.path, file.reason, file.error) for file in result.failed]
     for path, reason, _ in bad[1:]:
@@ -149,18 +150,21 @@ def command(
     return 0
 
 
-def _print_next_steps(file: ExportedFile, is_micro: bool, light: str) -> None:
-    """Print what to try after a rejected file: *light* is the command that keeps the activations in float."""
+def _print_next_steps(file: ExportedFile, is_micro: bool, words: Sequence[str]) -> None:
+    """Print what to try after a rejected file; *words* are the command without a recipe."""
     from edgecnn.benchmarks.layers import worst_layer
 
     worst = worst_layer(file.layers)
     if worst is not None:
         say(f"{file.path.name} loses most of its signal (SQNR) in {worst}")
-    if file.rejected and file.artifact.precision == "w8a8" and not is_micro:
-        say(f"next: w8 keeps the activations in float, nearly as small: {light}")
+    if file.breaks_limit and file.artifact.precision == "w8a8" and not is_micro:
+        say(f"next: w8 keeps the activations in float: {shlex.join([*words, '--recipe', 'phone'])}")
+    if file.rejected and not file.breaks_limit:
+        board = shlex.join([*words, "--recipe", "board"])
+        say(f"next: write the network without that operator, or take a board with Linux: {board}")
 
 
-def _phone_line(
+def _command(
     model: str,
     weights: str | None,
     data: str | None,
@@ -168,17 +172,18 @@ def _phone_line(
     resize: Resize | None,
     input_text: str | None,
     out: Path,
-) -> str:
-    """Return the command that exports the same network by the recipe phone."""
+) -> list[str]:
+    """Return the words of the command that exports the same network, without its recipe."""
     given = {
         "--weights": weights,
         "--data": data,
         "--normalize": normalization,
         "--resize": resize,
         "--input": input_text,
+        "-o": out,
     }
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return shlex.join(["edgecnn", "export", model, *options, "--recipe", "phone", "-o", str(out)])
+    return ["edgecnn", "export", model, *options]
 
 
 def _print(result: ExportResult) -> None:

@@ -139,7 +139,7 @@ def export_subject(
                 artifact = writer.write(format_name, precision)
                 step = f"verifying {path.name}"
                 verified = _verify(artifact, precision, subject, samples, reference, recipe, progress)
-                if verified.rejected is not None and format_name == "tflite" and precision != "fp32":
+                if verified.breaks_limit and format_name == "tflite" and precision != "fp32":
                     float_file = writer.write("tflite", "fp32")
                     verified = replace(verified, layers=_layers(float_file, artifact, subject))
             except Exception as error:
@@ -360,10 +360,11 @@ def _verify(
     accuracy = None if reference.accuracy is None else Accuracy(correct, done, classes=reference.accuracy.classes)
     limits = recipe.limits.get(precision, Limits())
     broken = broken_limit(limits, parity, accuracy, reference.accuracy)
+    breaks_limit = broken is not None
     if broken is None and recipe.runtime is not None:
         broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
-    return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path)
+    return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path, breaks_limit)
 
 
 def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:

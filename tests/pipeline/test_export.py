@@ -184,6 +184,8 @@ def test_a_file_that_tflite_micro_refuses_is_left_as_rejected(tmp_path: Path) ->
     (file,) = result.files
     assert file.path.name.endswith(".rejected")
     assert "CONCATENATION of int8: CONCATENATION takes at most 10 inputs" in str(file.rejected)
+    assert not file.breaks_limit
+    assert file.layers == ()
     assert not list(tmp_path.glob("*.h"))
 
 
