@@ -104,7 +104,12 @@ def _load(path: Path) -> Any:
         with _tensors_alone(path):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise _needs_code(path, "") from None
+        if zipfile.is_zipfile(path):
+            raise _needs_code(path, "") from None
+        raise EdgecnnError(
+            f"{path}: no weight file, or one in torch's older format that holds more than tensors; where you trust it, "
+            "save it anew: torch.save(torch.load(FILE, weights_only=False), OUT)"
+        ) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise EdgecnnError(f"{path}: not a whole torch weight file ({first})") from None

@@ -119,6 +119,18 @@ def test_a_training_scripts_objects_are_passed_over_unread(tmp_path: Path) -> No
     assert torch.serialization.get_safe_globals() == declared
 
 
+def test_torchs_older_format_is_read(tmp_path: Path) -> None:
+    """Tensors in the format before 1.6 are read; beside other objects the line that saves them anew is given."""
+    old, new = tmp_path / "old.th", tmp_path / "new.th"
+    torch.save({"state_dict": state()}, old, _use_new_zipfile_serialization=False)
+    assert len(read_weight_file(old, OWN).tensors) == 2
+    torch.save({"state_dict": state(), "args": argparse.Namespace()}, old, _use_new_zipfile_serialization=False)
+    with pytest.raises(EdgecnnError, match=r"save it anew: torch\.save\(torch\.load\(FILE, weights_only=False\), OUT"):
+        read_weight_file(old, OWN)
+    torch.save(torch.load(old, weights_only=False), new)
+    assert len(read_weight_file(new, OWN).tensors) == 2
+
+
 @pytest.mark.parametrize(("content", "where"), [(nn.Linear(2, 2), ""), ({"model": nn.Linear(2, 2)}, "['model']")])
 def test_a_pickled_module_is_refused_with_the_line_that_converts_it(tmp_path: Path, content: Any, where: str) -> None:
     """A whole module needs its class; the line names the place where it lies in the file."""
