@@ -12,7 +12,7 @@ from edgecnn.compress.channels import Slice
 from edgecnn.compress.prune import count_to_go
 from edgecnn.compress.units import FILTERS, Unit
 from edgecnn.measurement import Accuracy
-from edgecnn.pipeline.budget import Budget, NetworkStatus, Use
+from edgecnn.pipeline.budget import Budget, MemoryUse, NetworkStatus
 from edgecnn.pipeline.search import trimmed
 
 
@@ -29,7 +29,9 @@ def test_the_last_cut_takes_no_more_than_needed(channels: int, ratio: float, nee
 
 def test_each_goal_is_told_and_counted() -> None:
     """A goal that is missed gives a sentence, what to save, and how much of it is still to go."""
-    before = NetworkStatus(1000, 4000, Accuracy(90, 100), 2048, (Use("ram", 900, 600), Use("flash", 500, 600)))
+    before = NetworkStatus(
+        1000, 4000, Accuracy(90, 100), 2048, (MemoryUse("ram", 900, 600), MemoryUse("flash", 500, 600))
+    )
     budget = Budget(max_drop=0.05, max_macs_ratio=0.25, max_params_ratio=0.5, size_bytes=1024, device="tiny")
     shortfalls = budget.shortfalls(before, before)
     assert [(gap.per, gap.share) for gap in shortfalls] == [
@@ -45,7 +47,7 @@ def test_each_goal_is_told_and_counted() -> None:
         "it takes 900 B of the ram of tiny; the limit is 600 B",
         "the accuracy is 6.00 points down, 5 may be",
     )
-    after = NetworkStatus(500, 1000, Accuracy(86, 100), 1024, (Use("ram", 600, 600),))
+    after = NetworkStatus(500, 1000, Accuracy(86, 100), 1024, (MemoryUse("ram", 600, 600),))
     assert budget.unmet(before, after, 0.90) == ()
 
 
