@@ -133,7 +133,9 @@ class Artifact:
         claimed = self.metadata.get("precision")
         if claimed in (None, self.precision):
             return ()
-        return (f"{self.path.name} says that it is {claimed}, but its tensors are {self.precision}: taken as that",)
+        return (
+            f"{self.path.name} says that it is {claimed}, but its tensors are {self.precision}; the tensors decide",
+        )
 
     @property
     def normalization(self) -> Normalization | None:
@@ -188,7 +190,7 @@ class Artifact:
         sha256 = str(document.get("sha256"))
         if sha256 != self.sha256:
             raise EdgecnnError(
-                f"{self.history_path} is not of {self.path}: its sha256 is {sha256[:12]}…, the file's "
+                f"{self.history_path} does not belong to {self.path}: its sha256 is {sha256[:12]}…, the file's "
                 f"{self.sha256[:12]}…; export the file again, or delete the JSON"
             )
         return convert(kind, document.get(key), f"{self.history_path}: {key}")

@@ -105,13 +105,13 @@ def _check_argument(path: Path, name: str, value: object) -> None:
     """
     if name.startswith(_WEIGHTS) and value is not None and value is not False:
         raise EdgecnnError(
-            f"{path}: its argument {name} = {value!r} would download weights, and a checkpoint holds its own; save it "
-            "without that argument"
+            f"{path}: its argument {name} = {value!r} would download weights, but a checkpoint has its own; save it "
+            f"without that argument"
         )
     if value is not None and not isinstance(value, (bool, int, float)):
         raise EdgecnnError(
-            f"{path}: its argument {name} is a {type(value).__name__}; a file gives a factory numbers, true, false and "
-            "null alone: fix the rest in a factory of your own"
+            f"{path}: its argument {name} is a {type(value).__name__}; a file may only give a factory numbers, true, "
+            f"false and null: set the rest in your own factory"
         )
 
 
@@ -173,7 +173,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
             *(f"{len(missing)} missing: {', '.join(missing[:3])}" for _ in missing[:1]),
             *(f"{len(extra)} unknown: {', '.join(extra[:3])}" for _ in extra[:1]),
             *(
-                f"{len(wrong)} of another shape: "
+                f"{len(wrong)} of the wrong shape: "
                 + ", ".join(f"{n} {list(weights[n].shape)} for {list(own[n].shape)}" for n in wrong[:3])
                 for _ in wrong[:1]
             ),
@@ -198,7 +198,7 @@ def materialize_lazy(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
                 continue
             key = f"{prefix}.{name}" if prefix else name
             if key not in weights:
-                raise EdgecnnError(f"{key}: its layer waits for an input to know its size, and the weights have none")
+                raise EdgecnnError(f"{key}: its layer takes its size from an input, and the weights do not have one")
             tensor.materialize(weights[key].shape)
             if name == "weight":
                 _adopt_sizes(layer, weights[key].shape)
@@ -248,4 +248,4 @@ def _opened(path: Path) -> Any:
     try:
         return safetensors.safe_open(str(path), framework="pt")
     except (safetensors.SafetensorError, OSError) as error:
-        raise EdgecnnError(f"{path}: not a whole safetensors file ({error})") from None
+        raise EdgecnnError(f"{path}: not a complete safetensors file ({error})") from None

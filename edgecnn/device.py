@@ -223,7 +223,7 @@ def load_device(name: str) -> DeviceProfile:
     if name == HOST:
         return profile_of(read_host(), HOST)
     if name.startswith(f"{HOST}:"):
-        raise EdgecnnError(f"device '{name}': {HOST} is the machine at hand, it has no variants")
+        raise EdgecnnError(f"device '{name}': {HOST} is this machine, it has no variants")
     path, variant = _split(name)
     profile = read_toml(path, DeviceProfile, name=path.stem, variant=None)
     _check(profile, path)
@@ -279,7 +279,7 @@ def _problems(profile: DeviceProfile, path: Path) -> Iterator[EdgecnnError]:
             yield unknown_name(f"memory in {path}: variants.{name}:", unknown, regions)
     for core in profile.cores:
         if core.count < 1 or (core.clock_mhz is not None and core.clock_mhz <= 0):
-            yield EdgecnnError(f"{path}: cores: {core} are none")
+            yield EdgecnnError(f"{path}: cores: {core} is not a core")
     for region in profile.memory:
         if region.limit_bytes <= 0:
             yield EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")
@@ -343,7 +343,7 @@ def add_device(path: Path) -> Path:
     if path.suffix != ".toml" or not path.is_file():
         raise EdgecnnError(f"no device file at '{path}'; edgecnn devices probe writes one: NAME.toml")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
-        raise EdgecnnError(f"'{path.stem}' is no name for a device: letters, digits, '.', '_' and '-' make one")
+        raise EdgecnnError(f"'{path.stem}' is not a device name; use letters, digits, '.', '_' and '-'")
     if path.stem == HOST or (shipped("devices") / path.name).is_file():
         raise EdgecnnError(f"'{path.stem}' is a device of the catalogue; give {path} another name")
     load_device(str(path))

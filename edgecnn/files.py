@@ -86,7 +86,7 @@ def destination(path: Path) -> Path:
             break
         place = place.parent / os.readlink(place)
     else:
-        raise EdgecnnError(f"cannot write '{path}': its symlinks lead in a circle; name a file")
+        raise EdgecnnError(f"cannot write '{path}': its symlinks form a loop; name a file")
     try:
         mode = place.lstat().st_mode
     except OSError:  # nothing is there

@@ -87,7 +87,7 @@ class InUseError(EdgecnnError):
     """Another process is at the same work; *pid* is its number, where it is known."""
 
     def __init__(self, pid: int | None) -> None:
-        super().__init__(f"{'another process' if pid is None else f'process {pid}'} is at this already")
+        super().__init__(f"{'another process' if pid is None else f'process {pid}'} is already doing this")
         self.pid = pid
 
 

@@ -45,7 +45,7 @@ class Resize:
         sides = [int(side) for side in match.groups()[:2] if side] if match else []
         if match is None or (match[3] or "bilinear") not in _INTERPOLATIONS or max(sides) > _MOST_PIXELS:
             raise EdgecnnError(
-                f"--resize '{text}' is not understood; write the shorter side in pixels, the crop, and the "
+                f"--resize '{text}' is not valid; write the shorter side in pixels, the crop, and the "
                 f"interpolation ({', '.join(_INTERPOLATIONS)}): 256, 256:224 or 256:224:bicubic"
             )
         return cls(sides[0], match[3] or "bilinear", sides[1] if len(sides) == 2 else None)

@@ -23,7 +23,7 @@ def written(path: Path, **metadata: object) -> Artifact:
 @pytest.mark.parametrize("layout", ["NC", "NCHW", "NHWC"])
 def test_every_layout_that_exports_write_is_read(tmp_path: Path, layout: str) -> None:
     """Files of vectors say NC, those of images where their channels are."""
-    assert written(tmp_path, layout=layout, notes=["kept as it was"]).layout == layout
+    assert written(tmp_path, layout=layout, notes=["kept unchanged"]).layout == layout
 
 
 def test_another_layout_is_named(tmp_path: Path) -> None:

@@ -75,12 +75,12 @@ def test_a_file_does_not_choose_the_code_that_runs(tmp_path: Path) -> None:
     """A checkpoint that names a factory of its own, or gives one a text, is refused before anything is called."""
     mark = tmp_path / "ran"
     for factory in ("subprocess:check_output", "torchvision.models:os", "edgecnn.nets.network:build", "os:getcwd"):
-        with pytest.raises(EdgecnnError, match="not edgecnn's; where you trust it, name it"):
+        with pytest.raises(EdgecnnError, match="not edgecnn's code; if you trust it, give"):
             build(str(described(tmp_path / "evil.safetensors", factory)))
     arguments = {"args": ["touch", str(mark)]}
     path = described(tmp_path / "evil.safetensors", "subprocess:check_output", arguments=arguments)
     for model, weights in ((str(path), None), ("subprocess:check_output", path)):
-        with pytest.raises(EdgecnnError, match="args is a list; a file gives a factory numbers"):
+        with pytest.raises(EdgecnnError, match="args is a list; a file may only give a factory numbers"):
             build(model, weights=weights)
     assert not mark.exists()
 
@@ -91,7 +91,11 @@ def test_a_file_does_not_choose_the_code_that_runs(tmp_path: Path) -> None:
         ("torchvision.models:resnet18", {"weights": "DEFAULT"}, "its argument weights = 'DEFAULT' would download"),
         ("torchvision.models:resnet18", {"pretrained": True}, "its argument pretrained = True would download"),
         ("torchvision.models.segmentation:fcn_resnet50", {"weights_backbone": "DEFAULT"}, "weights_backbone = 'DEF"),
-        ("torchvision.models.segmentation:fcn_resnet50", {}, "do not match|not of the form|code that is not edgecnn's"),
+        (
+            "torchvision.models.segmentation:fcn_resnet50",
+            {},
+            "do not match|not of the form|which is not edgecnn's code",
+        ),
         ("torchvision.models:resnet18", {"weights": None}, "do not match"),
     ],
 )
@@ -228,5 +232,5 @@ def test_lazy_layers_take_their_size_from_the_weights(tmp_path: Path, monkeypatc
         with torch.no_grad():
             assert torch.equal(again.module(x), expected(x))
     save_file({"0.weight": torch.zeros(8, 1, 3, 3)}, "half.safetensors")
-    with pytest.raises(EdgecnnError, match=r"0\.bias: its layer waits for an input to know its size"):
+    with pytest.raises(EdgecnnError, match=r"0\.bias: its layer takes its size from an input"):
         build("own_lazy_layers:net", weights="half.safetensors")

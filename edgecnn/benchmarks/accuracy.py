@@ -32,7 +32,7 @@ class Evaluation:
 
     accuracy: Accuracy | None = None
     assumptions: tuple[str, ...] = ()
-    #: (class of the sample, class that the file gave) → samples: the entries of the confusion matrix that are not 0.
+    #: (true class, class that the file gave) → samples: the entries of the confusion matrix that are not 0.
     confusion: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
 
@@ -128,13 +128,13 @@ def _classes_told(name: str, outputs: int, plain: Accuracy, chosen: Accuracy) ->
     """Say where a file has more *outputs* than the data have classes, and what was made of it."""
     if chosen.class_offset:
         yield (
-            f"{name} has {outputs} outputs for {chosen.classes} classes: the first is taken for a background class "
-            f"and left out (with it {100 * plain.top1:.2f} % would be right)"
+            f"{name} has {outputs} outputs for {chosen.classes} classes: the first is treated as a background class "
+            f"and ignored (with it {100 * plain.top1:.2f} % would be right)"
         )
     elif chosen.classes is not None and outputs > chosen.classes:
         yield (
-            f"{name} has {outputs} outputs for {chosen.classes} classes: output 0 is taken for the first class, and so "
-            "on"
+            f"{name} has {outputs} outputs for {chosen.classes} classes: output 0 is treated as the first class, and "
+            f"so on"
         )
 
 
@@ -152,7 +152,7 @@ def no_classifier(who: str, outputs: list[npt.NDArray[np.float32]]) -> str:
     """Return the sentence on *who*, whose *outputs* [n, ...] are not one score a class."""
     shape = " x ".join(map(str, outputs[0].shape[1:])) or "1"
     count = "value" if shape == "1" else "values"
-    return f"{who} gives {shape} {count} a sample, no score for each class; accuracy is counted for classifiers alone"
+    return f"{who} gives {shape} {count} a sample, not one score for each class; only classifiers have an accuracy"
 
 
 def _auc(margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]) -> float | None:
@@ -218,7 +218,7 @@ def count_correct(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
     """
     if labels.max() >= scores.shape[1]:
         raise EdgecnnError(
-            f"{name} tells {scores.shape[1]} classes apart, the data has more (label {labels.max()}); "
+            f"{name} distinguishes {scores.shape[1]} classes, but the data has more (label {labels.max()}); "
             "use the data set it was trained on"
         )
     return int((scores.argmax(axis=1) == labels).sum())

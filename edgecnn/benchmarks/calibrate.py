@@ -72,7 +72,7 @@ def calibrate(
         EdgecnnError: an unknown device, too few networks, a target that does not answer, or no LiteRT there.
     """
     if networks < LEAST_NETWORKS:
-        raise EdgecnnError(f"a calibration needs {LEAST_NETWORKS} networks or more; {networks} tell too little")
+        raise EdgecnnError(f"a calibration needs {LEAST_NETWORKS} networks or more; {networks} are too few")
     destination = coefficients_file(device)
     found = []
     with open_target(resolve_target(device, target)) as place:
@@ -138,7 +138,7 @@ def measure_synthetic(
         EdgecnnError: *place* counts instructions instead of taking time, or a measurement failed.
     """
     if place.method != "measured":
-        raise EdgecnnError(f"{place.name} is {place.method} and takes no time; calibrate on the board itself")
+        raise EdgecnnError(f"{place.name} is {place.method} and measures no time; calibrate on the board itself")
     files: list[tuple[Callable[[Path, int, str], Path], int, str | None]] = [
         *((write_chain, number, None) for number in range(CHAINS)),
         *((write_synthetic, number, family_of(number)) for number in range(networks)),

@@ -61,8 +61,8 @@ class Change:
         """What would decide it; None where it is decided."""
         if self.missing_processes:
             least = f"at least {self.missing_processes} more"
-            return f"too few processes to tell: take {least}, {COMPARED_PROCESSES} both times is good"
-        return "take more --processes, or a quieter machine" if self.verdict == "undecided" else None
+            return f"too few processes to decide: use {least}, {COMPARED_PROCESSES} both times is good"
+        return "use more --processes, or a quieter machine" if self.verdict == "undecided" else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields and the verdict; an interval that is not known is null."""
@@ -103,7 +103,9 @@ def find_change(measurement: Measurement, earlier: Sequence[Measurement], tolera
     figures = [(unit, _of_processes(before, unit), _of_processes(measurement, unit)) for unit in units]
     taken = [(unit, then, now) for unit, then, now in figures if then and now]
     if not taken:
-        raise EdgecnnError(f"{measurement.file}: no latency was taken in both results; there is nothing to compare")
+        raise EdgecnnError(
+            f"{measurement.file}: the two results have no latency in common; there is nothing to compare"
+        )
     unit, then, now = taken[0]
     shift = shift_between(np.log(then), np.log(now))
     known = math.isfinite(shift.low)
@@ -166,7 +168,7 @@ def find_counterpart(file: str, here: Mapping[str, Any], earlier: Sequence[Measu
     candidates = same_path or same_name
     if not candidates:
         known = ", ".join(sorted({result.file for result in earlier})) or "nothing"
-        raise EdgecnnError(f"the earlier results have none of {file}; they have {known}; measure it once with -o first")
+        raise EdgecnnError(f"the earlier results have none of {file}; they have {known}; measure it with -o first")
     if len({result.file for result in candidates}) > 1:
         paths = ", ".join(sorted({result.file for result in candidates}))
         raise EdgecnnError(f"the earlier results have several files of the name of {file}: {paths}")
@@ -178,8 +180,8 @@ def find_counterpart(file: str, here: Mapping[str, Any], earlier: Sequence[Measu
     nearest = min(reversed(candidates), key=lambda result: len(differences(result)))
     if differences(nearest):
         raise EdgecnnError(
-            f"{file} was measured under other conditions earlier: {'; '.join(differences(nearest))}; "
-            "latencies are compared under the same alone"
+            f"{file} was measured earlier under other conditions: {'; '.join(differences(nearest))}; "
+            "latencies can only be compared under the same conditions"
         )
     return nearest
 

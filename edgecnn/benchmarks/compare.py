@@ -64,7 +64,9 @@ def compare(
     elif input_shape is not None:
         dataset = noise(input_shape, samples or 1000)
     else:
-        raise EdgecnnError("comparing needs samples: give --data digits, say, or --input 1x3x224x224 for noise")
+        raise EdgecnnError(
+            "comparing needs samples: give --data, for example --data digits, or --input 1x3x224x224 for noise"
+        )
     chosen = dataset.evaluation.take(samples)
     plans = [plan_for(file, chosen, normalization, dataset.normalization) for file in files]
     runs = [outputs_of(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
@@ -72,6 +74,8 @@ def compare(
     told = [text for file in files for text in file.contradictions]
     told += [*(text for plan in plans for text in plan.assumptions), *dataset.assumptions]
     if data is None:
-        told.append("compared on noise, which an int8 file was not made for: its SQNR says little; give --data")
+        told.append(
+            "compared on noise: int8 files are calibrated for real data, so this SQNR means little; give --data"
+        )
     assumptions = tuple(dict.fromkeys(told))
     return Comparison(str(files[0].path), str(files[1].path), parity, assumptions)

@@ -72,14 +72,14 @@ class Worker:
             message = read_message(self.process.stdout)
         except ValueError as error:
             self.process.ending()  # where the connection was lost, this says so
-            raise EdgecnnError(f"{self.file}: {self.runtime}'s worker cannot be understood: {error}") from None
+            raise EdgecnnError(f"{self.file}: {self.runtime}'s worker sent an unreadable answer: {error}") from None
         finally:
             watchdog.cancel()
         if late.is_set():
             raise EdgecnnError(f"{self.file}: {self.runtime} did not answer within {patience_s:.0f} s; it was stopped")
         if message is None:
             raise self._death(self.process.ending())
-        answer = checked(message[0], f"{self.file}: the answer of {self.runtime}'s worker")
+        answer = checked(message[0], f"{self.file}: the answer of the {self.runtime} worker")
         if "error" in answer:
             raise self._failure(str(answer["error"])[:40], str(answer.get("text")))
         return message
@@ -89,12 +89,12 @@ class Worker:
             free = self.target.free_bytes
             more = f" than the {format_bytes(free)} that were free" if free else ""
             return OutOfMemoryError(
-                f"{self.file}: {self.runtime} was killed ({how}), as a system does when memory runs out: it needs more "
+                f"{self.file}: {self.runtime} was killed ({how}), probably because memory ran out: it needs more "
                 f"memory{more} on {self.target.name}"
             )
         if how == "signal 4, SIGILL":
             return EdgecnnError(
-                f"{self.file}: this build of {self.runtime} uses instructions that {self.target.name} does not have "
+                f"{self.file}: this build of {self.runtime} uses instructions that {self.target.name} lacks "
                 f"({how}); install one for its processor"
             )
         if how.startswith("signal"):
@@ -114,7 +114,7 @@ def missing_runtime(runtime: str, target: Target, text: str) -> MissingRuntimeEr
     """Return the error for a *runtime* that *target* lacks, *text* being what Python said, with the line to type."""
     # For a library of another architecture the loader says that a file which it names by its path is not there.
     if "wrong ELF" in text or re.search(r"/\S+: cannot open shared object file", text):
-        text += "; what is installed is for another processor"
+        text += "; the installed package is for another processor"
     packages = packages_of(runtime)
     if target.name == "local" or not packages:
         where = "" if target.name == "local" else f" on {target.name}"

@@ -22,7 +22,7 @@ def missing_gains(results: Sequence[Measurement]) -> list[str]:
     return [
         f"{Path(result.file).name} is no faster than {Path(plain.file).name} here "
         f"({format_ns(result.p50_ns)} against {format_ns(plain.p50_ns)}, {result.runtime}, "
-        f"{result.threads} thread{'s' * (result.threads > 1)}): on this machine it gains size alone"
+        f"{result.threads} thread{'s' * (result.threads > 1)}): on this machine it is only smaller"
         for result, plain in without_gain(results)
     ]
 
@@ -64,7 +64,10 @@ def likely_reasons(result: Measurement, graph: Graph) -> Iterator[str]:
     macs = sum(operator.macs for operator in graph.operators)
     if graph.operators and macs < _FEW_MACS * len(graph.operators):
         each = format_count(macs // len(graph.operators))
-        yield f"the network is small, {each} multiply-adds an operator: calling operators costs as much as computing"
+        yield (
+            f"the network is small, {each} multiply-adds an operator: the overhead of each operator is as large as its "
+            "computation"
+        )
 
 
 def _counted(kinds: Counter[str]) -> str:

@@ -72,7 +72,7 @@ def history_file() -> Path:
     try:
         return (Path(state) if state else Path.home() / ".local" / "state") / "edgecnn" / "history.sqlite"
     except RuntimeError:
-        raise EdgecnnError("no folder for the history: this user has no home; set EDGECNN_HOME to one") from None
+        raise EdgecnnError("no folder for the history: this user has no home folder; set EDGECNN_HOME") from None
 
 
 def keeping_history(
@@ -184,7 +184,7 @@ def _opened(file: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
             yield connection
             connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
-        hint = "" if isinstance(error, sqlite3.OperationalError) else "; move it away, and a new one begins"
+        hint = "" if isinstance(error, sqlite3.OperationalError) else "; move it away to start a new one"
         raise EdgecnnError(f"{file}: {error}{hint}") from None
     except UnicodeEncodeError:
         raise EdgecnnError(f"{file}: a path is not valid UTF-8") from None

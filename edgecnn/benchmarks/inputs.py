@@ -54,7 +54,7 @@ def plan_input(
             cannot be told.
     """
     if len(artifact.inputs) != 1:
-        raise EdgecnnError(f"{artifact.path} takes {len(artifact.inputs)} inputs; edgecnn feeds files with one")
+        raise EdgecnnError(f"{artifact.path} has {len(artifact.inputs)} inputs; edgecnn only runs files with one")
     spec = artifact.inputs[0]
     channels_last = _is_channels_last(artifact, spec, shape)
     if normalization is not None:
@@ -89,7 +89,7 @@ def _assume(
     """Tell the normalization from the range of a quantized input where that is unambiguous."""
     if spec.quant is None or spec.dtype == "float32":
         chosen = of_data or Normalization()
-        return chosen, (f"{artifact.path.name} does not say what its input expects: assumed {chosen}, as the data set",)
+        return chosen, (f"{artifact.path.name} does not record its preprocessing: assumed {chosen}, as the data set",)
     limits = np.iinfo(spec.dtype)
     low, high = (float(v) for v in spec.quant.dequantize(np.asarray([limits.min, limits.max])))
     step = spec.quant.scale[0]
@@ -97,12 +97,12 @@ def _assume(
     for (expected_low, expected_high), text in known.items():
         if abs(low - expected_low) <= 1.01 * step and abs(high - expected_high) <= 1.01 * step:
             return Normalization.parse(text), (
-                f"{artifact.path.name} does not say what its input expects: "
-                f"assumed {text} from its quantized range {low:g}…{high:g}",
+                f"{artifact.path.name} does not record its preprocessing: assumed {text} from its quantized range "
+                f"{low:g}…{high:g}",
             )
     raise EdgecnnError(
-        f"{artifact.path} does not say what its input expects, and its quantized range {low:g}…{high:g} is "
-        "ambiguous; say it: --normalize pixels, unit, imagenet or mean=…,std=…"
+        f"{artifact.path} does not record its preprocessing, and its quantized range {low:g}…{high:g} is ambiguous; "
+        f"give --normalize pixels, unit, imagenet or mean=…,std=…"
     )
 
 

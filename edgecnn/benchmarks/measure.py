@@ -147,7 +147,7 @@ def _other_interface(process: TimedProcess) -> tuple[str, ...]:
     if process.refused is None:
         return ()
     reason = process.refused.partition(": ")[2] or process.refused
-    return (f"run by the {process.interface} of its runtime, since the usual interface refuses it ({reason})",)
+    return (f"run through the {process.interface} of its runtime, because the usual interface rejects it ({reason})",)
 
 
 def predicted_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | None:
@@ -232,7 +232,7 @@ def time_process(
     }
     with started_worker(artifact, job, runtime=runtime, threads=threads, target=target) as (_, message):
         pass
-    where = f"{artifact.path}: the answer of {runtime}'s worker"
+    where = f"{artifact.path}: the answer of the {runtime} worker"
     answer = from_table(_Answer, message, where, strict=False)
     run = from_table(Run, {key: value for key, value in message.items() if key != "instructions"}, where, strict=False)
     machine = dict(answer.machine)
@@ -262,7 +262,7 @@ def limit_memory(device: str, target: Target) -> None:
 def check_threads(threads: int, target: Target) -> None:
     """Raise EdgecnnError where *target* has one core, on which a count for more *threads* would mean nothing."""
     if target.method == EMULATED and threads > 1:
-        raise EdgecnnError(f"{target.name} counts the instructions of one core: take --threads 1")
+        raise EdgecnnError(f"{target.name} counts the instructions of one core: use --threads 1")
 
 
 def extremes_of(runs: Sequence[Run]) -> dict[str, Any]:
@@ -291,20 +291,20 @@ def check_target(device: str, target: str) -> str:
     named = device_of(target)
     if named is not None:
         if device not in (HOST, named):
-            raise EdgecnnError(f"{target} is not {device}: say --target emulated --device {device}")
+            raise EdgecnnError(f"{target} is not {device}: give --target emulated --device {device}")
         load_device(named)
         return target
     if device == HOST:
         if target != "local":
             raise EdgecnnError(
-                f"whose figures does {target} give? say --device NAME; edgecnn devices probe {target} makes a profile"
+                f"Which device is {target}? Add --device NAME. edgecnn devices probe {target} makes a profile."
             )
         return target
     profile = load_device(device)
     tied = target_of(device) if target == "local" else target
     if tied == "local":
         raise EdgecnnError(
-            f"{profile.title} is not attached here, and this machine's figures are not its own: give --target "
+            f"{profile.title} is not connected, and this machine is another device: give --target "
             f"ssh://user@board, or run edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
             f"{device} checks its memory from here"
         )
@@ -318,7 +318,7 @@ def check_architecture(device: str, target: Target) -> None:
     arch = load_device(device).arch
     families = [_FAMILIES.get(name, name) for name in (arch, target.machine)]
     if families[0] != families[1]:
-        raise EdgecnnError(f"{device} is {arch} but {target.name} is {target.machine}: name the device that it is")
+        raise EdgecnnError(f"{device} is {arch} but {target.name} is {target.machine}: give the right --device")
 
 
 #: A board with a 64-bit core may run a 32-bit system.

@@ -136,7 +136,7 @@ def parity_of(pairs: Iterable[tuple[Outputs, Outputs]], *, centred: bool = True)
     for reference, candidate in pairs:
         if [a.shape for a in reference] != [b.shape for b in candidate]:
             shapes = [[list(a.shape[1:]) for a in outputs] for outputs in (reference, candidate)]
-            raise EdgecnnError(f"the two give outputs of different shapes: {shapes[0]} and {shapes[1]}")
+            raise EdgecnnError(f"the two files have outputs of different shapes: {shapes[0]} and {shapes[1]}")
         tallies = tallies or [_Tally(number, b.dtype.kind in "iub") for number, b in enumerate(candidate)]
         for tally, a, b in zip(tallies, reference, candidate, strict=True):
             rows = max(1, _AT_ONCE // max(a[:1].size, 1))

@@ -108,7 +108,7 @@ def how_to_measure(path: Path, device: str) -> str:
     """Return how the latency of the file *path* on *device* becomes a measured one."""
     kind = load_device(device).kind
     if kind == "mcu":
-        return "run the file on the board with your own firmware; edgecnn measures no microcontroller"
+        return "run the file on the board with your own firmware; edgecnn does not measure microcontrollers"
     target = "adb:SERIAL" if kind == "android" else "ssh://USER@BOARD"
     return f"edgecnn bench {path} --device {device} --target {target}"
 

@@ -40,7 +40,7 @@ def probe_device(target: str) -> DeviceProfile:
 
 def _read_remote(place: Remote) -> HostFacts:
     if place.system != "Linux" or place.machine is None:
-        raise EdgecnnError(f"{place.name} runs {place.system}; only a Linux can be probed from here")
+        raise EdgecnnError(f"{place.name} runs {place.system}; only Linux boards can be probed")
     with PrivateFolder() as folder:
         root = Path(folder)
         for name, content in _split(place.ask(_SEND)):

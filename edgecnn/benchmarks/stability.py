@@ -22,7 +22,7 @@ def non_finite(measurement: Measurement) -> str | None:
     """No NaN and no infinity comes out."""
     if all(run.finite for run in measurement.runs):
         return None
-    return "NaN or infinite values come out of it; check the file with edgecnn compare"
+    return "its outputs contain NaN or infinite values; check the file with edgecnn compare"
 
 
 def spread(measurement: Measurement) -> str | None:
@@ -50,7 +50,7 @@ def outliers(measurement: Measurement) -> str | None:
     furthest = max(far, key=lambda value: abs(value - middle))
     return (
         f"{len(far)} of {len(values)} values are 50 % or more from the median, one is {format_ns(furthest)}; "
-        "something else ran meanwhile: trust the p50, not the p99, or measure again"
+        "something else was running: trust the p50, not the p99, or measure again"
     )
 
 
@@ -73,7 +73,7 @@ def disagreement(measurement: Measurement) -> str | None:
         return None
     return (
         f"the processes disagree: their medians reach from {format_ns(min(medians))} to {format_ns(max(medians))}; "
-        "take more --processes"
+        "use more --processes"
     )
 
 
@@ -82,7 +82,7 @@ def few_values(measurement: Measurement) -> str | None:
     count = len(measurement.values_ns)
     if count >= 100 or not measurement.runs:
         return None
-    return f"only {count} values, too few for a p99; take more --processes or a longer --min-time"
+    return f"only {count} values, too few for a p99; use more --processes or a longer --min-time"
 
 
 def other_load(measurement: Measurement) -> str | None:
@@ -142,8 +142,8 @@ def throttling(measurement: Measurement) -> str | None:
     if not found:
         return None
     return (
-        f"the board reports {', '.join(found)} (now or since its start); use a stronger supply, cool it, and let "
-        "--cool-down 60 repeat what was throttled"
+        f"the board reports {', '.join(found)} (now or since its start); use a stronger supply, cool it, and add "
+        f"--cool-down 60 to repeat throttled processes"
     )
 
 

@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
     except (KeyboardInterrupt, click.Abort):
-        fail("interrupted; files that were there before are whole", interruption_code(), debug)
+        fail("interrupted; existing files are unchanged", interruption_code(), debug)
     except EdgecnnError as error:
         fail(str(error), error.exit_code, debug)
     except click.ClickException as error:
@@ -109,11 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except ModuleNotFoundError as error:
-        fail(f"{error}: the installation is broken; install edgecnn again", 2, debug)
+        fail(f"{error}: the installation is broken; reinstall edgecnn", 2, debug)
     except OSError as error:
         fail(_os_message(error), 2, debug)
     except MemoryError:
-        fail("this machine has not enough memory for that", 2, debug)
+        fail("this machine does not have enough memory", 2, debug)
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         fail(f"unexpected {type(error).__name__}: {text} (--debug shows where)", 2, debug)
@@ -161,7 +161,7 @@ def fail(message: str, code: int, debug: bool) -> None:
 def _os_message(error: OSError) -> str:
     where = f" at '{error.filename}'" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"no space left on the device{where}; nothing was half-written"
+        return f"no space left on the device{where}; no incomplete file was left"
     return f"{(error.strerror or str(error)).lower()}{where}"
 
 

@@ -333,7 +333,7 @@ def command(
     from edgecnn.pipeline import Budget, Search, compress_model
 
     if data is None and plan is None:
-        raise EdgecnnError("compress fine-tunes, so it needs labelled data: give --data digits, say")
+        raise EdgecnnError("compress needs labelled data for fine-tuning: give --data, for example --data digits")
     path = _default_path(model) if out is None else out
     size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
     budget = Budget(
@@ -348,12 +348,12 @@ def command(
     if plan is not None:
         # A criterion of the user's own has to be named beside the plan that asks for it.
         told = tuple(name for name in _OF_PLAN if name != "criterion" or ":" not in criterion)
-        _check_given(context, (*_OF_SEARCH, *told), "does not go with --plan, which says it; edit the plan")
+        _check_given(context, (*_OF_SEARCH, *told), "does not go with --plan, which contains it; edit the plan")
     elif budget == Budget():
         if sparsity is not None:
-            _check_given(context, ("criterion", "round_to"), "is of filters, and --sparsity takes single weights")
+            _check_given(context, ("criterion", "round_to"), "is for filters, and --sparsity is for single weights")
         names = _OF_SEARCH if sparsity is None else tuple(name for name in _OF_SEARCH if name != "epochs_between")
-        _check_given(context, names, "is of the search for a goal; give one as well: --max-drop, --macs, --size, …")
+        _check_given(context, names, "is for the search; add a goal (--max-drop, --macs, --size, …)")
     with showing_progress() as progress:
         result = compress_model(
             model,
@@ -411,7 +411,7 @@ def _default_path(model: str) -> Path:
     """
     path = Path(f"{Path(model.rpartition(':')[2]).stem}-small.safetensors")
     if path.exists():
-        raise EdgecnnError(f"{path} is there already: say with -o where to write")
+        raise EdgecnnError(f"{path} exists already: choose another file with -o")
     return path
 
 
@@ -434,7 +434,7 @@ def _print_result(result: CompressResult) -> None:
             continue  # weights became 0: that changes nothing a round is told by
         cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
         judged = "" if one.status.accuracy is None else f", {format_share(one.status.accuracy.top1)} right"
-        lost = "" if one.kept else "; it lost too much and was taken back"
+        lost = "" if one.kept else "; it lost too much and was reverted"
         say(
             f"round {one.number}: {cuts}: {format_count(one.status.params)} parameters, "
             f"{format_count(one.status.macs)} MACs{judged}{lost}"
@@ -471,8 +471,8 @@ def _print_result(result: CompressResult) -> None:
     if result.sparse_size is not None:
         before, after = result.sparse_size
         say(
-            f"zeros among the weights: {format_share(before.sparsity)} before, {format_share(after.sparsity)} now; "
-            f"dense files do not shrink by zeros: the w8a8 TFLite file took {format_bytes(before.size_bytes)}, and "
+            f"zero weights: {format_share(before.sparsity)} before, {format_share(after.sparsity)} now; "
+            f"dense files do not get smaller: the w8a8 TFLite file took {format_bytes(before.size_bytes)}, and "
             f"takes {format_bytes(after.size_bytes)}; by zip {format_bytes(before.zip_bytes)} became "
             f"{format_bytes(after.zip_bytes)}"
         )

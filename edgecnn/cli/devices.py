@@ -135,7 +135,7 @@ def add(ctx: click.Context, file: Path, as_json: bool) -> None:
     if _asked_for_json(ctx, as_json):
         print_json({"name": added.stem, "path": str(added)})
     else:
-        say(f"{added.stem} is known now: {added}")
+        say(f"{added.stem} was added: {added}")
 
 
 @command.command("calibrate", short_help="Fit latency estimates to a board.")
@@ -195,14 +195,14 @@ def calibrate(
         )
         for one in found
     ]
-    print_table(f"{name}: fit error of networks held out", columns, rows, right=(2, 3, 4, 5))
+    print_table(f"{name}: fit error on held-out networks", columns, rows, right=(2, 3, 4, 5))
     say(f"written to {found[0].path}")
 
 
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
     columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "also known")
     print_table("Devices", columns, [_row(profile) for profile in profiles], right=(4, 5), spare=(7, 1, 6, 3))
-    say("edgecnn devices NAME shows one, with the source of each fact; - is not known")
+    say("edgecnn devices NAME shows one device with its sources; - means unknown")
 
 
 def _row(profile: DeviceProfile) -> tuple[Cell, ...]:
@@ -246,5 +246,5 @@ def _print_profile(profile: DeviceProfile) -> None:
 
 def _what_is_left(region: MemoryRegion) -> str:
     if region.system is None:
-        return "in all; what the system or the firmware takes of it is not known"
-    return "left for a runtime and its model"
+        return "in total; the share of the system or the firmware is unknown"
+    return "available for a runtime and its model"

@@ -47,7 +47,7 @@ def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
     )
     if estimates:
         share = f"{100 * estimates[0].coverage:.0f} %"
-        say(f"band: where the median of a measurement lies for {share} of networks the fit never saw")
+        say(f"band: contains the measured median for {share} of held-out networks")
     evaluations = [one.evaluation for one in fastest]
     if any(evaluation.accuracy for evaluation in evaluations):
         say(f"top-1: measured on this machine, not on {device}, whose kernels may round otherwise")

@@ -122,7 +122,7 @@ def command(
     for file in result.files:
         if file.parity.moved:
             moved = ", ".join(map(str, file.parity.moved[:5])) + ", ..." * (len(file.parity.moved) > 5)
-            warn(f"{file.path.name} moves what is constant in the network: {moved}")
+            warn(f"{file.path.name} changes constant outputs of the network: {moved}")
         if file.float_operators:
             named = ", ".join(f"{kind} ({output})" for kind, output in file.float_operators[:5])
             more = f" and {len(file.float_operators) - 5} more" if len(file.float_operators) > 5 else ""
@@ -210,6 +210,6 @@ def _print(result: ExportResult) -> None:
     title = f"Exported to {folder}, measured in each file's runtime on {n} samples"
     print_table(title, columns, rows, right=(2, 3, 4, 5, 6, 7), spare=(4, 1, 5, 7, 6))
     if result.reference_accuracy is not None:
-        say(f"The network itself: {format_share(result.reference_accuracy.top1)} on the same samples.")
+        say(f"The original network: {format_share(result.reference_accuracy.top1)} on the same samples.")
     else:
         say(f"No accuracy: {result.no_accuracy}.")

@@ -86,7 +86,7 @@ def _print_report(report: FitReport) -> None:
     parts = [
         (region.name, part, format_bytes(size)) for region in report.regions for part, size in region.parts.items()
     ]
-    print_table("What it is used for", ("memory", "part", "size"), parts, right=(2,))
+    print_table("Memory by part", ("memory", "part", "size"), parts, right=(2,))
     if report.peak is not None:
         peak = report.peak
         say(f"peak: {format_bytes(peak.live_bytes)} live at operator {peak.step}, {peak.operator}")

@@ -65,7 +65,7 @@ def _print_counted(results: Sequence[Measurement]) -> None:
     rows = [_counted_row(result, fewest) for result in fewest]
     title = f"Emulated {', '.join(devices)}"
     print_table(title, _COUNTED_COLUMNS, rows, right=_COUNTED_RIGHT, spare=_COUNTED_SPARE)
-    say("instructions of one call, counted: no caches and no bandwidth, so they are no measure of time")
+    say("instructions of one call, counted without caches or bandwidth: they do not measure time")
     for device in devices:
         features = next((r.conditions["features"] for r in fewest if r.device == device and r.runs), None)
         if features is not None:
@@ -178,7 +178,7 @@ def _means(results: Sequence[Measurement]) -> Iterator[str]:
         whose = "" if len(short) == len(results) else f" for {'; '.join(short)}"
         low, high = min(short.values()), max(short.values())
         loops = f"{low}" if low == high else f"{low} to {high}"
-        yield f"p90 and p99 are of means over {loops} calls{whose}: one call is too short for the clock"
+        yield f"p90 and p99 are means over {loops} calls{whose}: one call is too short for the clock"
 
 
 def _assumptions(results: Sequence[Measurement]) -> Iterator[str]:
@@ -195,7 +195,7 @@ def _memory(results: Sequence[Measurement]) -> Iterator[str]:
         steps = [_steps(result) for result in done if result.runtime == runtime]
         known = [step for step in steps if step is not None]
         if not known:
-            yield f"  {runtime}: this system does not tell the parts"
+            yield f"  {runtime}: this system does not report the parts"
             continue
         names = ("Python and numpy", "the runtime", "the file loaded", "running it")
         parts = [f"{name} {_range(sizes)}" for name, sizes in zip(names, zip(*known, strict=True), strict=True)]

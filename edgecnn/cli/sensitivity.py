@@ -33,7 +33,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise EdgecnnError(f"--ratio '{text}' is not understood; write one ratio or several: 0.25,0.5,1.0") from None
+        raise EdgecnnError(f"--ratio '{text}' is not valid; write one ratio or several: 0.25,0.5,1.0") from None
 
 
 @click.command("sensitivity", cls=Command)
@@ -128,7 +128,7 @@ def command(
     from edgecnn.report.sensitivity import COLUMNS, sensitivity_files, staying, table_of, title_of, write_sensitivity
 
     if data is None:
-        raise EdgecnnError("sensitivity judges by labelled data: give --data digits, say")
+        raise EdgecnnError("sensitivity needs labelled data: give --data, for example --data digits")
     if out is not None:
         require("matplotlib", "report")  # missed now, not after the passes
         for path in sensitivity_files(out):

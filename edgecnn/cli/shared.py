@@ -124,7 +124,7 @@ def parse_folder(ctx: click.Context, param: click.Parameter, path: Path | None) 
         EdgecnnError: it is standard output, which takes one document.
     """
     if path is not None and is_standard_output(path):
-        raise EdgecnnError(f"-o {path}: several files are written, and standard output takes one; name a folder")
+        raise EdgecnnError(f"-o {path}: several files are written, but standard output takes only one; give a folder")
     return path
 
 
@@ -270,7 +270,7 @@ def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     if re.fullmatch(r"1(x[1-9][0-9]{0,6})+", text.lower()) is None:
-        raise EdgecnnError(f"--input '{text}' is not understood; write batch 1, channels, height, width: 1x3x224x224")
+        raise EdgecnnError(f"--input '{text}' is not valid; write batch 1, channels, height, width: 1x3x224x224")
     shape = tuple(int(size) for size in text.lower().split("x")[1:])
     if prod(shape) > _LARGEST_INPUT:
         raise EdgecnnError(f"--input '{text}' has {prod(shape)} values; edgecnn takes up to {_LARGEST_INPUT}")

@@ -25,7 +25,7 @@ from edgecnn.errors import EdgecnnError, format_error, require
 
 OUT, IN = "out", "in"
 
-LOST_TRACK = "torch-pruning loses track of its filters further on"
+LOST_TRACK = "torch-pruning cannot follow its filters through the next layers"
 
 Convolution = nn.modules.conv._ConvNd
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
@@ -62,7 +62,7 @@ def runs_of(module: nn.Module, example: torch.Tensor) -> dict[str, Run]:
     """Return how each module runs on *example* [n, ...], by name, in the order in which they begin.
 
     Raises:
-        EdgecnnError: the network's way depends on the values it computes, or it does not take the example.
+        EdgecnnError: the network branches on computed values, or it does not take the example.
     """
     runs: dict[str, Run] = {}
 
@@ -252,16 +252,16 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
             if isinstance(layer, Convolution) and layer.groups > 1 and not is_depthwise(layer):
                 width = (layer.out_channels if side == OUT else layer.in_channels) // layer.groups
                 if not atoms.join(pairs, width.__rmod__, layer.groups):
-                    reasons.append(f"they are a part of what the grouped convolution {names[layer]} takes")
+                    reasons.append(f"they are part of the input of the grouped convolution {names[layer]} takes")
                 if layer.transposed:
                     reasons.append(f"{names[layer]} is transposed and grouped")
             if isinstance(layer, nn.GroupNorm):
                 width = layer.num_channels // layer.num_groups
                 if not layer.affine or not atoms.join(pairs, width.__rfloordiv__, width):
-                    reasons.append(f"they are a part of what {names[layer]}, a GroupNorm, norms together")
+                    reasons.append(f"they are a part of what {names[layer]}, a GroupNorm, normalizes together")
         elif isinstance(layer, nn.Parameter):
             shape = ", ".join(map(str, layer.shape))
-            reasons.append(f"they meet a parameter of the network's own code, of shape [{shape}], which is not cut")
+            reasons.append(f"they are combined with a parameter of your own code, of shape [{shape}], which is not cut")
         elif layer in names:
             reasons.append(f"they meet {names[layer]}, a {type(layer).__name__}, which mixes them")
         padding = padding_of(node)
@@ -271,7 +271,7 @@ def _read_group(root: str, items: Iterable[Any], names: Mapping[Any, str], rank:
         parts = set(parts_of(node))
         # Parts of one width are what code gets that asks for so many of them: each has to lose as much as the others.
         if len(parts) == 1 and not atoms.join(pairs, min(parts).__rmod__, len(parts_of(node))):
-            reasons.append("they are a part of what is split into equal parts")
+            reasons.append("they are part of a tensor that is split into equal parts")
         sizes = reshape_of(node)
         if sizes is not None:
             share = max(sizes) // min(sizes)
@@ -327,9 +327,9 @@ class _RefusingBranches(TorchFunctionMode):
             while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):
                 frame = frame.f_back
             raise EdgecnnError(
-                f"{frame.f_code.co_filename}:{frame.f_lineno}: the network's way depends on the values it computes "
-                f"({func.__name__.strip('_')} of a tensor), so that its filters cannot be followed; "
-                "make the choice by shapes, or outside of forward"
+                f"{frame.f_code.co_filename}:{frame.f_lineno}: the network branches on computed values "
+                f"({func.__name__.strip('_')} of a tensor), so its filters cannot be followed; branch on shapes, or "
+                f"outside of forward"
             )
         return func(*args, **(kwargs or {}))
 

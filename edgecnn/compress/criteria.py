@@ -54,7 +54,7 @@ def taylor(weight: torch.Tensor) -> torch.Tensor:
         EdgecnnError: no gradients were taken.
     """
     if weight.grad is None:
-        raise EdgecnnError("criterion taylor needs gradients: take them over samples with `with_gradients` first")
+        raise EdgecnnError("criterion taylor needs gradients: collect them with `with_gradients` first")
     return (weight * weight.grad).flatten(1).square().sum(1)
 
 
@@ -112,7 +112,9 @@ def scores_of(module: nn.Module, unit: Unit, criterion: str | Criterion) -> torc
             share = torch.stack([score[list(atom)].sum() for atom in part.indices])
             scores.append(share / share.mean().clamp_min(1e-12))
     if not scores:
-        raise EdgecnnError(f"criterion {name} scores batch norms, and {unit.name} has none; take another one, l2 say")
+        raise EdgecnnError(
+            f"criterion {name} scores batch norms, but {unit.name} has none; use another one, for example l2"
+        )
     return torch.stack(scores).mean(0)
 
 

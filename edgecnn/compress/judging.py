@@ -53,7 +53,7 @@ class Trial:
                 what, or they are something else.
         """
         if len(samples) < 2:
-            raise EdgecnnError("a network is judged by two samples or more; give more data")
+            raise EdgecnnError("judging a network takes at least two samples; give more data")
         self.task = task_of(original, labelled=samples.labels is not None)
         self.normalization = normalization
         self.progress = progress
@@ -76,11 +76,11 @@ class Trial:
         self._trace = record(original, probe, self.calls, set(self.starts))
         if not isinstance(self._trace.output, torch.Tensor):
             raise EdgecnnError(
-                f"the network gives a {type(self._trace.output).__name__}, not one tensor to judge it by; "
-                "wrap it in a module that gives its scores alone"
+                f"the network gives a {type(self._trace.output).__name__}, not one tensor; wrap it in a module that "
+                f"returns only its scores"
             )
         if not torch.isfinite(self._trace.output).all():
-            raise EdgecnnError("the network gives outputs that are NaN or infinite; check its weights")
+            raise EdgecnnError("the network's outputs contain NaN or infinite values; check its weights")
         self.batch_size = self._batch_size(set(self.starts))
         self._of_original: list[Floats] = []
         self._of_variants: list[list[Floats]] = [[] for _ in self.variants]
@@ -226,7 +226,8 @@ def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, task: str,
     if task == RECONSTRUCTION:
         if output[0].numel() != x[0].numel():
             raise EdgecnnError(
-                f"the network says that it gives back its input {list(x.shape[1:])}, and gives {list(output.shape[1:])}"
+                f"the network declares that it reconstructs its input {list(x.shape[1:])}, and gives "
+                f"{list(output.shape[1:])}"
             )
         squares = (output.flatten(1) - x.flatten(1)).square().mean(1).nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)
         energy = x.flatten(1).square().mean(1).clamp_min(1e-12)
@@ -235,7 +236,7 @@ def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, task: str,
     if int(y.max()) >= output.shape[1]:
         raise EdgecnnError(
             f"the network gives {output.shape[1]} class scores, the data has classes up to {int(y.max())}; "
-            "use the data set it is for"
+            "use the data set it was trained on"
         )
     loss, scaled = (
         functional.cross_entropy(scores, y, reduction="none").nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)

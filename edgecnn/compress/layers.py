@@ -111,11 +111,11 @@ def _why_it_stays(module: nn.Module, runs: Mapping[str, Run], group: Group, name
         part.layer for part in others if part.side == OUT and not isinstance(_at(module, part), (*NORMS, nn.PReLU))
     ]
     if coupled:
-        return f"its filters go with those of {coupled[0]}"
+        return f"its filters are tied to those of {coupled[0]}"
     norms = [part.layer for part in others if isinstance(_at(module, part), NORMS)]
     following = [part for part in others if part.side == IN]
     if len(norms) > 1 or len(following) != 1:
-        return f"{len(following)} layers take what it gives" if len(following) != 1 else "two norms take what it gives"
+        return f"{len(following)} layers use its output" if len(following) != 1 else "two norms use its output"
     if any(runs[used].times != 1 for used in (name, *norms, following[0].layer)):
         return "it runs more than once"
     given, gave = runs[name].given.shape, runs[name].gave.shape
@@ -124,9 +124,9 @@ def _why_it_stays(module: nn.Module, runs: Mapping[str, Run], group: Group, name
     after = _at(module, following[0])
     inputs = sum(len(atom) for atom in following[0].indices)
     if getattr(layer, "groups", 1) > 1 or getattr(after, "groups", 1) > 1:
-        return "it is grouped, or what takes its output is"
+        return "it is grouped, or the layer behind it is"
     if len(group.slices[0].indices) != filters_of(layer) or inputs != _inputs_of(after):
-        return "it gives only a part of what the next layer takes"
+        return "it is only a part of the next layer's input"
     before = sum(p.numel() for part in (name, *norms) for p in module.get_submodule(part).parameters())
     weight: torch.Tensor = after.weight  # type: ignore[assignment]
     if weight.numel() * _inputs_of(layer) // filters_of(layer) >= weight.numel() + before:

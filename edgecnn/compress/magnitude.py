@@ -35,7 +35,7 @@ def magnitude_masks(module: nn.Module, sparsity: float) -> dict[str, torch.Tenso
     weights = _weights(module)
     sizes = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
     if torch.isnan(sizes).any():
-        raise EdgecnnError("the network has weights that are NaN, which have no magnitude")
+        raise EdgecnnError("the network has NaN weights, which have no magnitude")
     kept = torch.ones_like(sizes, dtype=torch.bool)
     kept[sizes.argsort(stable=True)[: int(sparsity * len(sizes) + 1e-9)]] = False
     parts = torch.split(kept, [weight.numel() for weight in weights.values()])
@@ -62,7 +62,7 @@ def sparsity_steps(sparsity: float, steps: int) -> tuple[float, ...]:
         EdgecnnError: fewer than one step.
     """
     if steps < 1:
-        raise EdgecnnError(f"a sparsity is reached in 1 step or more, not {steps}")
+        raise EdgecnnError(f"the number of sparsity steps is at least 1, not {steps}")
     return tuple(sparsity * (1 - (1 - step / steps) ** 3) for step in range(1, steps + 1))
 
 
@@ -102,8 +102,8 @@ def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
     computed = [name for name, weight in found.items() if not isinstance(weight, nn.Parameter)]
     if computed:
         raise EdgecnnError(
-            f"{computed[0]} is computed from other weights; take the parametrization off "
-            "(torch.nn.utils.parametrize.remove_parametrizations) to set single weights to 0"
+            f"{computed[0]} is computed from other weights; remove the parametrization "
+            f"(torch.nn.utils.parametrize.remove_parametrizations) to set single weights to 0"
         )
     if not found:
         raise EdgecnnError("the network has no convolution and no linear layer to make sparse")

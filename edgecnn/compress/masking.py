@@ -28,7 +28,7 @@ class MaskMismatchError(EdgecnnError):
     """A cut that does not give what its mask gives; *units* has each that is to blame, and why."""
 
     def __init__(self, units: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name} cannot be cut so: {reason}" for name, reason in units.items()))
+        super().__init__("; ".join(f"{name} cannot be cut like this: {reason}" for name, reason in units.items()))
         self.units = dict(units)
 
 
@@ -112,8 +112,8 @@ def _with_line(module: nn.Module, example: torch.Tensor, removed: Removed, reaso
         if masked and cut and masked[1] == cut[1] and _goes_with(masked[2], cut[2]):
             continue
         return (
-            f"{place}: what is taken there goes by the number of channels, and is another part of them without some "
-            "than with those at zero; say there which channels are meant, in numbers"
+            f"{place}: this slice depends on the number of channels, so it would select other channels after the cut; "
+            f"select them by fixed numbers"
         )
     return reason
 

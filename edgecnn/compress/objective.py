@@ -31,8 +31,8 @@ def task_of(module: nn.Module, *, labelled: bool) -> str:
         raise unknown_name(ATTRIBUTE, str(said), (CLASSIFICATION, RECONSTRUCTION))
     if said is None and not labelled:
         raise EdgecnnError(
-            "the data have no labels, and nothing says what the network is to be judged by: give labelled data, or "
-            f'where it gives back its input, say so in its class: {ATTRIBUTE} = "{RECONSTRUCTION}"'
+            "the data have no labels, so the network cannot be judged: give labelled data, or if it "
+            f'reconstructs its input, declare that in its class: {ATTRIBUTE} = "{RECONSTRUCTION}"'
         )
     if said == CLASSIFICATION and not labelled:
         raise EdgecnnError("the data have no labels to judge a classifier by; give labelled data")
@@ -47,7 +47,7 @@ def check_scores(shape: tuple[int, ...]) -> None:
     """
     if len(shape) != 2:
         raise EdgecnnError(
-            f"the data have one class a sample, and the network gives outputs of shape {list(shape[1:])} for one, "
-            "which are no class scores [classes]; wrap it in a module that gives its scores, or where it gives back "
-            f'its input, say so in its class: {ATTRIBUTE} = "{RECONSTRUCTION}"'
+            f"the data have one class for each sample, but the network has outputs of shape {list(shape[1:])}, "
+            "which are not class scores [classes]; wrap it in a module that returns its scores, or if it reconstructs "
+            f'its input, declare that in its class: {ATTRIBUTE} = "{RECONSTRUCTION}"'
         )

@@ -137,7 +137,7 @@ def _without_layers(
         else:
             link = find_links(module, input_shape).get(unit.name)
             if link is None:
-                raise EdgecnnError(f"{unit.name} cannot go together with the other layers that go; cut it alone")
+                raise EdgecnnError(f"{unit.name} cannot be removed together with the other layers; cut it alone")
             module, removed_channels = without_layer(module, link), link.removed_layers
         removed += removed_channels
     return module, tuple(removed)
@@ -182,7 +182,7 @@ def _chosen(
         if count:
             score = scores[name] if name in scores else scores_of(module, unit, criterion)
             if len(score) != unit.atoms:
-                raise EdgecnnError(f"{name}: {len(score)} scores for {unit.atoms} parts that can go")
+                raise EdgecnnError(f"{name}: {len(score)} scores for {unit.atoms} removable parts")
             chosen[name] = score.argsort(stable=True)[:count].tolist()
     return chosen
 
@@ -194,7 +194,7 @@ def count_to_go(unit: Unit, ratio: float, round_to: int = 1) -> int:
         EdgecnnError: a ratio outside [0, 1).
     """
     if not 0 <= ratio < 1:
-        raise EdgecnnError(f"{unit.name}: a share of its filters is at least 0 and less than 1, not {ratio:g}")
+        raise EdgecnnError(f"{unit.name}: a fraction of its filters is at least 0 and less than 1, not {ratio:g}")
     count = int(ratio * unit.atoms + 1e-9)
     each = unit.channels // unit.atoms
     while count and (unit.channels - count * each) % round_to:

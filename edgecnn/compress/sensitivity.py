@@ -174,7 +174,7 @@ class SensitivityConfig:
     def __post_init__(self) -> None:
         wrong = [ratio for ratio in self.ratios if not 0 < ratio <= 1]
         if wrong or not self.ratios:
-            raise EdgecnnError(f"a ratio to cut is above 0 and at most 1, where 1 takes a layer out, not {wrong}")
+            raise EdgecnnError(f"a ratio is above 0 and at most 1, where 1 removes the layer, not {wrong}")
         if self.per not in GAINS:
             raise EdgecnnError(f"loss increase is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
         if not 0 < self.agreement <= 1 or self.first < 2:
@@ -229,7 +229,7 @@ def sensitivity(
 
     def candidates() -> Iterator[Candidate]:
         for done, (unit, ratio) in enumerate(cuts):
-            progress("cutting each layer alone", done, len(cuts))
+            progress("cutting each layer separately", done, len(cuts))
             try:
                 smaller = cut(
                     module,
@@ -284,8 +284,8 @@ def _nothing(found: Units, ratios: Sequence[float]) -> str:
     if len(parts) > _NAMED:
         told.append(f"{sum(len(names) for *_, names in parts[_NAMED:])} more for other reasons")
     if found.units:
-        told.append("what can be cut goes by " + ("--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"))
-    said = f"nothing of this network can be cut by {', '.join(f'{ratio:g}' for ratio in ratios)}"
+        told.append("layers can only be cut with " + ("--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"))
+    said = f"nothing in this network can be cut with ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"
     return f"{said}: {'; '.join(told) or 'it has no convolution and no linear layer'}"
 
 
@@ -389,4 +389,4 @@ def _notes(trial: Trial, names: Sequence[tuple[str, str, float]]) -> tuple[str, 
     units = list(dict.fromkeys(names[index][0] for index in trial.without_cache))
     if not units:
         return ()
-    return (f"whole passes for {', '.join(units)}: going on behind what did not change gave other outputs there",)
+    return (f"whole passes for {', '.join(units)}: resuming from cached activations gave other outputs there",)

@@ -63,7 +63,7 @@ class TrainConfig:
         if not 0 < self.learning_rate < math.inf:
             raise EdgecnnError(f"a learning rate is a number above 0, not {self.learning_rate:g}")
         if self.optimizer not in WEIGHT_DECAY:
-            raise EdgecnnError(f"no optimizer named '{self.optimizer}'; known: {', '.join(WEIGHT_DECAY)}")
+            raise EdgecnnError(f"unknown optimizer '{self.optimizer}'; known: {', '.join(WEIGHT_DECAY)}")
         if self.weight_decay is None:
             object.__setattr__(self, "weight_decay", WEIGHT_DECAY[self.optimizer])
         if not 0 <= self.teacher_weight <= 1 or not self.temperature > 0:
@@ -244,8 +244,8 @@ def _scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
         scores = module(x)
     if not isinstance(scores, torch.Tensor):
         raise EdgecnnError(
-            f"in training the network gives a {type(scores).__name__}, not one tensor of scores; "
-            "build it without auxiliary outputs, or wrap it in a module that gives its scores alone"
+            f"in training mode the network returns a {type(scores).__name__}, not one tensor of scores; "
+            "build it without auxiliary outputs, or wrap it in a module that returns only its scores"
         )
     return scores.float()
 
@@ -258,7 +258,7 @@ def _loss(
     if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
         raise EdgecnnError(
             f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {y.max()}; "
-            "use the data set it is for"
+            "use the data set it was trained on"
         )
     if callable(own_loss := getattr(module, "loss", None)):
         loss: torch.Tensor = own_loss(logits, y)

@@ -74,7 +74,7 @@ class TrainingState:
         """Bring all three to where the file left them; return how many epochs are done, 0 where there is no file.
 
         Raises:
-            EdgecnnError: the file is broken, or keeps another training.
+            EdgecnnError: the file is broken, or belongs to another training.
         """
         if not self.path.is_file():
             return 0
@@ -86,10 +86,10 @@ class TrainingState:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, no dict)
         except (safetensors.SafetensorError, OSError, EdgecnnError) as error:
             raise EdgecnnError(
-                f"{self.path}: not a training that can go on ({error}); delete it to start anew"
+                f"{self.path}: not a training that can be resumed ({error}); delete it to start over"
             ) from None
         if document.identity != self.identity:
-            raise EdgecnnError(f"{self.path} keeps another training; delete it to start anew")
+            raise EdgecnnError(f"{self.path} belongs to another training; delete it to start over")
         load_weights(module, _of_module(tensors), str(self.path))
         state: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():

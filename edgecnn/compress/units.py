@@ -73,10 +73,10 @@ class Units:
         what = "filters" if kind == FILTERS else "layer as a whole"
         for fixed in self.fixed if kind == FILTERS else self.whole:
             if fixed.name == name:
-                raise EdgecnnError(f"{name}: its {what} cannot go: {fixed.reason}")
+                raise EdgecnnError(f"{name}: its {what} cannot be cut: {fixed.reason}")
         for unit in units.values():
             if any(part.layer == name and part.side == OUT for part in unit.slices):
-                raise EdgecnnError(f"{name}: its filters go with those of {unit.name}; name that one")
+                raise EdgecnnError(f"{name}: its filters are tied to those of {unit.name}; name that one")
         if any(unit.name == name for unit in self.units):
             raise EdgecnnError(f"{name}: its {what} cannot go")
         raise unknown_name("unit", name, dict.fromkeys(unit.name for unit in self.units))
@@ -133,7 +133,9 @@ def _filter_units(
     for group in groups:
         weighted = [part for part in group.slices if part.side == OUT and _has_filters(layers[part.layer])]
         reason = group.reason or (
-            "they cannot go one by one" if len(group.slices[0].indices) < 2 and _width(weighted[0]) > 1 else None
+            "they cannot be removed one by one"
+            if len(group.slices[0].indices) < 2 and _width(weighted[0]) > 1
+            else None
         )
         reason = reason or ("it has a single filter" if len(group.slices[0].indices) < 2 else None)
         if reason is not None:
@@ -169,7 +171,7 @@ def double_of(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Modul
         if _has_filters(layer) and "weight" not in layer._parameters:
             raise EdgecnnError(
                 f"{name}: its weights are computed from others (weight_norm, spectral_norm, torch.nn.utils.prune); "
-                "make them plain before: torch.nn.utils.parametrize.remove_parametrizations, or what else undoes it"
+                "make them plain parameters first, for example with torch.nn.utils.parametrize.remove_parametrizations"
             )
     example = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return copy.deepcopy(module).double().eval().requires_grad_(True), example

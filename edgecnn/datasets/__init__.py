@@ -69,9 +69,7 @@ def training_part(training: Samples | None, name: str, remedy: str) -> Samples:
         EdgecnnError: there are none; *remedy* says how there would be some.
     """
     if training is None:
-        raise EdgecnnError(
-            f"{name}: its samples are for evaluation alone, none are there to calibrate with or train on; {remedy}"
-        )
+        raise EdgecnnError(f"{name}: it has evaluation samples only, none for calibration or training; {remedy}")
     return training
 
 
@@ -143,10 +141,10 @@ def open_dataset(
         return dataset_of(data)
     kind, colon, argument = data.partition(":")
     if colon and kind not in ("folder", "npz"):
-        raise EdgecnnError(f"data set '{data}': only folder:DIR and npz:FILE take something behind a colon")
+        raise EdgecnnError(f"data set '{data}': only folder:DIR and npz:FILE have a part after the colon")
     opener = _opener(data, kind)
     if resize is not None and kind in DATASETS.rows and kind != "folder":
-        raise EdgecnnError(f"data set '{data}' is not resized: --resize is for images in files, folder:DIR")
+        raise EdgecnnError(f"data set '{data}' cannot be resized: --resize is for images in files, folder:DIR")
     if kind in ("folder", "npz") and not argument:
         raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{'DIR' if kind == 'folder' else 'FILE'}")
     how = Resize.parse(resize) if isinstance(resize, str) else resize

@@ -37,7 +37,7 @@ def read_whole(request: DataRequest) -> Samples:
     Raises:
         EdgecnnError: the file is not there, cut, or something else.
     """
-    (path,) = find_files(request, "creditcard", [[_FILE]], source=f"nothing fetches it: put {_FILE} there")
+    (path,) = find_files(request, "creditcard", [[_FILE]], source=f"it cannot be downloaded: put {_FILE} there")
     features, labels = read_transactions(path)
     if min(np.bincount(labels, minlength=2)) < 2:
         raise EdgecnnError(

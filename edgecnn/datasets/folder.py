@@ -50,8 +50,8 @@ class ImageFiles:
         if self.resize is not None or all(self._size(path) in (None, (width, height)) for path in few):
             return ()
         return (
-            f"images are scaled until they cover {width}x{height} pixels, and the centre is cut out; --resize 256:224 "
-            "is the custom of ImageNet, which keeps a margin",
+            f"images are scaled to cover {width}x{height} pixels, and cropped to the centre; ImageNet networks usually "
+            f"use --resize 256:224, which keeps a margin",
         )
 
     def _size(self, path: Path) -> tuple[int, int] | None:
@@ -131,7 +131,7 @@ def open_folder(request: DataRequest) -> Dataset:
     assert isinstance(images, ImageFiles)
     return Dataset(
         root.name,
-        partial(training_part, training, f"{root}", f"put some into {train / classes[0]} and so on"),
+        partial(training_part, training, f"{root}", f"add some to {train / classes[0]} and so on"),
         lambda: evaluation,
         Normalization.parse("unit" if images.channels == 1 else "imagenet"),
         classes,
@@ -148,7 +148,9 @@ def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:
         paths += found
         labels += [label] * len(found)
     if not paths:
-        raise EdgecnnError(f"{root}: no images; put them into one folder a class, {root / 'cat' / '1.jpg'} say")
+        raise EdgecnnError(
+            f"{root}: no images; put them into one folder for each class, for example {root / 'cat' / '1.jpg'}"
+        )
     side = request.side or _common_side(paths)
     return classes, Samples.of(ImageFiles(paths, side, request.resize, request.channels or 3), np.asarray(labels))
 

@@ -51,7 +51,7 @@ def dataset_of(data: object) -> Dataset:
         if unknown:
             raise EdgecnnError(f"data: unknown array '{unknown[0]}'; known: {', '.join(_NAMES)}")
         return of_arrays(_without_none(**data), "arrays", "data")
-    raise EdgecnnError(f"data cannot be {_described(data)}; edgecnn takes {_TAKEN}")
+    raise EdgecnnError(f"data cannot be {_described(data)}; edgecnn accepts {_TAKEN}")
 
 
 def _is_loader(data: object) -> bool:
@@ -94,15 +94,15 @@ def _read(loader: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
         if not 1 <= len(parts) <= 2 or not all(map(_is_array, parts)):
             raise EdgecnnError(
-                f"data: the DataLoader gives {_described(batch)}; edgecnn takes batches (images, labels), or images"
+                f"data: the DataLoader gives {_described(batch)}; edgecnn accepts batches (images, labels), or images"
             )
         images.append(_array(parts[0]))
         labels += [_array(part) for part in parts[1:]]
         size_bytes += images[-1].nbytes
         if size_bytes > _MOST_BYTES:
             raise EdgecnnError(
-                f"data: the DataLoader gives more than {_MOST_BYTES // 2**30} GiB, which edgecnn keeps in memory; give "
-                "folder:DIR, whose images are read when they are needed, or fewer samples"
+                f"data: the DataLoader gives more than {_MOST_BYTES // 2**30} GiB, which would have to stay in memory; "
+                f"give folder:DIR, which reads images as needed, or fewer samples"
             )
     if not images:
         raise EdgecnnError("data: the DataLoader gives no batch")

@@ -64,4 +64,4 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
             raise ValueError("not an idx file of bytes")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (ValueError, struct.error, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise EdgecnnError(f"{path}: not a whole idx file ({error}); fetch it again") from None
+        raise EdgecnnError(f"{path}: not a complete idx file ({error}); fetch it again") from None

@@ -81,8 +81,8 @@ def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str, y_n
     if y is not None and (y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or y.min(initial=0) < 0):
         lowest = f", the lowest {y.min()}" if y.size and np.issubdtype(y.dtype, np.integer) else ""
         raise EdgecnnError(
-            f"{path}: '{y_name}' must hold one class number a sample, from 0 on; "
-            f"found {y.dtype} {list(y.shape)}{lowest}; accuracy is counted for classes alone, so leave "
+            f"{path}: '{y_name}' must hold one class number for each sample, from 0 on; "
+            f"found {y.dtype} {list(y.shape)}{lowest}; only classes have an accuracy, so leave "
             f"'{y_name}' out for other tasks"
         )
     return Samples.of(x, y)

@@ -100,7 +100,7 @@ def fit_costs(amounts: Floats, latencies_ns: Floats, prior: Floats, spread: Spre
         EdgecnnError: no network, or a latency that is not above zero.
     """
     if len(latencies_ns) == 0 or not np.all(np.isfinite(latencies_ns)) or np.any(latencies_ns <= 0):
-        raise EdgecnnError("latency coefficients are fitted to one network or more, with latencies above zero")
+        raise EdgecnnError("fitting latency coefficients takes at least one network, with latencies above zero")
     spread = spread or Spread()
     term = np.arange(prior.size) % len(_TERMS)
     covariance = spread.speed**2 + spread.term**2 * (term[:, None] == term) + spread.cost**2 * np.eye(prior.size)

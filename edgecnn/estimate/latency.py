@@ -78,14 +78,14 @@ def estimate_latency(
     for precision, work in graph_works(graph, name):
         works.setdefault(precision, []).append(work)
     if not works:
-        raise EdgecnnError(f"{path or 'the network'}: no operator in it costs time, so there is nothing to estimate")
+        raise EdgecnnError(
+            f"{path or 'the network'}: it has no operator that takes time, so there is nothing to estimate"
+        )
     served = {precision: _served_by(precision, profile, name) for precision in works}
     count = most_threads(profile, name, served.values()) if threads is None else threads
     models = {precision: find_model(profile, name, served[precision], count) for precision in works}
     borrowed = [
-        f"there are no figures for {own}: estimated by those of {other}"
-        for own, other in served.items()
-        if own != other
+        f"no coefficients for {own}: estimated with those of {other}" for own, other in served.items() if own != other
     ]
     parts = dict.fromkeys(LATENCY_KINDS, 0.0)
     for precision, own in works.items():
@@ -153,10 +153,10 @@ def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: in
 
 def _way(profile: DeviceProfile, runtime: str, threads: int) -> str:
     if profile.kind == "mcu":
-        return "for a microcontroller there are published figures of int8 networks alone"
+        return "for microcontrollers only int8 networks have published figures"
     if runtime == CALIBRATED:
         calibrate = f"edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD --threads {threads}"
-        return f"with the board at hand run {calibrate}"
+        return f"with the board connected, run {calibrate}"
     return f"estimate a .tflite file ({CALIBRATED}), or measure with --target ssh://USER@BOARD"
 
 
@@ -183,7 +183,7 @@ def _micro_notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> Iter
     """Say whose kernels they are where they are not TFLite Micro's, and what a multiply-add costs in cycles."""
     runtime = models[0].runtime
     if runtime != MICRO_RUNTIMES[0]:
-        yield f"the kernels are those of {runtime}, not of the TFLite Micro of today, whose speed may differ"
+        yield f"the kernels are those of {runtime}; those of today's TFLite Micro may differ in speed"
     clock_mhz = profile.cores[0].clock_mhz if profile.cores else None
     if clock_mhz is not None:
         for model in models:

@@ -96,7 +96,7 @@ def _quantized_io(onnx: Any, model: Any, recipe: Recipe) -> dict[str, dict[str, 
         for entry in entries if wanted == "int8" else ():
             converts = [n for n in graph.node if n.op_type == inner and entry.name in (*n.input[:1], *n.output)]
             if len(converts) != 1:
-                raise EdgecnnError(f"'{entry.name}' is not quantized, so it cannot be int8; let the recipe say float32")
+                raise EdgecnnError(f"'{entry.name}' is not quantized, so it cannot be int8; set float32 in the recipe")
             values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
             _, scale, zero_point = converts[0].input
             shifted = np.asarray(int(values[zero_point]) - 128, np.int8)

@@ -37,7 +37,7 @@ def quantize_tflite(
         EdgecnnError: `w4` of a network without a linear layer.
     """
     if precision == "w4" and all(operator.kind != _LINEAR for operator in artifact.graph.operators):
-        raise EdgecnnError(f"{artifact.path.name}: w4 packs the weights of linear layers, and it has none; take w8")
+        raise EdgecnnError(f"{artifact.path.name}: w4 quantizes the weights of linear layers, and it has none; use w8")
     quantizer = Quantizer.find()
     with quiet(f"TFLite {precision} quantization"):
         content = artifact.path.read_bytes()

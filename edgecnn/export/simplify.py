@@ -44,7 +44,7 @@ def simplified(model: Any) -> tuple[Any, tuple[str, ...]]:
             reason = "changed what the network computes"
         except Exception as error:  # native code of many releases: whatever it raises, the exporter's model is good
             reason = f"failed ({library_error(error)})"
-        notes.append(f"{name} {reason}: the exporter's ONNX is kept as it was")
+        notes.append(f"{name} {reason}: the exporter's ONNX is kept unchanged")
     return model, tuple(notes)
 
 

@@ -62,7 +62,7 @@ def next_steps(
             answer = "fits" if _fits(taken) else "is too close to be sure" if taken.fits else "does not fit either"
             steps.append(f"{how} would take about {format_bytes(taken.used_bytes)} of {region.name}, which {answer}")
         # What does not help enough is where the next advice starts.
-        start, prefix = (small, "with that, ") if helps and not _fits(taken) else (graph, "")
+        start, prefix = (small, "then ") if helps and not _fits(taken) else (graph, "")
         if region.name == "ram":
             steps += [prefix + step for step in _without_copies(start, use)]
             steps += [prefix + step for step in _smaller_inputs(start, use)]
@@ -131,7 +131,7 @@ def _smaller_inputs(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator
     if not least.fits:
         if follows_input(graph):
             fixed = format_bytes(least.used_bytes)
-            yield f"no smaller input would do: what does not depend on it takes {fixed} of {whole.name} alone"
+            yield f"a smaller input is not enough: what does not depend on it takes {fixed} of {whole.name} already"
         return
     step = _stride(graph, height)
 
@@ -175,11 +175,11 @@ def _fewer_weights(graph: Graph, region: RegionUse) -> Iterator[str]:
     weights = graph.weights_bytes + sum(size for part, size in region.parts.items() if part.startswith("weights"))
     rest = f"{format_bytes(region.used_bytes - weights)} are not weights: {_not_weights(graph, region)}"
     if lacking > weights:
-        yield f"pruning would not do: all weights together are {format_bytes(weights)}, less than is lacking; {rest}"
+        yield f"pruning is not enough: all weights take {format_bytes(weights)}, less than the shortfall; {rest}"
         return
     share = f"{100 * lacking / weights:.0f} % of the {format_bytes(weights)} of weights"
     if lacking > _MOST_PRUNED * weights:
-        yield f"pruning alone would not do: it would have to take {share}; {rest}"
+        yield f"pruning alone is not enough: it would have to remove {share}; {rest}"
         return
     yield f"prune at least {share}; the heaviest: {_heaviest(graph)}"
 

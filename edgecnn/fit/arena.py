@@ -69,13 +69,15 @@ def not_counted(graph: Graph, profile: DeviceProfile | None = None) -> list[str]
     unknown = micro.plan_micro(graph, 4).not_modelled
     said = []
     if unknown:
-        said.append(f"what {', '.join(unknown)} takes of the arena is not known, and not counted: set a larger one")
+        said.append(f"what {', '.join(unknown)} takes in the arena is unknown and not counted: set a larger one")
     optimized = {
         call.kind for call in calls(graph) if call.kind in cmsis_nn.NOT_MODELLED and call.given[0].dtype == "int8"
     }
     if optimized and instruction_sets(profile):
         kinds = ", ".join(sorted(optimized))
-        said.append(f"what CMSIS-NN's kernel of {kinds} takes beyond TFLite Micro's own is not known, and not counted")
+        said.append(
+            f"what CMSIS-NN's kernel of {kinds} takes in addition to TFLite Micro's own is unknown and not counted"
+        )
     if _OFFLINE_PLAN in graph.metadata:
-        said.append(f"the file holds a memory plan of its own ({_OFFLINE_PLAN}), which is not read")
+        said.append(f"the file has its own memory plan ({_OFFLINE_PLAN}), which is ignored")
     return said

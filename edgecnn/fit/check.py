@@ -56,7 +56,7 @@ def check_fit(
     file = "" if isinstance(model, Graph) else str(model)
     profile = device_within(device, ram_bytes=ram_bytes, flash_bytes=flash_bytes, kind=kind)
     if not any(profile.region(name) for name in (("ram", "flash") if profile.kind == "mcu" else ("ram",))):
-        raise EdgecnnError(f"{profile.name}: nothing is known of its memory; give --ram, or use another device")
+        raise EdgecnnError(f"{profile.name}: its memory is unknown; give --ram, or use another device")
     check = _check_microcontroller if profile.kind == "mcu" else _check_process
     try:
         report = check(graph, file, profile)
@@ -105,16 +105,16 @@ def _data_of(graph: Graph) -> str:
 def _assumed(profile: DeviceProfile) -> str:
     """Say what kind of device the budgets were taken for."""
     if profile.kind == "mcu":
-        return "taken for a microcontroller; --kind linux checks a process of an operating system instead"
+        return "checked as a microcontroller; --kind linux checks a Linux process instead"
     most = format_bytes(MOST_MICRO_RAM_BYTES)
-    return f"taken for a board with Linux, since no microcontroller has more than {most}; --kind mcu checks one instead"
+    return f"checked as a Linux board, since no microcontroller has more than {most}; --kind mcu checks one instead"
 
 
 def _check_microcontroller(graph: Graph, file: str, profile: DeviceProfile) -> FitReport:
     if graph.format != "tflite":
         raise EdgecnnError(
-            f"{file}: {profile.name} runs TFLite Micro, which reads .tflite files alone; "
-            "export one, or give another device"
+            f"{file}: {profile.name} runs TFLite Micro, which only reads .tflite files; export one, or give another "
+            f"device"
         )
     arena = micro.plan_micro(graph, 4)
     regions = _micro_regions(graph, profile)
@@ -174,7 +174,7 @@ def _core_source(profile: DeviceProfile) -> str:
     cost = profile.runtimes.get(_MICRO)
     if cost is None or cost.flash is None:
         return f"{format_bytes(micro.CORE_FLASH_BYTES)}, {micro.CORE_FLASH_SOURCE}"
-    return f"{format_bytes(cost.flash)}, as the device says"
+    return f"{format_bytes(cost.flash)}, from the device profile"
 
 
 def _unknown_system(profile: DeviceProfile, what: str) -> list[str]:
@@ -182,7 +182,7 @@ def _unknown_system(profile: DeviceProfile, what: str) -> list[str]:
     ram = profile.region("ram")
     if ram is None or ram.system is not None:
         return []
-    return [f"what {what} is not known, the limit is all of its RAM"]
+    return [f"what {what} is unknown, so the limit is all of its RAM"]
 
 
 def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport:
@@ -192,9 +192,9 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
     runtime = process.runtime_of(graph)
     notes = ["the peak resident memory of a Python process with one thread"]
     if profile.runtimes.get(runtime, RuntimeCost()).ram is None:
-        notes.append(f"what {runtime} itself takes on {profile.name} is not known, and not counted")
+        notes.append(f"what {runtime} itself takes on {profile.name} is unknown and not counted")
     if profile.region("flash"):
-        notes.append(f"flash counts the file alone, not {runtime}")
+        notes.append(f"flash only counts the file, not {runtime}")
     regions = _process_regions(graph, profile)
     known = {"Detection_PostProcess", *OPERATORS} if graph.format == "tflite" else None
     foreign = [op.kind for op in graph.operators if known and op.kind.removeprefix("TFLite_") not in known]

@@ -40,12 +40,12 @@ def device_within(
     given = {name: size for name, size in (("ram", ram_bytes), ("flash", flash_bytes)) if size is not None}
     for name, size in given.items():
         if size < 1:
-            raise EdgecnnError(f"a limit of {size} bytes of {name} holds nothing; give --{name} like 64KiB")
+            raise EdgecnnError(f"a limit of {size} bytes of {name} is too small; give --{name}, for example 64KiB")
     memory = tuple(MemoryRegion(name, size, system=0) for name, size in given.items())
     if device is None:
         return _bare(memory, given, kind)
     if kind is not None:
-        raise EdgecnnError("--kind is for budgets alone (--ram, --flash); a device states its own")
+        raise EdgecnnError("--kind only goes with --ram and --flash; a device has its own kind")
     profile = load_device(device) if isinstance(device, str) else device
     if not memory:
         return profile

@@ -36,13 +36,13 @@ class Flatbuffer:
         try:
             return int(struct.unpack_from(f"<{form}", self.content, position)[0])
         except struct.error:
-            raise FlatbufferError("it ends too early") from None
+            raise FlatbufferError("it is truncated") from None
 
     def span(self, start: int, count: int, width: int) -> tuple[int, int]:
         """Return start and end of *count* items of *width* bytes, after checking that they lie in the file."""
         end = start + count * width
         if start < 0 or count < 0 or end > len(self.content):
-            raise FlatbufferError("it ends too early")
+            raise FlatbufferError("it is truncated")
         return start, end
 
     def take(self, start: int, count: int, width: int) -> bytes:
@@ -50,7 +50,7 @@ class Flatbuffer:
         start, end = self.span(start, count, width)
         self.left -= max(end - start, 1)
         if self.left < 0:
-            raise FlatbufferError("its parts overlap without end")
+            raise FlatbufferError("its parts overlap")
         return self.content[start:end]
 
     def root(self) -> FlatbufferTable:
@@ -69,7 +69,7 @@ class FlatbufferTable:
         """Return the position of a field, or None where it has its default."""
         vtable = self.position - self.buffer.number(self.position, "i")
         if vtable < 0:
-            raise FlatbufferError("an offset leads nowhere")
+            raise FlatbufferError("an offset is out of range")
         entry = 4 + 2 * slot
         if entry + 2 > self.buffer.number(vtable, "H"):
             return None

@@ -32,7 +32,7 @@ def read_onnx(path: Path | str) -> Graph:
     except (protobuf.DecodeError, ValueError) as error:
         raise EdgecnnError(f"{path}: not an .onnx file: {error}") from None
     if not model.graph.node or not model.graph.output:
-        raise EdgecnnError(f"{path}: not an .onnx file, or one without a network; copy or export it again")
+        raise EdgecnnError(f"{path}: not an .onnx file, or it has no network; copy or export it again")
     try:
         return _read_model(onnx, model, path)
     except (IndexError, KeyError, TypeError, ValueError, onnx.shape_inference.InferenceError) as error:
@@ -130,7 +130,7 @@ def _close_batch(model: Any, constants: Mapping[str, Any], path: Path) -> None:
             if position > 0:
                 name = dimension.dim_param or "?"
                 raise EdgecnnError(
-                    f"{path}: input '{value.name}' leaves dimension {position} ({name}) open; export with a fixed one"
+                    f"{path}: input '{value.name}' has an open dimension {position} ({name}); export with a fixed one"
                 )
             dimension.dim_value = 1
 

@@ -49,7 +49,7 @@ def _checked(path: Path, name: str) -> Path:
     """Return the data file *name* of the ONNX file at *path*, which is a regular file in its folder or below."""
     file, folder = path.parent / name, path.parent.resolve()
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise EdgecnnError(f"{path}: its weights are in '{name}', outside of its folder; it is not read")
+        raise EdgecnnError(f"{path}: its weights are in '{name}', outside its folder; edgecnn does not read it")
     try:
         place = file.resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # not there, a loop of links, a name that no file can have
@@ -58,7 +58,7 @@ def _checked(path: Path, name: str) -> Path:
         raise EdgecnnError(f"{path}: its weights are in '{name}', which is not beside it{_REMEDY}")
     if not place.is_relative_to(folder):
         raise EdgecnnError(
-            f"{path}: its weights are in '{name}', a link that leads out of its folder; put the file itself there"
+            f"{path}: its weights are in '{name}', a link to outside its folder; put the file itself there"
         )
     return file
 

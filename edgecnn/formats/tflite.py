@@ -39,7 +39,7 @@ def read_tflite(path: Path | str) -> Graph:
 def _read_model(model: FlatbufferTable, size_bytes: int) -> Graph:
     subgraphs = model.tables(2)
     if not subgraphs:
-        raise FlatbufferError("it holds no network")
+        raise FlatbufferError("it has no network")
     buffers = model.tables(4)
     external_bytes = {table.number(0, "I"): table.number(3, "Q") for table in model.tables(9)}
     stored_bytes = tuple(_stored_bytes(buffer, size_bytes) for buffer in buffers)
@@ -79,7 +79,7 @@ def _stored_bytes(buffer: FlatbufferTable, size_bytes: int) -> int:
     if offset <= 1:
         return buffer.length(0)
     if offset + size > size_bytes:
-        raise FlatbufferError("it ends too early")
+        raise FlatbufferError("it is truncated")
     return size
 
 

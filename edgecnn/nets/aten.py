@@ -159,7 +159,7 @@ def _operator(target: str) -> Callable[..., Any] | None:
     found = getattr(packet, overload, None) if isinstance(packet, torch._ops.OpOverloadPacket) else None
     if isinstance(found, torch._ops.OpOverload) and _is_allowed(name):
         return found
-    raise EdgecnnError(f"uses the operator {target[:100]!r}, which edgecnn does not take from a file")
+    raise EdgecnnError(f"uses the operator {target[:100]!r}, which edgecnn does not accept from a file")
 
 
 def _is_allowed(name: str) -> bool:
@@ -183,7 +183,7 @@ def _argument(target: str, name: str, argument: Mapping[str, Any]) -> Any:
     read = _READERS.get(kind)
     if read is None:
         raise EdgecnnError(
-            f"gives {target} something of the kind {kind[:40]!r}, which edgecnn does not take from a file"
+            f"gives {target} something of the kind {kind[:40]!r}, which edgecnn does not accept from a file"
         )
     return read(value)
 

@@ -171,10 +171,7 @@ def build(
     model = str(model)
     path = Path(model)
     if path.suffix in SUFFIXES:
-        raise EdgecnnError(
-            f"{model}: weights alone do not say which network they belong to; "
-            f"name it: FILE.py:factory --weights {model}"
-        )
+        raise EdgecnnError(f"{model}: a weights file does not name its network; give FILE.py:factory --weights {model}")
     if path.suffix in (".tflite", ".onnx"):
         raise EdgecnnError(
             f"{model} is an exported file, which is not cut or exported again; give the network that it was made from, "
@@ -185,7 +182,7 @@ def build(
             raise EdgecnnError(f"{model} holds its own weights; leave --weights out")
         return _from_checkpoint(path) if path.suffix == ".safetensors" else _from_program(path)
     if path.suffix == ".py":
-        raise EdgecnnError(f"{model}: which function of it builds the network? Name it: {model}:factory")
+        raise EdgecnnError(f"{model}: Which function of it builds the network? Give {model}:factory")
     kind, colon, name = model.rpartition(":") if ".py:" in model else model.partition(":")
     if not colon or not name:
         raise _unknown_model(model)
@@ -239,9 +236,9 @@ def _from_factory(name: str, factory: str, arguments: dict[str, Any], weights: s
     if path is not None:
         warnings = _load_file(module, path)
     elif factory in NETS.rows.values():
-        warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",)
+        warnings = (f"{name} has random weights (no --weights): its accuracy is meaningless",)
     else:
-        warnings = (f"{name}: no --weights given, so its accuracy is that of whatever weights its factory gives",)
+        warnings = (f"{name}: no --weights given, so its accuracy is that of the weights from its factory",)
     return _described(Network(_stem(path) if path else name, module, Checkpoint(factory, arguments), warnings=warnings))
 
 
@@ -301,7 +298,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
         warnings: tuple[str, ...] = ()
     else:
         module = call_factory(f"torchvision.models:{name}", arguments).eval()
-        warnings = (f"{name} has random weights (no --weights): its accuracy means nothing",) if not weights else ()
+        warnings = (f"{name} has random weights (no --weights): its accuracy is meaningless",) if not weights else ()
         if weights is not None:
             warnings = _load_file(module, Path(weights))
     side = preset.crop_size[0]
@@ -337,7 +334,7 @@ def _from_checkpoint(path: Path) -> Network:
     if not ours and not (module_name == "torchvision.models" and attribute in _torchvision_names()):
         # A file must not choose which code runs.
         raise EdgecnnError(
-            f"{path} asks for '{checkpoint.factory}', code that is not edgecnn's; where you trust it, name it: "
+            f"{path} names '{checkpoint.factory}', which is not edgecnn's code; if you trust it, give "
             f"{checkpoint.factory} --weights {path}"
         )
     _check_size(path, checkpoint)

@@ -53,7 +53,9 @@ def read_program(path: Path) -> tuple[nn.Module, tuple[int, ...]]:
             f"{path}: {error}; give the network as package.module:factory --weights FILE, or as .onnx"
         ) from None
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        raise EdgecnnError(f"{path}: not a whole exported program ({error}); write it with torch.export.save") from None
+        raise EdgecnnError(
+            f"{path}: not a complete exported program ({error}); write it with torch.export.save"
+        ) from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         # What the schema does not say; the graph is tried out as well, and torch raises almost anything.
         first = "".join(str(error).strip().splitlines()[:1])
@@ -70,7 +72,7 @@ class _Archive:
         for entry in file.infolist():
             record = entry.filename.removeprefix(self._root)
             if _RECORDS.fullmatch(record) is None:
-                raise EdgecnnError(f"holds {record[:100]!r}, which is no part of a network")
+                raise EdgecnnError(f"holds {record[:100]!r}, which is not part of a network")
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise EdgecnnError(f"its {record} is compressed, which torch does not do")
         if "models/model.json" not in self:
@@ -96,7 +98,7 @@ def _read(archive: _Archive) -> tuple[nn.Module, tuple[int, ...]]:
     if version != _SCHEMA:
         raise EdgecnnError(f"written with schema {version}, this edgecnn reads {_SCHEMA}")
     if document.get("guards_code"):
-        raise EdgecnnError("asks for Python code to be run on its inputs (guards_code)")
+        raise EdgecnnError("requires Python code to run on its inputs (guards_code)")
     _check_sizes(document)
     graph, signature = document["graph_module"]["graph"], document["graph_module"]["signature"]
     stored = {**_tensors(archive, "weights"), **_tensors(archive, "constants")}
@@ -110,7 +112,7 @@ def _read(archive: _Archive) -> tuple[nn.Module, tuple[int, ...]]:
             name = body[_STORED[kind]]
             tensors[body["arg"]["name"]] = (name, stored[name])
         else:
-            raise EdgecnnError(f"takes an input of the kind {kind!r}, which is no tensor")
+            raise EdgecnnError(f"takes an input of the kind {kind!r}, which is not a tensor")
     if len(inputs) != 1:
         raise EdgecnnError(f"takes {len(inputs)} inputs; edgecnn takes networks with one")
     outputs = [
@@ -134,7 +136,7 @@ def _shape_of(meta: Mapping[str, Any]) -> tuple[int, ...]:
     if batch.get("as_int", 1) != 1:
         raise EdgecnnError(f"exported for a batch of {batch['as_int']}; export it for a batch of 1 or a dynamic batch")
     if not all(isinstance(size.get("as_int"), int) and size["as_int"] > 0 for size in sizes):
-        raise EdgecnnError("leaves a size of its input open other than the batch")
+        raise EdgecnnError("has an open input size other than the batch")
     shape = tuple(size["as_int"] for size in sizes)
     if prod(shape) > _MOST_VALUES:
         raise EdgecnnError(f"takes an input of {prod(shape)} values; edgecnn takes up to {_MOST_VALUES}")
@@ -153,7 +155,7 @@ def _check_sizes(document: Any) -> None:
     elif isinstance(document, dict):
         text = document.get("expr_str", "")
         if not isinstance(text, str) or _EXPRESSION.fullmatch(_SYMBOL.sub("0", text)) is None:
-            raise EdgecnnError(f"has the size {str(text)[:60]!r}, which is no number and no plain expression")
+            raise EdgecnnError(f"has the size {str(text)[:60]!r}, which is neither a number nor a simple expression")
         for item in document.values():
             _check_sizes(item)
 
@@ -167,7 +169,7 @@ def _tensors(archive: _Archive, kind: str) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, entry in archive.json(record)["config"].items():
         if entry["use_pickle"] or entry["tensor_meta"] is None:
-            raise EdgecnnError(f"holds {name!r} as an object, which would run code to be read")
+            raise EdgecnnError(f"holds {name!r} as an object, and reading it would run code")
         place = entry["path_name"]
         if place not in contents:
             contents[place] = bytearray(archive.read(f"data/{kind}/{place}"))

@@ -112,7 +112,7 @@ def _load(path: Path) -> Any:
         ) from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise EdgecnnError(f"{path}: not a whole torch weight file ({first})") from None
+        raise EdgecnnError(f"{path}: not a complete torch weight file ({first})") from None
 
 
 def _check_stored(path: Path) -> None:
@@ -245,11 +245,11 @@ def _notes(path: Path, chosen: _StateDict, found: Sequence[_StateDict], left_out
     if others:
         where = "".join(f"['{part}']" for part in others[0].split("."))
         yield (
-            f"{path.name}: '{others[0]}' fits as well; to take it, save it alone: "
+            f"{path.name}: '{others[0]}' fits as well; to use it, save it alone: "
             f"torch.save(torch.load(FILE){where}, OUT)"
         )
     if left_out:
-        yield f"{path.name}: left out {_begin(left_out)}, which the network does not have"
+        yield f"{path.name}: ignored {_begin(left_out)}, which the network does not have"
 
 
 def _begin(names: Sequence[str]) -> str:
@@ -264,11 +264,11 @@ def _no_tensors(path: Path, loaded: object) -> EdgecnnError:
         if unread:
             key = next((key for key, value in unread.items() if value.is_module), next(iter(unread)))
             return _needs_code(path, f"[{key!r}]")
-    return EdgecnnError(f"{path}: holds a {type(loaded).__name__}, no dict of tensors")
+    return EdgecnnError(f"{path}: holds a {type(loaded).__name__}, not a dict of tensors")
 
 
 def _needs_code(path: Path, key: str) -> EdgecnnError:
     return EdgecnnError(
-        f"{path}: reading this pickle would run code from the file, which edgecnn never does; where you trust it, "
-        f"convert it once: torch.save(torch.load(FILE, weights_only=False){key}.state_dict(), OUT)"
+        f"{path}: reading this pickle would run code from the file, which edgecnn never does; if you trust it, convert "
+        f"it once: torch.save(torch.load(FILE, weights_only=False){key}.state_dict(), OUT)"
     )

@@ -76,7 +76,7 @@ class Budget:
         for name in ("ram", "flash"):
             size = getattr(self, f"{name}_bytes")
             if size is not None and size < 1:
-                raise EdgecnnError(f"a limit of {size} bytes of {name} holds nothing; give --{name} like 64KiB")
+                raise EdgecnnError(f"a limit of {size} bytes of {name} is too small; give --{name}, for example 64KiB")
         if self.max_drop is not None and not 0 <= self.max_drop <= LARGEST_DROP:
             raise EdgecnnError(
                 f"the accuracy may drop by 0 to {100 * LARGEST_DROP:g} points, not {100 * self.max_drop:g}: in Python "
@@ -127,12 +127,12 @@ class Budget:
         )
         for what, per, goal, before, after in shares:
             if goal is not None and after > goal * before:
-                sentence = f"{100 * after / before:.1f} % of the {what} are left, {100 * goal:g} % may be"
+                sentence = f"{100 * after / before:.1f} % of the {what} are left, the goal is {100 * goal:g} %"
                 yield Shortfall(sentence, per, 1 - goal * before / after)
         if self.size_bytes is not None and now.size_bytes is not None and now.size_bytes > self.size_bytes:
             sentence = (
                 f"its w8a8 TFLite file takes {format_bytes(now.size_bytes)} ({now.size_bytes} bytes), "
-                f"{format_bytes(self.size_bytes)} ({self.size_bytes} bytes) are asked for"
+                f"the goal is {format_bytes(self.size_bytes)} ({self.size_bytes} bytes)"
             )
             yield Shortfall(sentence, "bytes", 1 - self.size_bytes / now.size_bytes)
         for use in now.memory:
@@ -153,7 +153,7 @@ class Budget:
         sentences = [shortfall.sentence for shortfall in self.shortfalls(original, now)]
         if not self.allows(drop):
             sentences.append(
-                f"the accuracy is {100 * (drop or 0):.2f} points down, {100 * (self.max_drop or 0):g} may be"
+                f"the accuracy is {100 * (drop or 0):.2f} points lower; the goal allows {100 * (self.max_drop or 0):g}"
             )
         return tuple(sentences)
 
@@ -182,7 +182,7 @@ class Search:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise EdgecnnError(f"a round cuts a share above 0 and below 1, not {self.share:g}")
+            raise EdgecnnError(f"the fraction that a round removes is above 0 and below 1, not {self.share:g}")
         if not 0 <= self.between < math.inf:
             raise EdgecnnError(f"the epochs between rounds are 0 or more, not {self.between:g}")
 

@@ -134,7 +134,7 @@ def compress_model(
     device = None if budget is None else budget.target()
     if data is None:
         if written is None or not written.data:
-            raise EdgecnnError("compress trains and judges: name the data set")
+            raise EdgecnnError("compress needs a data set for training: give --data")
         data = written.data
     check_writable(path)
     check_name(folder_of(path))
@@ -307,19 +307,17 @@ def _check_ways(
         EdgecnnError: several do, or a share is none.
     """
     if sparsity is not None and not (pruning_ratio is None and budget is None and plan is None):
-        raise EdgecnnError(
-            "a sparsity changes no shape: leave out --sparsity, or the ratio, the goals and the plan beside it"
-        )
+        raise EdgecnnError("--sparsity does not go with a ratio, a goal or a plan: leave one of them out")
     if pruning_ratio is not None and budget is not None:
         raise EdgecnnError(
-            "a ratio and a budget both say how much to cut: leave out --ratio to search within the budget, "
-            "or --max-drop, --macs, --params, --size, --fit, --ram and --flash to cut each layer alike"
+            "a ratio does not go with a goal: leave out --ratio to search for cuts, or --max-drop, --macs, --params, "
+            "--size, --fit, --ram and --flash to cut each layer alike"
         )
     if plan is not None and (pruning_ratio is not None or budget is not None):
-        raise EdgecnnError("the plan says what to cut: leave out --plan, or the ratio and the budget beside it")
+        raise EdgecnnError("a plan does not go with a ratio or a goal: leave one of them out")
     if budget == Budget():
         raise EdgecnnError(
-            "a budget without a goal: give one of max_drop, macs, params, size_bytes, device, ram_bytes and flash_bytes"
+            "the budget has no goal: give one of max_drop, macs, params, size_bytes, device, ram_bytes and flash_bytes"
         )
     if sparsity is not None and not 0 <= sparsity < 1:
         raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {sparsity:g}")
@@ -340,11 +338,11 @@ def _check_own_criterion(criterion: str, plan: Plan, where: str) -> None:
     asked = plan.method.criterion
     if asked != criterion and ":" in asked:
         raise EdgecnnError(
-            f"{where} asks for the criterion {asked}, code that is not edgecnn's; "
-            f"where you trust it, say so: --criterion {asked}"
+            f"{where} names the criterion {asked}, which is not edgecnn's code; if you trust it, add --criterion "
+            f"{asked}"
         )
     if asked != criterion and ":" in criterion:
-        raise EdgecnnError(f"--criterion {criterion} does not go with {where}, which says {asked}")
+        raise EdgecnnError(f"--criterion {criterion} does not go with {where}, which has {asked}")
 
 
 def _check_plan(plan: Plan, network: Network, *, where: str) -> None:
@@ -364,20 +362,18 @@ def _checked(subject: Subject, model: str) -> Network:
 
     network = subject.network
     if network is None or network.checkpoint is None:
-        raise EdgecnnError(f"{model}: an exported program cannot be pruned; name the network that it was made from")
+        raise EdgecnnError(f"{model}: an exported program cannot be pruned; give the network that it was made from")
     network.check_code()
     if subject.data.training.labels is None:
-        raise EdgecnnError(
-            f"data set '{subject.data.name}' has no labels; compress trains and judges, so it needs them"
-        )
+        raise EdgecnnError(f"data set '{subject.data.name}' has no labels; compress needs them for training")
     _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
     if len(outputs) != 1:
         raise EdgecnnError(
-            f"{subject.name} gives {len(outputs)} outputs, and compress trains and judges by one; "
-            "wrap it in a module that gives its scores alone"
+            f"{subject.name} gives {len(outputs)} outputs, and compress trains networks with one; wrap it in a module "
+            f"that returns only its scores"
         )
     if task_of(network.module, labelled=True) != CLASSIFICATION:
-        raise EdgecnnError(f"{subject.name} says that it gives back its input; compress trains and judges classifiers")
+        raise EdgecnnError(f"{subject.name} declares that it reconstructs its input; compress only trains classifiers")
     check_scores(outputs[0].shape)
     check_classes(subject, outputs[0].shape[1])
     return network
@@ -468,11 +464,11 @@ def _notes(found: SearchResult, budget: Budget | None, original: NetworkStatus) 
         return
     if not found.rounds:
         if found.attempts:
-            yield "no cut kept to the accuracy: the result is the original"
+            yield "every cut lost too much accuracy: the result is the original"
         elif budget.is_open or budget.shortfalls(original, original):
-            yield "nothing of the network can be cut: the result is the original"
+            yield "nothing in the network can be cut: the result is the original"
         else:
-            yield "the network is within the budget as it is: the result is the original"
+            yield "the network meets the goals already: the result is the original"
 
 
 def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:

@@ -179,11 +179,11 @@ def _wanted(subject: Subject, recipe: Recipe, folder: Path) -> list[tuple[str, s
         return wanted
     wanted = [(name, precision) for name, precision in wanted if name != "tflite"]
     if not wanted:
-        raise EdgecnnError(f"recipe {recipe.name} writes TFLite alone, which needs the torch network, not an ONNX file")
+        raise EdgecnnError(f"recipe {recipe.name} only writes TFLite, which needs the torch network, not an ONNX file")
     targets = {(folder / f"{subject.name}.{precision}.{name}").resolve() for name, precision in wanted}
     for source in subject.source.files:
         if source.resolve() in targets:
-            raise EdgecnnError(f"{source} would be written over; give another folder with -o")
+            raise EdgecnnError(f"{source} would be overwritten; give another folder with -o")
     return wanted
 
 
@@ -250,7 +250,7 @@ class _Reference:
     def take(cls, subject: Subject, samples: Samples, folder: Path, progress: Progress) -> _Reference:
         folder.mkdir()
         correct = done = 0
-        reason = "there are no labelled data" if samples.labels is None else None
+        reason = "there is no labelled data" if samples.labels is None else None
         classes = len(subject.labels) if subject.labels else None
         for number, (labels, outputs) in enumerate(original_outputs(subject, samples, _threads())):
             check_finite(outputs, subject.name)

@@ -44,8 +44,8 @@ class Parts:
         rest, validation = whole.split(share)
         if not len(rest) or not len(validation):
             raise EdgecnnError(
-                f"data set '{data.name}' is too small to keep {100 * share:g} % of each class of the {part} part to "
-                "judge by; give more data"
+                f"data set '{data.name}' is too small to set aside {100 * share:g} % of each class of the {part} part "
+                f"for validation; give more data"
             )
         return cls(rest, validation, data.evaluation) if part == TRAINING else cls(data.training, validation, rest)
 
@@ -97,8 +97,8 @@ def choose_validation(subject: Subject, progress: Progress = silent, most: int |
     if not is_better(known, unseen):
         return Validation(TRAINING, SHARES[TRAINING], answers=tuple(answers))
     why = (
-        f"it is right in {100 * known.top1:.1f} % of the training samples that are kept to judge by, and in "
-        f"{100 * unseen.top1:.1f} % of the evaluation part: it was trained on them"
+        f"it classifies {100 * known.top1:.1f} % of the validation samples correctly, and {100 * unseen.top1:.1f} % of "
+        f"the evaluation part: it was trained on them"
     )
     return Validation(EVALUATION, SHARES[EVALUATION], _note(subject, why), tuple(answers))
 
@@ -114,7 +114,7 @@ def chosen_before(subject: Subject) -> Validation | None:
         return Validation(
             EVALUATION,
             SHARES[EVALUATION],
-            _note(subject, "an earlier compression of it chose by half of the evaluation part"),
+            _note(subject, "an earlier compression used half of the evaluation data for choosing"),
         )
     return None
 
@@ -136,9 +136,8 @@ def _note(subject: Subject, why: str) -> str:
     parts = Parts.of(subject.data, SHARES[EVALUATION], EVALUATION)
     assert parts.validation is not None
     return (
-        f"{subject.name} cannot be judged by a tenth of the training part: {why}. Cuts are chosen by "
-        f"{len(parts.validation)} samples of the evaluation part, and the final figures are of the "
-        f"{len(parts.evaluation)} others"
+        f"{subject.name} cannot be judged on a tenth of the training data: {why}. Cuts are chosen on "
+        f"{len(parts.validation)} evaluation samples, and the final figures use the other {len(parts.evaluation)}"
     )
 
 
@@ -167,9 +166,9 @@ def verdict(before: Correct, after: Correct, budget: Budget, reference: float | 
     if reference is not None:
         drop = MeanInterval(reference - last.top1, reference - last.interval[1], reference - last.interval[0])
     told = (
-        f"on the {last.n} evaluation samples that chose nothing the accuracy is {100 * drop.mean:.2f} points down "
-        f"(95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}), {100 * (budget.max_drop or 0):g} may be"
+        f"on the {last.n} evaluation samples not used for choosing the accuracy is {100 * drop.mean:.2f} points lower "
+        f"(95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}); the goal allows {100 * (budget.max_drop or 0):g}"
     )
     unmet = () if budget.allows(drop.low) else (told,)
-    notes = () if unmet or budget.allows(drop.mean) else (f"{told}; that may be chance",)
+    notes = () if unmet or budget.allows(drop.mean) else (f"{told}; the difference may be chance",)
     return Verdict(first, last, lost, unmet, notes)

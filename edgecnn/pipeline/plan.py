@@ -144,9 +144,11 @@ class Plan:
         """
         if [one.rpartition(" ")[2] for one in self.teachers] != [one.rpartition(" ")[2] for one in given]:
             if not self.teachers:
-                raise EdgecnnError(f"{where} was made without --teacher; leave it out")
+                raise EdgecnnError(f"{where} was made without --teacher; leave --teacher out")
             said, found = (", ".join(names) or "none" for names in (self.teachers, given))
-            raise EdgecnnError(f"{where} asks for the teacher {said}, not {found}; name the same with --teacher")
+            raise EdgecnnError(
+                f"{where} was made with the teacher {said}, not {found}; give the same one with --teacher"
+            )
 
     def write(self, path: Path) -> None:
         """Write the plan to a TOML file, whole."""
@@ -185,7 +187,8 @@ def read_plan(path: Path) -> Plan:
     for number, one in enumerate(plan.rounds, start=1):
         if not one.cuts and not one.sparsity:
             raise EdgecnnError(
-                f"{path}: round {number} cuts nothing and sets no weight to 0: give the whole file, or leave it out"
+                f"{path}: round {number} cuts nothing and sets no weight to 0: use the complete file, or delete the "
+                f"round"
             )
     return plan
 
@@ -199,7 +202,7 @@ def _check_whole(plan: Plan, counts: Any, text: str, path: Path) -> None:
     found = [len(one.cuts) for one in plan.rounds]
     # A number that lost its last digits is a number, but the line's end went with them.
     if found != counts or not text.endswith("\n"):
-        what = "its last line has no end" if found == counts else f"its rounds have {found} cuts, not {counts}"
+        what = "its last line is incomplete" if found == counts else f"its rounds have {found} cuts, not {counts}"
         raise EdgecnnError(
             f"{path} is not whole: {what}; give the file as it was written, or where you changed it, take out {_COUNTS}"
         )

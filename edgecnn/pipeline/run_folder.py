@@ -65,7 +65,7 @@ class RunFolder:
         path = folder_of(result)
         journal = path / _JOURNAL
         if resume and not journal.is_file():
-            raise EdgecnnError(f"nothing to go on with: no run at '{path}'; leave --resume out to start")
+            raise EdgecnnError(f"nothing to resume: no run at '{path}'; leave out --resume to start")
         if os.path.lexists(path) and not journal.is_file():
             _check_is_ours(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -75,8 +75,8 @@ class RunFolder:
             who = "another process" if error.pid is None else f"process {error.pid}"
             stop = "" if error.pid is None else f" (kill {error.pid})"
             raise EdgecnnError(
-                f"{who} is writing '{result}' at this moment, with its run in '{path}': wait for it, or stop it{stop} "
-                "and go on with --resume, or write to another file"
+                f"{who} is writing '{result}' right now, with its run in '{path}': wait for it, or stop it{stop} "
+                "and continue with --resume, or write to another file"
             ) from None
         try:
             return cls._locked(path, identity, lock, resume=resume)
@@ -93,7 +93,7 @@ class RunFolder:
             return folder
         if not resume:
             raise EdgecnnError(
-                f"'{path}' holds a run that was stopped: go on with --resume, or delete it to start anew"
+                f"'{path}' holds a run that was stopped: continue it with --resume, or delete it to start over"
             )
         try:
             stored = from_table(_Journal, read_json(journal), str(journal))
@@ -156,7 +156,7 @@ def _check_is_ours(path: Path) -> None:
     Raises:
         EdgecnnError: it is a file or a link, or holds what no run has written.
     """
-    theirs = "which is not of a run: move it away, or write to another file"
+    theirs = "which does not belong to a run: move it away, or write to another file"
     if path.is_symlink() or not path.is_dir():
         raise EdgecnnError(f"the run needs a folder at '{path}', and there is a file or a link, {theirs}")
     others = [name for name in os.listdir(path) if name != _LOCK and not name.startswith(".edgecnn-")]

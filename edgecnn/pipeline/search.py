@@ -113,12 +113,12 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
         if epochs:
             tuned = steps.finish(f"final-{number:02}", final, epochs)
             if _is_worse(tuned.status, final.status):
-                stopped, trained = f"{stopped}; the training at the end made it worse, and was taken back", 0
+                stopped, trained = f"{stopped}; the final fine-tuning lowered the accuracy and was reverted", 0
             else:
                 final = tuned
         if budget.allows(drop_of(reference, final.status)):
             return SearchResult(final, tuple(rounds[:number]), tuple(attempts), trained, stopped)
-        stopped = f"the training at the end left too much accuracy lost after round {number}, which was taken back"
+        stopped = f"after the final fine-tuning round {number} still lost too much accuracy and was reverted"
     return SearchResult(original, (), tuple(attempts), 0, stopped)
 
 

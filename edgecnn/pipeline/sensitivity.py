@@ -84,7 +84,7 @@ def measure_sensitivity(
         resize=resize,
     )
     if subject.network is None or subject.network.checkpoint is None:
-        raise EdgecnnError(f"{subject.name}: an exported program cannot be cut; name the network that it was made from")
+        raise EdgecnnError(f"{subject.name}: an exported program cannot be cut; give the network that it was made from")
     subject.network.check_code()
     _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
     chosen = Validation(TRAINING, SHARES[TRAINING])

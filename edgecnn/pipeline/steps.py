@@ -268,8 +268,8 @@ class Steps:
         elif self.folder.finished:
             path = self.folder.network_file(self.folder.finished[-1])
         else:
-            return "nothing was written yet, the network it began with is as it was"
-        return f"the last good network is kept as {path}: give it as MODEL to a run of its own"
+            return "nothing was written yet; the original network is unchanged"
+        return f"the last good network is kept as {path}: give it as MODEL to a new run"
 
     def _judged(self, network: Network) -> NetworkStatus:
         """Return what is known of *network*: judged on the validation part, exported where the budget asks for it."""
@@ -293,8 +293,8 @@ class Steps:
             report = check_fit(file.path, device)
         if report.unsupported_operators:
             raise EdgecnnError(
-                f"{device.name} does not run {', '.join(report.unsupported_operators)}, which no pruning takes out; "
-                "choose another device or network"
+                f"{device.name} does not run {', '.join(report.unsupported_operators)}, and pruning does not remove "
+                f"them; choose another device or network"
             )
         uses = tuple(MemoryUse(region.name, region.used_bytes, region.limit_bytes) for region in report.regions)
         return replace(status, memory=uses)

@@ -117,7 +117,7 @@ def _of_network(
     shape = dataset.shape if dataset else input_shape or network.input_shape
     if shape is None:
         raise EdgecnnError(
-            f"{network.name} does not say its input's shape: give --data, or --input 1x3x224x224 (input_shape=)"
+            f"{network.name} does not record its input shape: give --data, or --input 1x3x224x224 (input_shape=)"
         )
     if dataset and input_shape and input_shape != shape:
         raise EdgecnnError(f"--input says {list(input_shape)}, data set '{dataset.name}' gives {list(shape)}")
@@ -125,8 +125,8 @@ def _of_network(
     assumed = given is None and network.normalization is None and data.normalization is not None
     if assumed:
         warnings += (
-            f"{network.name} does not say what its inputs expect: assumed {data.normalization}, "
-            f"as data set '{data.name}'; say it with --normalize",
+            f"{network.name} does not record its preprocessing: assumed {data.normalization}, "
+            f"as data set '{data.name}'; set it with --normalize",
         )
     subject = Subject(
         network.name,
@@ -170,8 +170,8 @@ def _check_labels(name: str, labels: Sequence[str] | None, outputs: Outputs) -> 
     scores = class_scores(outputs)
     if labels and scores is not None and scores.shape[1] != len(labels):
         raise EdgecnnError(
-            f"{name} carries {len(labels)} labels and tells {scores.shape[1]} classes apart; leave its labels "
-            "out, or give one for each class"
+            f"{name} has {len(labels)} labels for {scores.shape[1]} classes; leave the labels out, or give one for "
+            f"each class"
         )
 
 
@@ -180,8 +180,8 @@ def _or_noise(dataset: Dataset | None, shape: tuple[int, ...]) -> tuple[Dataset,
     if dataset is not None:
         return dataset, ()
     return noise(shape, NOISE_SAMPLES), (
-        "no --data: calibrated on noise, so an int8 file's accuracy is unknown and likely poor; use it for latency "
-        "and memory alone",
+        "no --data: calibrated on noise, so the accuracy of int8 files is unknown and probably poor; use them for "
+        "latency and memory only",
     )
 
 
@@ -213,11 +213,11 @@ def check_classes(subject: Subject, classes: int, otherwise: str = "") -> None:
     if known is not None and classes == 1:
         raise EdgecnnError(
             f"{subject.name} gives one value a sample, no score for each of the {len(known)} classes of data set "
-            f"'{subject.data.name}'; edgecnn judges classifiers with one output a class{otherwise}"
+            f"'{subject.data.name}'; edgecnn judges classifiers with one output for each class{otherwise}"
         )
     if known is not None and len(known) != classes:
         raise EdgecnnError(
-            f"{subject.name} tells {classes} classes apart, data set '{subject.data.name}' has {len(known)}; "
+            f"{subject.name} distinguishes {classes} classes, data set '{subject.data.name}' has {len(known)}; "
             f"use the data it was trained on{otherwise}"
         )
 
@@ -231,5 +231,5 @@ def named(subject: Subject, name: str | None) -> Subject:
     if name is None:
         return subject
     if not name or Path(name).name != name:
-        raise EdgecnnError(f"'{name}' is no name for files; leave folders to --out")
+        raise EdgecnnError(f"'{name}' is not a file name; choose the folder with --out")
     return replace(subject, name=name)

@@ -26,7 +26,7 @@ def load_teachers(models: Sequence[Model], subject: Subject) -> tuple[Network, .
         EdgecnnError: one of them is not there, or gives other scores.
     """
     if isinstance(models, str):
-        raise EdgecnnError(f"teachers are several: give a list, ['{models}'], say")
+        raise EdgecnnError(f"teachers is a list: give ['{models}'], for example")
     assert subject.network is not None
     if not models:
         return ()

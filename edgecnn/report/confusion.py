@@ -12,7 +12,7 @@ from edgecnn.report.markup import Markup, element
 MOST_CLASSES = 20  # of a matrix that is drawn
 MOST_PAIRS = 12  # that are listed
 
-Confusion = Mapping[tuple[int, int], int]  # (class of the sample, class given) → samples
+Confusion = Mapping[tuple[int, int], int]  # (true class, class given) → samples
 
 _CHARACTER = 5.6  # width of one of the size SMALL, in points
 _TINY = 6.5  # size of the figures in small cells
@@ -37,7 +37,7 @@ def confusion_message(row: Row, labels: Sequence[str]) -> str:
     """Return the sentence on the most frequent mistake of the file of *row*."""
     pairs = confused_pairs(row.file.evaluation.confusion)
     if not pairs:
-        return f"{row.label} takes no class for another"
+        return f"{row.label} confuses no classes"
     true, given, n, total = pairs[0]
     return f"{row.label} takes {class_name(true, labels)} for {class_name(given, labels)} most often: {n} of {total}"
 
@@ -72,7 +72,7 @@ def draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Markup:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xticks(range(len(names)), names, rotation=0 if across else 90)
     axes.set_yticks(range(len(names)), names)
-    title_axis(axes, "class that the file gives")
+    title_axis(axes, "predicted class")
     totals: Counter[int] = Counter()
     for (true, _), n in confusion.items():
         totals[true] += n
@@ -87,6 +87,6 @@ def draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Markup:
         size = SMALL if cell > 18 else _TINY
         if len(str(n)) * _CHARACTER * size / SMALL < cell:
             write(axes, given, true, str(n), ha="center", fontsize=size)
-    write(axes, -left / side, 0.5, "class of the sample", "muted", fontsize=SMALL, rotation=90, ha="left",
+    write(axes, -left / side, 0.5, "true class", "muted", fontsize=SMALL, rotation=90, ha="left",
           transform=axes.transAxes)  # fmt: skip
     return to_svg(figure, "confusion", "Confusion matrix")

@@ -39,7 +39,7 @@ def predict_on(
         profile = load_device(name)
         able = [file for file in files if _may_run(profile, file.artifact, usual=not devices)]
         if not able and devices:
-            raise EdgecnnError(f"{name} runs TFLite Micro, which reads .tflite files alone; none is given")
+            raise EdgecnnError(f"{name} runs TFLite Micro, which only reads .tflite files; none is given")
         if able:
             found += [_estimated(one, profile) for one in predict_files([file.path for file in able], name)]
     return tuple(found)

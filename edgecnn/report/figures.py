@@ -30,12 +30,12 @@ def file_figures(rows: Sequence[Row], original: Accuracy | None) -> list[Markup]
     both = [row for row in timed if row.accuracy is not None]
     figures = []
     if both:
-        detail = "Up and left is better. The marker's area is the size of the file, the upright line the 95 % interval."
+        detail = "Up and left is better. Marker area: file size. Vertical line: 95 % interval."
         figures.append(figure(_tradeoff_message(both), detail, draw_tradeoff(both)))
     if timed:
         figures.append(figure(_latency_message(timed), _latency_detail(timed), draw_latencies(timed)))
     if rows:
-        figures.append(figure(_size_message(rows), "As it lies on disk.", draw_sizes(_one_each(rows))))
+        figures.append(figure(_size_message(rows), "Size on disk.", draw_sizes(_one_each(rows))))
     if judged:
         dashed = f" The dashed line is the original network, {format_share(original.top1)}." if original else ""
         detail = f"Measured on {judged[0].accuracy.n if judged[0].accuracy else 0} samples.{dashed}"

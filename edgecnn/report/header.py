@@ -15,11 +15,11 @@ def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
     columns = []
     if facts.steps:
         steps = [element("li", step) for step in facts.steps]
-        columns.append(element("div", element("h3", "What was done"), element("ol", steps)))
+        columns.append(element("div", element("h3", "Steps"), element("ol", steps)))
     conditions = _conditions(rows)
     if conditions:
         pairs = [join([element("dt", name), element("dd", text)]) for name, text in conditions.items()]
-        columns.append(element("div", element("h3", "Where it was measured"), element("dl", pairs)))
+        columns.append(element("div", element("h3", "Conditions"), element("dl", pairs)))
     return element(
         "header",
         element("h1", title),

@@ -36,7 +36,7 @@ def render_page(contents: Contents) -> str:
         *_section("Accuracy, latency and size", *((colours, _plots(plots)) if plots else ())),
         *_section("Inside the network", _plots([*layer_figures(rows), *memory_figures(fits, names)])),
         *_section("On devices, estimated", predicted),
-        *_section("What the memory is used for", _cards(fits, names)),
+        *_section("Memory by part", _cards(fits, names)),
         *_section("Warnings and assumptions", *_warnings(contents, rows, fits, names)),
         *_section("How to read this", _reading()),
         *_section("Do it again", *_commands(facts)),
@@ -77,7 +77,7 @@ def _missing_gains(contents: Contents) -> Markup | None:
     pairs = [pair for pair in without_gain(contents.measurements) if pair[0].file in graphs]
     items = [
         _said(
-            list(likely_reasons(result, graphs[result.file])) or ["neither the file nor the machine shows a reason"],
+            list(likely_reasons(result, graphs[result.file])) or ["no reason found in the file or the machine"],
             [sentence],
         )
         for sentence, (result, _) in zip(missing_gains([one for pair in pairs for one in pair]), pairs, strict=True)
@@ -145,8 +145,8 @@ def _commands(facts: ReportFacts) -> Iterator[Markup]:
 _READING = (
     (
         "accuracy",
-        "the share of evaluation samples whose highest score is at the right class. The interval says where the "
-        "true share lies with 95 % confidence (Wilson). All files answered the same samples, so that intervals which "
+        "the fraction of evaluation samples whose highest score is the right class. The interval contains the true "
+        "fraction with 95 % confidence (Wilson). All files answered the same samples, so that intervals which "
         "overlap do not show that two files are equally good. AUC, of files that tell two classes apart, is the chance "
         "that a sample of class 1 has the higher score than one of class 0.",
     ),

@@ -56,7 +56,7 @@ def title_of(sensitivity: Sensitivity) -> str:
     return (
         f"Each cut alone{following}, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
         f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)} of weights as "
-        f"floats; measured on up to {sensitivity.n} samples, ranked by what is lost for the {_per(sensitivity)} saved"
+        f"floats; measured on up to {sensitivity.n} samples, ranked by loss per {_per(sensitivity)} saved"
     )
 
 
@@ -68,7 +68,7 @@ def staying(sensitivity: Sensitivity) -> Iterator[str]:
         yield f"{', '.join(names)} stay{'s' if len(names) == 1 else ''}: {reason}"
     # Most layers of most networks cannot: the JSON names each.
     for reason, names in by_reason(sensitivity.fixed_whole).items():
-        yield f"{shortened(names)} cannot go whole: {reason}"
+        yield f"{shortened(names)} cannot be removed as a whole: {reason}"
 
 
 def draw_sensitivity(sensitivity: Sensitivity) -> str:

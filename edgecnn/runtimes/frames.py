@@ -40,7 +40,7 @@ def read_message(stream: BinaryIO) -> Message | None:
         message = json.loads(line)
         announced = [(np.dtype(dtype), [int(size) for size in shape]) for dtype, shape in message.pop("edgecnn")]
     except (ValueError, AttributeError, TypeError, KeyError, SyntaxError, RecursionError, OverflowError):
-        raise ValueError("not a message of the worker: " + repr(line[:80])) from None
+        raise ValueError("not a message from the worker: " + repr(line[:80])) from None
     return message, [_read_array(stream, dtype, shape) for dtype, shape in announced]
 
 
@@ -52,7 +52,7 @@ def _read_array(stream: BinaryIO, dtype: np.dtype[Any], shape: Sequence[int]) ->
     while left:
         chunk = stream.read(min(left, 1 << 20))
         if not chunk:
-            raise ValueError("the message ends in the middle")
+            raise ValueError("the message is truncated")
         content += chunk
         left -= len(chunk)
     return np.frombuffer(content, dtype).reshape(shape) if content else np.empty(shape, dtype)

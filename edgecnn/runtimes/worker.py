@@ -151,7 +151,7 @@ def time_session(session: Any, job: dict[str, Any]) -> dict[str, Any]:
             looked_ns = time.perf_counter_ns()
         elapsed_ns = time.perf_counter_ns() - start_ns
         if os.getppid() != parent:
-            sys.exit("the program that asked for the measurement is gone")
+            sys.exit("the program that started the measurement has ended")
     gc.enable()
     return {
         "first_ns": first_ns,

@@ -104,7 +104,9 @@ def tied_targets() -> Mapping[str, str]:
         return {}
     tied = table.pop("targets", {})
     if table or not isinstance(tied, dict) or not all(isinstance(name, str) for name in tied.values()):
-        raise EdgecnnError(f'{path}: it holds one table [targets] of lines like my-pi = "ssh://pi@raspberrypi.local"')
+        raise EdgecnnError(
+            f'{path}: it must have one table [targets] with lines like my-pi = "ssh://pi@raspberrypi.local"'
+        )
     return tied
 
 

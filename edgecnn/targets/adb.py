@@ -17,7 +17,7 @@ class Adb(Remote):
         super().__init__(name)
         self._serial = name.removeprefix("adb:")
         if not re.fullmatch(r"[^-\s]\S*", self._serial) or self._serial.startswith("//"):
-            raise EdgecnnError(f"'{name}' is no adb target; write adb:SERIAL with a serial that adb devices lists")
+            raise EdgecnnError(f"'{name}' is not an adb target; write adb:SERIAL with a serial from `adb devices`")
 
     def connect(self) -> None:
         """See that the device is there and lets us in.
@@ -26,7 +26,7 @@ class Adb(Remote):
             EdgecnnError: there is no adb here, or no such device.
         """
         if shutil.which("adb") is None:
-            raise EdgecnnError("there is no adb program here: sudo apt-get install -y adb")
+            raise EdgecnnError("adb is not installed: sudo apt-get install -y adb")
         asked = subprocess.run(
             ["adb", "-s", self._serial, "get-state"],  # noqa: S607 - the user's own adb
             stdin=subprocess.DEVNULL,
@@ -49,7 +49,7 @@ class Adb(Remote):
     def explain(self, words: str) -> str:
         """Return what adb's *words* mean and what to do."""
         known = (
-            ("unauthorized", "it does not let this machine in; unlock it and accept the question on its screen"),
+            ("unauthorized", "it does not accept this machine; unlock it and confirm the question on its screen"),
             ("offline", "it is offline; plug it in again"),
             ("not found", "no such device; adb devices lists those there are"),
             ("no permissions", "this user may not use the USB device; see adb devices"),

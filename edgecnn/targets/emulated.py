@@ -30,7 +30,7 @@ class Emulated(Ssh):
         """
         device = name.partition(":")[2]
         if not device:
-            raise EdgecnnError("which device is to be emulated? say --target emulated:rpi4, or --device rpi4 beside it")
+            raise EdgecnnError("Which device should be emulated? Give --target emulated:rpi4, or add --device rpi4.")
         self.hardware = hardware_of(load_device(device))
         self._board: Board | None = None
         super().__init__("ssh://board")
@@ -75,7 +75,7 @@ class Emulated(Ssh):
         """Raise the EdgecnnError for a command that ended with *code* and *words*; the board itself may have ended."""
         how = self.board.ending(patience_s=2.0) if self.lost() else None
         if how is not None:
-            raise EdgecnnError(f"{self.name} is gone ({how}); what was measured before is kept: run this again")
+            raise EdgecnnError(f"{self.name} stopped ({how}); earlier results are kept: run this again")
         super().fail(code, words)
 
 

@@ -48,7 +48,7 @@ class Local:
         try:
             place.encode()
         except UnicodeEncodeError:
-            raise EdgecnnError(f"{path}: the runtimes open names in UTF-8 alone; rename it") from None
+            raise EdgecnnError(f"{path}: the runtimes only open names in UTF-8; rename it") from None
         return place
 
     def run(self, program: str) -> Process:

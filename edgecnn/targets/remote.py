@@ -183,7 +183,7 @@ class Remote:
         except EdgecnnError as error:
             raise EdgecnnError(f"{path} ({format_bytes(path.stat().st_size)}): {error}") from None
         if answer.split()[:1] != [digest]:
-            raise EdgecnnError(f"{path} did not arrive whole on {self.name}; run it again, and check the line")
+            raise EdgecnnError(f"{path} did not arrive complete on {self.name}; run it again, and check the connection")
 
     def run(self, program: str) -> Process:
         """Start the Python *program* there; what was installed into our private folder there is found."""
@@ -250,8 +250,8 @@ class Remote:
         """Raise the EdgecnnError for a command that ended with *code* and *words*."""
         if self.lost():
             raise EdgecnnError(
-                f"the connection to {self.name} was lost; what was measured before is kept: see that it runs and run "
-                "this again"
+                f"the connection to {self.name} was lost; earlier results are kept: check that it is running, then run "
+                f"this again"
             )
         if "No space left" in words or "quota exceeded" in words:
             raise EdgecnnError(f"no space left in {Path(self._facts['folder']).parent} on {self.name}; free some there")

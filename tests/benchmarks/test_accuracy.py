@@ -68,7 +68,7 @@ def scorer(path: Path, outputs: int, shift: int) -> Artifact:
     return linear(path, np.eye(outputs, outputs - 1, -shift, dtype=np.float32))
 
 
-@pytest.mark.parametrize(("shift", "sentence"), [(1, "taken for a background class"), (0, "output 0 is taken for")])
+@pytest.mark.parametrize(("shift", "sentence"), [(1, "treated as a background class"), (0, "output 0 is treated as")])
 def test_a_background_class_is_recognised(tmp_path: Path, shift: int, sentence: str) -> None:
     """One output more than classes is judged both ways, by what is right; the result says which way it was."""
     y = np.arange(20) % 5
@@ -119,6 +119,6 @@ def test_a_file_with_one_value_a_sample_is_no_classifier(tmp_path: Path) -> None
     found = evaluate(Artifact.open(tmp_path / "net.tflite"), samples, classes=8)
     assert found.accuracy is None
     assert found.assumptions[-1] == (
-        "no accuracy: net.tflite gives 1 value a sample, no score for each class; accuracy is counted for classifiers "
-        "alone"
+        "no accuracy: net.tflite gives 1 value a sample, not one score for each class; only classifiers have an "
+        "accuracy"
     )

@@ -179,5 +179,5 @@ def test_counted_instructions_are_compared_where_there_is_no_clock() -> None:
 
 def test_without_latency_there_is_nothing_to_compare() -> None:
     """A result without values (none was taken) is refused in one line."""
-    with pytest.raises(EdgecnnError, match="no latency was taken"):
+    with pytest.raises(EdgecnnError, match="have no latency in common"):
         find_change(result(1, 2, 3), [result()])

@@ -148,7 +148,7 @@ class Babble(Local):
 
 def test_answers_that_are_not_ours_are_one_line(classifier: Path) -> None:
     """A target that says something else than our worker is named, with what it said."""
-    with Babble() as target, pytest.raises(EdgecnnError, match=r"litert's worker cannot be understood.*Welcome"):
+    with Babble() as target, pytest.raises(EdgecnnError, match=r"litert's worker sent an unreadable answer.*Welcome"):
         next(run_file(Artifact.open(classifier), [[X]], target=target))
 
 
@@ -213,7 +213,7 @@ def test_a_file_that_one_interface_refuses_is_run_by_the_next(
     np.testing.assert_array_equal(y, (2 * x))
     measurement = measure(int16_file, effort=brief)
     assert measurement.interface == "Interpreter"
-    assert "run by the Interpreter of its runtime" in measurement.warnings[0]
+    assert "run through the Interpreter of its runtime" in measurement.warnings[0]
     assert "int16" in measurement.warnings[0]
     other = replace(measurement, interface="CompiledModel")
     with pytest.raises(EdgecnnError, match="interface 'CompiledModel' then, 'Interpreter' now"):

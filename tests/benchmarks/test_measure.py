@@ -124,7 +124,7 @@ def test_the_accuracy_is_taken_with_data(classifier: Path, brief: BenchmarkConfi
     found = measure(classifier, data=digits, effort=brief)
     assert found.accuracy is not None
     assert found.accuracy.n == len(digits.evaluation)
-    assert "does not say what its input expects" in found.assumptions[0]
+    assert "does not record its preprocessing" in found.assumptions[0]
     told = measure(classifier, data=digits, normalization=Normalization.parse("unit"), effort=brief)
     assert told.assumptions == ()
 
@@ -139,7 +139,7 @@ def test_outputs_that_are_not_finite_are_said(
 
 def test_a_device_that_is_not_here_is_refused(classifier: Path) -> None:
     """Without a target there is no figure of another device; the message says how to get one."""
-    with pytest.raises(EdgecnnError, match=r"is not attached here.*--device host on the board"):
+    with pytest.raises(EdgecnnError, match=r"is not connected.*--device host on the board"):
         measure(classifier, device="rpi4")
     with pytest.raises(EdgecnnError, match="did you mean 'rpi4'"):
         measure(classifier, device="rpi44")

@@ -94,7 +94,7 @@ def test_another_system_is_not_guessed_at(tmp_path: Path, monkeypatch: pytest.Mo
     other = SshServer(folder, PATH=f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     try:
         monkeypatch.setenv(CONFIG_VARIABLE, str(other.config))
-        with pytest.raises(EdgecnnError, match="runs FreeBSD; only a Linux"):
+        with pytest.raises(EdgecnnError, match="runs FreeBSD; only Linux boards"):
             probe_device(other.name)
     finally:
         other.close()
@@ -118,7 +118,7 @@ def test_an_added_device_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("rpi4.toml", None, "'rpi4' is a device of the catalogue"),
         ("host.toml", None, "'host' is a device of the catalogue"),
-        ("my pi.toml", None, "'my pi' is no name for a device"),
+        ("my pi.toml", None, "'my pi' is not a device name"),
         ("my-pi.json", None, "no device file at"),
         ("my-pi.toml", "title = ", "not a TOML file"),
         ("my-pi.toml", 'title = "x"\n', "missing key"),

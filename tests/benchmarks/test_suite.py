@@ -114,7 +114,7 @@ def test_the_whole_table_is_measured(folder: Path, brief: BenchmarkConfig) -> No
 
 def test_what_cannot_be_measured_is_told_before_anything_is(classifier: Path, brief: BenchmarkConfig) -> None:
     """A device that is not at hand stops the suite at its start, though the first one is; so does a lack of files."""
-    with pytest.raises(EdgecnnError, match="not attached"):
+    with pytest.raises(EdgecnnError, match="not connected"):
         next(measure_suite(Suite(files=(str(classifier),), devices=("host", "rpi4"), effort=brief)))
     with pytest.raises(EdgecnnError, match="FILES"):
         next(measure_suite(Suite()))

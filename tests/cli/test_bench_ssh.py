@@ -73,13 +73,13 @@ def test_a_tied_target_is_enough(server: SshServer, home: dict[str, str]) -> Non
     targets.write_text('my-board = "ssh://x"\n')
     done = edgecnn("bench", MODEL, "--device", "my-board", *QUICK, env=home)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "targets.toml: it holds one table [targets]" in done.stderr
+    assert "targets.toml: it must have one table [targets]" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("device", "told"),
     [
-        ((), "whose figures does ssh://"),
+        ((), "Which device is ssh://"),
         (("--device", "stm32h7a3"), "stm32h7a3 is cortex-m7 but ssh://"),
     ],
 )

@@ -44,14 +44,14 @@ def test_shows_a_profile_with_its_sources() -> None:
     run = edgecnn("devices", "rpizero2w")
     assert run.returncode == 0, run.stderr
     assert "raspberrypi/documentation" in run.stdout
-    assert "ram: 291 MiB left for a runtime and its model" in run.stdout
+    assert "ram: 291 MiB available for a runtime and its model" in run.stdout
 
 
 def test_an_unknown_part_of_the_system_is_not_left() -> None:
     """Where it is not known what the system takes, all of the RAM is not called left."""
     shown = edgecnn("devices", "pixel7pro").stdout
-    assert "ram: 12.0 GiB in all; what the system or the firmware takes of it is not known" in shown
-    assert "left for" not in shown
+    assert "ram: 12.0 GiB in total; the share of the system or the firmware is unknown" in shown
+    assert "available for" not in shown
 
 
 def test_json_has_bytes_and_null() -> None:

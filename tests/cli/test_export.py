@@ -84,7 +84,7 @@ def test_a_rejected_file_tells_what_to_do_next(digits_checkpoint: Path, tmp_path
         (["edgecnn:resnet20", "--data", "digits", "--weights", "absent.pth"], "no file at 'absent.pth'"),
         (["edgecnn:digits-cnn", "--data", "npz:absent.npz"], "no file at 'absent.npz'"),
         (["edgecnn:digits-cnn", "--dta", "digits"], "No such option"),
-        (["edgecnn:digits-cnn", "--data", "digits", "--name", "a/b"], "no name for files"),
+        (["edgecnn:digits-cnn", "--data", "digits", "--name", "a/b"], "not a file name"),
         (["absent.onnx", "--data", "digits"], "no file at 'absent.onnx'"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_missing_accuracy_is_explained(digits_checkpoint: Path, tmp_path: Path
     run = edgecnn("export", digits_checkpoint, "--input", "1x1x8x8", "--recipe", "x86", "-o", tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"Exported to {tmp_path}, measured")
-    assert run.stdout.endswith("No accuracy: there are no labelled data.\n")
+    assert run.stdout.endswith("No accuracy: there is no labelled data.\n")
 
 
 @pytest.mark.parametrize("suffix", ["tflite", "onnx"])
@@ -134,7 +134,7 @@ def test_compare_json_holds_what_scripts_rely_on(board: ExportResult) -> None:
 def test_compare_without_samples_says_how_to_give_them(board: ExportResult) -> None:
     """Neither --data nor --input: one line with both."""
     path = board.files[0].path
-    assert "--data digits, say, or --input" in one_line(edgecnn("compare", path, path))
+    assert "--data digits, or --input" in one_line(edgecnn("compare", path, path))
 
 
 def test_compress_from_the_shell(digits_checkpoint: Path, tmp_path: Path) -> None:

@@ -64,11 +64,11 @@ def test_the_published_network_on_a_board() -> None:
     [
         ((str(FILE),), "--ram"),
         ((str(FILE), "--device", "stm32h7a33"), "did you mean 'stm32h7a3'"),
-        ((str(FILE), "--device", "rpi4", "--ram", "0KiB"), "holds nothing; give --ram like 64KiB"),
+        ((str(FILE), "--device", "rpi4", "--ram", "0KiB"), "is too small; give --ram, for example 64KiB"),
         ((str(FILE), "--ram", "many"), "not a size"),
         (("nowhere.tflite", "--ram", "1MiB"), "nowhere.tflite"),
         ((str(DATA), "--ram", "1MiB"), "is a folder"),
-        ((str(FILE), "--device", "x86-avx2"), "nothing is known of its memory; give --ram"),
+        ((str(FILE), "--device", "x86-avx2"), "its memory is unknown; give --ram"),
         ((str(DATA / "README.md"), "--ram", "1MiB"), ".tflite and .onnx"),
     ],
 )

@@ -114,8 +114,8 @@ def test_other_conditions_end_with_two(folder: Path) -> None:
         (("bench", "m.tflite", "--against", "before.json", "-o", "./before.json"), "would overwrite"),
         (
             ("bench", "more/other.tflite", "m.tflite", "--threads", "2", "--against", "before.json"),
-            "have none of more/other.tflite; they have m.tflite; measure it once with -o first; "
-            "m.tflite was measured under other conditions earlier: threads '1' then, '2' now",
+            "have none of more/other.tflite; they have m.tflite; measure it with -o first; "
+            "m.tflite was measured earlier under other conditions: threads '1' then, '2' now",
         ),
         (("history", "--show", "999"), "no measurement 999"),
     ],

@@ -96,7 +96,7 @@ def test_taylor_takes_its_gradients_from_the_other_images() -> None:
 def test_data_of_other_classes_are_told() -> None:
     """A network for 12 classes would be judged by data of 10 without a word."""
     network = build("edgecnn:digits-cnn", classes=12, channels=1)
-    with pytest.raises(EdgecnnError, match="tells 12 classes apart, data set 'digits' has 10"):
+    with pytest.raises(EdgecnnError, match="distinguishes 12 classes, data set 'digits' has 10"):
         measure_sensitivity(network, data="digits")
 
 
@@ -122,7 +122,7 @@ def test_a_branch_on_values_is_told_with_its_line(tmp_path: Path, monkeypatch: p
     """The user's own file and the line of the choice, in one line."""
     (tmp_path / "choosing.py").write_text(BRANCHING)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EdgecnnError, match=r"choosing\.py:12: the network's way depends on the values") as error:
+    with pytest.raises(EdgecnnError, match=r"choosing\.py:12: the network branches on computed values") as error:
         CliRunner().invoke(command, ["choosing:net", "--data", "digits"], catch_exceptions=False)
     assert "\n" not in str(error.value)
 
@@ -138,9 +138,11 @@ def test_what_keeps_layers_from_going_whole_is_told() -> None:
     arguments = ["edgecnn:resnet20", "--data", "digits", "--normalize", "unit", "--ratio", "1.0"]
     run = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert run.exit_code == 0
-    lines = [line for line in run.stdout.splitlines() if "cannot go whole: " in line]
-    assert "layer2.0.conv1, layer3.0.conv1 cannot go whole: it changes the resolution" in lines
-    assert any(" and 5 more cannot go whole: its filters go with those of conv1" in line for line in lines)
+    lines = [line for line in run.stdout.splitlines() if "cannot be removed as a whole: " in line]
+    assert "layer2.0.conv1, layer3.0.conv1 cannot be removed as a whole: it changes the resolution" in lines
+    assert any(
+        " and 5 more cannot be removed as a whole: its filters are tied to those of conv1" in line for line in lines
+    )
     run = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
     named = {one["name"] for one in json.loads(run.stdout)["fixed_whole"]}
     assert {"conv1", "layer1.2.conv2", "layer3.2.conv2", "linear"} <= named
@@ -175,5 +177,5 @@ def test_where_nothing_can_be_cut_the_reasons_are_told(tmp_path: Path, monkeypat
         CliRunner().invoke(command, ["tied_layers:net", "--data", "digits", "--ratio", "0.5"], catch_exceptions=False)
     assert "filters of head: its filters are outputs of the network" in str(caught.value)
     assert "whole" not in str(caught.value)
-    with pytest.raises(EdgecnnError, match=r"cut by 1: 0 whole: .*; what can be cut goes by ratios below 1"):
+    with pytest.raises(EdgecnnError, match=r"cut by 1: 0 whole: .*; layers can only be cut with ratios below 1"):
         CliRunner().invoke(command, ["tied_layers:plain", "--data", "digits", "--ratio", "1"], catch_exceptions=False)

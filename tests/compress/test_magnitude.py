@@ -46,7 +46,7 @@ def test_the_way_to_a_sparsity_is_fast_at_first() -> None:
     added = [b - a for a, b in pairwise((0.0, *steps))]
     assert steps[-1] == 0.8
     assert added == sorted(added, reverse=True)
-    with pytest.raises(EdgecnnError, match="1 step or more"):
+    with pytest.raises(EdgecnnError, match="sparsity steps is at least 1"):
         sparsity_steps(0.5, 0)
 
 

@@ -57,7 +57,7 @@ def test_code_that_counts_channels_as_it_runs_is_not_cut_and_named(net: nn.Modul
     """Every second filter gone looks right, and those of the least weight are others: the very cut is compared."""
     units = find_units(net, SHAPE)
     assert "first" in units.of_kind("filters")
-    with pytest.raises(MaskMismatchError, match=f"first cannot be cut so: {LINE}") as caught:
+    with pytest.raises(MaskMismatchError, match=f"first cannot be cut like this: {LINE}") as caught:
         cut(net, SHAPE, {"first": 0.5, "second": 0.5}, units=units)
     assert list(caught.value.units) == ["first"]
     smaller = cut(net, SHAPE, {"second": 0.5}, units=units).module
@@ -67,7 +67,7 @@ def test_code_that_counts_channels_as_it_runs_is_not_cut_and_named(net: nn.Modul
 
 def test_pruning_goes_on_without_it(net: nn.Module) -> None:
     """The other layer is cut, and a warning says which one is not."""
-    with pytest.warns(UserWarning, match=f"first cannot be cut so: {LINE}"):
+    with pytest.warns(UserWarning, match=f"first cannot be cut like this: {LINE}"):
         smaller = prune(net, SHAPE, PruneConfig(0.5))
     assert smaller.first.weight.shape[0] == 16  # type: ignore[union-attr]
     assert smaller.second.weight.shape[0] == 8  # type: ignore[union-attr]

@@ -69,7 +69,7 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgecnnError, match="another training"):
         train(start, samples, replace(CONFIG, learning_rate=0.01), data.normalization, state=state)
     state.write_bytes(b"no tensors")
-    with pytest.raises(EdgecnnError, match="not a training that can go on"):
+    with pytest.raises(EdgecnnError, match="not a training that can be resumed"):
         train(start, samples, CONFIG, data.normalization, state=state)
 
 

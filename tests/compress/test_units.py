@@ -189,8 +189,8 @@ def test_channels_that_are_normalised_together_stay() -> None:
         fixed = {entry.name: entry.reason for entry in find_units(net, (3, 4, 4)).fixed}
         assert fixed["0"] in {
             "they meet 1, a LayerNorm, which mixes them",
-            "they cannot go one by one",
-            "they are a part of what 1, a GroupNorm, norms together",
+            "they cannot be removed one by one",
+            "they are a part of what 1, a GroupNorm, normalizes together",
         }
 
 
@@ -242,7 +242,7 @@ class Choosing(nn.Module):
 )
 def test_a_choice_by_values_is_told_with_its_line(choose: Callable[[torch.Tensor], bool]) -> None:
     """The file and the line of the choice, in one line."""
-    with pytest.raises(EdgecnnError, match=r"test_units\.py:\d+: the network's way depends on the values") as error:
+    with pytest.raises(EdgecnnError, match=r"test_units\.py:\d+: the network branches on computed values") as error:
         find_units(Choosing(choose), (3, 4, 4))
     assert "\n" not in str(error.value)
 
@@ -284,7 +284,7 @@ def test_a_unit_that_is_not_there_is_told() -> None:
         cut(module, (1, 8, 8), {"feature.0": 0.5})
     with pytest.raises(EdgecnnError, match="outputs of the network"):
         cut(module, (1, 8, 8), {"classifier": 0.5})
-    with pytest.raises(EdgecnnError, match="go with those of conv1"):
+    with pytest.raises(EdgecnnError, match="are tied to those of conv1"):
         cut(build("edgecnn:resnet20").module, (3, 16, 16), {"layer1.0.conv2": 0.5})
 
 
@@ -321,8 +321,8 @@ def test_channels_that_are_merged_into_one_are_named() -> None:
     units = find_units(module, (1, 8, 8))
     assert set(units.of_kind(FILTERS)) == {"first"}
     reasons = {fixed.name: fixed.reason for fixed in units.fixed}
-    assert "loses track" in reasons["second"]
-    assert "loses track" in reasons["weights"]
+    assert "cannot follow its filters" in reasons["second"]
+    assert "cannot follow its filters" in reasons["weights"]
     small = cut(module, (1, 8, 8), {"first": 0.5}, units=units).module
     _agree(small, masked(module, (1, 8, 8), "first", 0.5, units=units), (1, 8, 8))
 
@@ -514,4 +514,4 @@ class _RowsInOrder(nn.Module):
 def test_what_torch_pruning_fails_on_is_named() -> None:
     """One layer that it cannot follow is no reason to give up the others, or to end in its own error."""
     units = find_units(_RowsInOrder(), (1, 8, 8))
-    assert "loses track" in {fixed.name: fixed.reason for fixed in units.fixed}["conv"]
+    assert "cannot follow its filters" in {fixed.name: fixed.reason for fixed in units.fixed}["conv"]

@@ -95,5 +95,5 @@ def test_another_file_is_told(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_that_is_not_there_promises_no_download(tmp_path: Path) -> None:
     """The message says where it looked, and that nothing fetches it."""
-    with pytest.raises(EdgecnnError, match=r"nothing fetches it: put creditcard_partial\.csv there"):
+    with pytest.raises(EdgecnnError, match=r"it cannot be downloaded: put creditcard_partial\.csv there"):
         open_dataset("creditcard", tmp_path, download=True)

@@ -212,7 +212,7 @@ def test_npz_takes_pixels_floats_and_channels_last(tmp_path: Path) -> None:
     ("arrays", "told"),
     [
         ({"images": np.zeros((3, 1, 2, 2))}, "no array 'x' in it; it has: images"),
-        ({"x": np.zeros((30, 1, 2, 2)), "y": np.zeros(29, np.int64)}, "one class number a sample"),
+        ({"x": np.zeros((30, 1, 2, 2)), "y": np.zeros(29, np.int64)}, "one class number for each sample"),
         ({"x": np.full((30, 1, 2, 2), np.nan)}, "not finite"),
         ({"x": np.asarray([{"a": 1}], object)}, "not a readable npz"),
         ({"x": np.zeros((0, 3, 8, 8), np.uint8)}, "'x' is empty"),
@@ -236,7 +236,7 @@ def test_a_folder_for_evaluation_alone_is_used_whole(tmp_path: Path, layout: str
     data = open_dataset(f"folder:{tmp_path}", side=(8, 8))
     assert data.labels == ("bright", "dark")
     assert len(data.evaluation) == (2 if layout == "one a class" else 14)
-    with pytest.raises(EdgecnnError, match="for evaluation alone, none are there to calibrate with"):
+    with pytest.raises(EdgecnnError, match="evaluation samples only, none for calibration"):
         data.calibration(1)
 
 

@@ -61,7 +61,7 @@ def firmware_of(number: int) -> Firmware:
         LABELS,
         operators,
         {4: 5000 + number, 8: 7000 + number},
-        ("what NEW takes is not known, and not counted: set a larger one",),
+        ("what NEW takes is unknown and not counted: set a larger one",),
     )
 
 

@@ -137,7 +137,7 @@ def test_four_bits_are_for_linear_layers_alone(tmp_path: Path) -> None:
     assert [file.path.name for file in result.files] == ["bare.w8.tflite"]
     [failed] = result.failed
     assert failed.path.name == "bare.w4.tflite"
-    assert failed.reason.endswith("it has none; take w8")
+    assert failed.reason.endswith("it has none; use w8")
 
 
 def test_onnx_weights_are_per_channel(mixed: ExportResult) -> None:

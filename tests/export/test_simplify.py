@@ -80,7 +80,7 @@ def test_the_note_travels_in_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(onnxsim, "simplify", raising)
     artifact = to_onnx(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval(), tmp_path / "net.onnx", (1, 4, 4))
     assert artifact.metadata["notes"] == [
-        "onnxsim failed (RuntimeError: no such shape): the exporter's ONNX is kept as it was"
+        "onnxsim failed (RuntimeError: no such shape): the exporter's ONNX is kept unchanged"
     ]
     assert [tuple(spec.shape) for spec in artifact.outputs] == [tuple(torch.Size((1, 2, 2, 2)))]
 

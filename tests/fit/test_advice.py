@@ -45,7 +45,7 @@ def test_an_advised_input_fits(ram_bytes: int, float_ends: bool) -> None:
     for step in report.next_steps:
         found = re.search(r"an input of (\d+)x(\d+) instead of 32x32", step)
         if found:
-            still_float = float_ends and not step.startswith("with that, ")
+            still_float = float_ends and not step.startswith("then ")
             assert int(found[1]) % 2 == 0
             assert check_fit(network(int(found[1]), float_ends=still_float), ram_bytes=ram_bytes).fits
 
@@ -53,7 +53,7 @@ def test_an_advised_input_fits(ram_bytes: int, float_ends: bool) -> None:
 def test_what_is_fixed_is_said() -> None:
     """Where what stays is more than the limit, no input is advised, and what stays is told."""
     advice = check_fit(network(), ram_bytes=500).next_steps
-    assert any("no smaller input would do" in step for step in advice)
+    assert any("a smaller input is not enough" in step for step in advice)
     assert not any("an input of" in step for step in advice)
 
 
@@ -71,7 +71,7 @@ def test_a_use_just_below_the_limit_is_not_called_sure() -> None:
     used = check_fit(network(), ram_bytes=100_000).regions[0].used_bytes
     steps = check_fit(network(float_ends=True), ram_bytes=used + 1).next_steps
     assert steps[1].endswith("too close to be sure")
-    assert steps[2].startswith("with that, an input of")
+    assert steps[2].startswith("then an input of")
 
 
 def test_what_hardly_saves_is_not_advised() -> None:
@@ -92,9 +92,9 @@ def test_pruning_is_advised_only_where_it_can_be_enough() -> None:
     heavy = check_fit(network(weights_bytes=100_000), flash_bytes=80_000).next_steps
     assert [step for step in heavy if step.startswith("prune at least 37 % of the 97.7 KiB")] != []
     most = check_fit(network(weights_bytes=100_000), flash_bytes=20_000).next_steps
-    assert any("pruning alone would not do: it would have to take 97 % of the 97.7 KiB" in step for step in most)
+    assert any("pruning alone is not enough: it would have to remove 97 % of the 97.7 KiB" in step for step in most)
     light = check_fit(network(names="n" * 5000), flash_bytes=20_000).next_steps
-    told = next(step for step in light if "pruning would not do" in step)
+    told = next(step for step in light if "pruning is not enough" in step)
     assert "16.0 KiB TFLite Micro, 4.9 KiB names of tensors" in told
     assert not any(step.startswith("prune") for step in light if step is not told)
 

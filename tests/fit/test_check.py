@@ -127,7 +127,7 @@ def test_linux_counts_the_runtime_and_what_the_system_takes() -> None:
 def test_an_unknown_runtime_base_is_said() -> None:
     """Where a device does not say what the runtime takes, the report says that it is not counted."""
     device = DeviceProfile("x", "X", "android", "x", {}, memory=LINUX.memory)
-    assert "not known, and not counted" in " ".join(check_fit(network(), device).notes)
+    assert "unknown and not counted" in " ".join(check_fit(network(), device).notes)
 
 
 def test_nothing_to_check_against_is_an_error() -> None:
@@ -137,12 +137,12 @@ def test_nothing_to_check_against_is_an_error() -> None:
 
 
 def test_unknown_memory_is_refused() -> None:
-    """A device of whose memory nothing is known gives no verdict; a budget beside it does, on its own runtime."""
+    """A device whose memory is unknown gives no verdict; a budget beside it does, on its own runtime."""
     device = DeviceProfile("pc", "PC", "linux", "x86_64", {})
-    with pytest.raises(EdgecnnError, match=r"^pc: nothing is known of its memory; give --ram"):
+    with pytest.raises(EdgecnnError, match=r"^pc: its memory is unknown; give --ram"):
         check_fit(network(), device)
     flash_alone = DeviceProfile("pc", "PC", "linux", "x86_64", {}, memory=(MemoryRegion("flash", MIB),))
-    with pytest.raises(EdgecnnError, match="nothing is known"):
+    with pytest.raises(EdgecnnError, match="its memory is unknown"):
         check_fit(network(), flash_alone)
     assert check_fit(network(), device, ram_bytes=64 * MIB).regions[0].parts["interpreter"] > 0
 
@@ -167,20 +167,20 @@ def test_a_limit_of_flash_on_linux_holds_the_file() -> None:
     flash = next(region for region in report.regions if region.name == "flash")
     assert flash.parts == {"model file": network().size_bytes}
     assert not report.fits
-    assert "flash counts the file alone, not litert" in report.notes
+    assert "flash only counts the file, not litert" in report.notes
 
 
 @pytest.mark.parametrize("name", ["ram", "flash"])
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     """A limit below one byte is a mistake in the limit, whoever gives it."""
-    with pytest.raises(EdgecnnError, match=f"of {name} holds nothing; give --{name} like 64KiB"):
+    with pytest.raises(EdgecnnError, match=f"of {name} is too small; give --{name}, for example 64KiB"):
         check_fit(network(), BOARD, ram_bytes=0 if name == "ram" else None, flash_bytes=0 if name == "flash" else None)
 
 
 def test_an_unknown_part_of_the_system_is_said() -> None:
     """Where it is not known what the system takes, the report says that the limit is all of the RAM."""
     phone = DeviceProfile("p", "P", "android", "aarch64", {}, memory=(MemoryRegion("ram", 64 * MIB),))
-    said = "not known, the limit is all of its RAM"
+    said = "unknown, so the limit is all of its RAM"
     assert any(said in note for note in check_fit(network(), phone).notes)
     assert any(said in note for note in check_fit(network(), BOARD).notes)
     assert not any(said in note for note in check_fit(network(), LINUX).notes)
@@ -222,13 +222,13 @@ def test_the_kind_of_a_bare_budget_is_said() -> None:
     board, linux = check_fit(network(), ram_bytes=MIB), check_fit(network(), ram_bytes=30 * MIB)
     assert board.pointer_bytes == 4
     assert linux.pointer_bytes is None
-    assert board.notes[0].startswith("taken for a microcontroller")
-    assert linux.notes[0].startswith("taken for a board with Linux")
+    assert board.notes[0].startswith("checked as a microcontroller")
+    assert linux.notes[0].startswith("checked as a Linux board")
     assert check_fit(network(), ram_bytes=30 * MIB, flash_bytes=MIB).pointer_bytes == 4
     said = check_fit(network(), ram_bytes=30 * MIB, kind="mcu")
     assert said.pointer_bytes == 4
     assert not any("taken for" in note for note in said.notes)
-    with pytest.raises(EdgecnnError, match="--kind is for budgets alone"):
+    with pytest.raises(EdgecnnError, match="--kind only goes with --ram and --flash"):
         check_fit(network(), BOARD, kind="mcu")
 
 

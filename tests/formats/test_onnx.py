@@ -211,5 +211,5 @@ def test_weights_outside_of_the_folder_are_refused(tmp_path: Path, place: str) -
     stored.external_data.add(key="location", value=place)
     (tmp_path / "models").mkdir()
     (tmp_path / "secret").write_text("secret")
-    with pytest.raises(EdgecnnError, match="outside of its folder"):
+    with pytest.raises(EdgecnnError, match="outside its folder"):
         written(tmp_path / "models", model)

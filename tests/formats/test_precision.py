@@ -130,7 +130,7 @@ def test_an_estimate_without_figures_is_refused_and_a_borrowed_one_is_told() -> 
     with pytest.raises(NoCoefficientsError, match="w8a16"):
         estimate_latency(tflite("int8", "int16"), device, own.threads)
     borrowed = estimate_latency(tflite("int4", "float32", "FULLY_CONNECTED"), device, own.threads)
-    assert "there are no figures for w4: estimated by those of w8" in borrowed.notes
+    assert "no coefficients for w4: estimated with those of w8" in borrowed.notes
 
 
 def test_every_row_of_the_table_bears_its_own_name() -> None:
@@ -147,7 +147,7 @@ def test_metadata_that_the_graph_contradicts_are_told(tmp_path: Path) -> None:
     save_tflite(content, tmp_path / "net.tflite", {"precision": "fp32"})
     artifact = Artifact.open(tmp_path / "net.tflite")
     assert artifact.precision == "w8a16"
-    told = "net.tflite says that it is fp32, but its tensors are w8a16: taken as that"
+    told = "net.tflite says that it is fp32, but its tensors are w8a16; the tensors decide"
     assert artifact.contradictions == (told,)
     save_tflite(content, tmp_path / "net.tflite", {"precision": "w8a16"})
     assert Artifact.open(tmp_path / "net.tflite").contradictions == ()

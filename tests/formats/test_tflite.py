@@ -107,7 +107,7 @@ def test_data_behind_the_flatbuffer(tmp_path: Path) -> None:
     content = b.file([x], [y]).ljust(4096, b"\0")
     graph = written(tmp_path, content + np.float32(1).tobytes())
     assert (graph.tensors[weights].constant, graph.tensors[weights].size_bytes) == (True, 4)
-    with pytest.raises(EdgecnnError, match="ends too early"):
+    with pytest.raises(EdgecnnError, match="is truncated"):
         written(tmp_path, content)
 
 

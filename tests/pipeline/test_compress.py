@@ -120,7 +120,7 @@ def test_a_plan_is_known_to_be_for_another_network_before_the_data_are_met(
         ('criterion = "l2"', 'criterion = "l3"', "unknown criterion 'l3'"),
         ("ratio", "1.2", "features.4: a ratio is at least 0 and less than 1, or 1 for a layer or block whole, not 1.2"),
         ("ratio", "-0.1", "features.4: a ratio is at least 0"),
-        ("unit", "features.5", "features.5: its filters go with those of features.4"),
+        ("unit", "features.5", "features.5: its filters are tied to those of features.4"),
         ("unit", "features.44", "unknown unit 'features.44'"),
         ("whole", "classifier", "classifier: its layer as a whole cannot go"),
         ("schema_version = 1", "schema_version = 9", "schema 9, this edgecnn reads 1"),
@@ -193,7 +193,7 @@ def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: 
         digits_checkpoint, out, budget=Budget(max_drop=0.04, max_params_ratio=0.001), epochs=2, search=FAST
     )
     (sentence,) = found.unmet
-    assert sentence.endswith("% of the parameters are left, 0.1 % may be")
+    assert sentence.endswith("% of the parameters are left, the goal is 0.1 %")
     assert found.after.params < 0.5 * found.before.params
     assert any(not one.kept for one in found.attempts)
     assert found.after.accuracy is not None
@@ -216,7 +216,7 @@ def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, 
     within = [status for status in kept if status.accuracy and status.accuracy.top1 >= limit]
     assert kept[-1] not in within
     assert found.after == within[-1]
-    assert found.stopped.endswith("which was taken back")
+    assert found.stopped.endswith("was reverted")
 
 
 def test_a_training_at_the_end_that_harms_is_taken_back(digits_checkpoint: Path, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_training_at_the_end_that_harms_is_taken_back(digits_checkpoint: Path,
     found = compress(digits_checkpoint, out, budget=goal, search=search, epochs=1, learning_rate=0.1)
     assert found.unmet == ()
     assert found.after == found.attempts[-1].status
-    assert found.stopped == "the goals are met; the training at the end made it worse, and was taken back"
+    assert found.stopped == "the goals are met; the final fine-tuning lowered the accuracy and was reverted"
     assert found.plan is not None
     assert read_plan(found.plan).epochs == 0
 
@@ -250,7 +250,7 @@ def test_what_cannot_be_had_leaves_the_original(digits_checkpoint: Path, tmp_pat
     assert same(out, digits_checkpoint)
     assert len(found.attempts) >= 2
     assert any("the result is the original" in text for text in found.warnings)
-    assert found.unmet == ("100.0 % of the MACs are left, 1 % may be",)
+    assert found.unmet == ("100.0 % of the MACs are left, the goal is 1 %",)
 
 
 @pytest.mark.parametrize("order", ["forward", "backward", "random"])
@@ -387,7 +387,7 @@ def test_a_run_that_is_there_is_not_written_over(digits_checkpoint: Path, tmp_pa
     """The folder of a stopped run is neither ignored nor mixed up: the line names both ways out."""
     out = tmp_path / "small.safetensors"
     stopped(digits_checkpoint, out)
-    with pytest.raises(EdgecnnError, match=r"go on with --resume, or delete it to start anew"):
+    with pytest.raises(EdgecnnError, match=r"continue it with --resume, or delete it to start over"):
         compress(digits_checkpoint, out)
     with pytest.raises(EdgecnnError, match=r"another run, with learning_rate 0\.003, not 0\.01"):
         compress(digits_checkpoint, out, resume=True, learning_rate=0.01)
@@ -400,7 +400,7 @@ def test_a_run_that_is_there_is_not_written_over(digits_checkpoint: Path, tmp_pa
 
 def test_without_a_run_there_is_nothing_to_resume(digits_checkpoint: Path, tmp_path: Path) -> None:
     """A wrong name of the result is told rather than started from nothing."""
-    with pytest.raises(EdgecnnError, match=r"nothing to go on with.*leave --resume out"):
+    with pytest.raises(EdgecnnError, match=r"nothing to resume.*leave out --resume"):
         compress(digits_checkpoint, tmp_path / "other.safetensors", resume=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -464,7 +464,7 @@ def test_without_names_the_plan_knows_its_data(small: CompressResult, digits_che
     assert small.plan is not None
     again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", plan=small.plan)
     assert same(again.path, small.path)
-    with pytest.raises(EdgecnnError, match="name the data set"):
+    with pytest.raises(EdgecnnError, match="needs a data set for training"):
         compress_model(str(digits_checkpoint), tmp_path / "x.safetensors")
 
 
@@ -509,11 +509,11 @@ def test_a_full_disk_keeps_the_last_good_network(
 def test_a_ratio_and_a_budget_exclude_each_other(digits_checkpoint: Path, tmp_path: Path) -> None:
     """One thing alone says how much to cut; the line tells what to leave out."""
     out = tmp_path / "x.safetensors"
-    with pytest.raises(EdgecnnError, match="leave out --ratio to search within the budget, or --max-drop"):
+    with pytest.raises(EdgecnnError, match="leave out --ratio to search for cuts, or --max-drop"):
         compress(digits_checkpoint, out, pruning_ratio=0.5)
-    with pytest.raises(EdgecnnError, match="leave out --plan, or the ratio and the budget"):
+    with pytest.raises(EdgecnnError, match="a plan does not go with a ratio or a goal"):
         compress(digits_checkpoint, out, plan="p.toml", budget=GOAL)
-    with pytest.raises(EdgecnnError, match="a budget without a goal"):
+    with pytest.raises(EdgecnnError, match="the budget has no goal"):
         compress(digits_checkpoint, out, budget=Budget())
     with pytest.raises(EdgecnnError, match=r"no plan at 'p\.toml'"):
         compress(digits_checkpoint, out, plan="p.toml")
@@ -545,7 +545,7 @@ def test_data_with_other_classes_are_told(digits_checkpoint: Path, tmp_path: Pat
     x, y = rng.integers(0, 255, (90, 8, 8, 1), dtype=np.uint8), np.arange(90) % 3
     np.savez(tmp_path / "three.npz", x=x, y=y)
     with pytest.raises(
-        EdgecnnError, match=r"10 classes apart, data set 'three' has 3; use the data it was trained on$"
+        EdgecnnError, match=r"distinguishes 10 classes, data set 'three' has 3; use the data it was trained on$"
     ):
         compress(digits_checkpoint, tmp_path / "x.safetensors", data=f"npz:{tmp_path / 'three.npz'}")
     assert [path.name for path in tmp_path.iterdir()] == ["three.npz"]
@@ -567,11 +567,11 @@ net = Net
 @pytest.mark.parametrize(
     ("gives", "told"),
     [
-        ("(scores, scores)", r"gives 2 outputs, and compress trains and judges by one; wrap it"),
+        ("(scores, scores)", r"gives 2 outputs, and compress trains networks with one; wrap it"),
         ("{'scores': scores}", r"gives a dict, not one tensor.*; wrap it"),
         (
             "{'scores': scores} if self.training else scores",
-            r"in training the network gives a dict.*; build it without",
+            r"in training mode the network returns a dict.*; build it without",
         ),
     ],
 )

@@ -262,7 +262,7 @@ def test_what_is_assumed_is_said(tmp_path: Path) -> None:
     assert any("assumed unit, as data set 'digits'" in text for text in result.warnings)
     assert any("no better than chance" in text for text in result.warnings)
     assert result.files[0].path.name == "mine.fp32.onnx"
-    with pytest.raises(EdgecnnError, match="no name for files"):
+    with pytest.raises(EdgecnnError, match="not a file name"):
         export_model(Network("own", net), tmp_path, recipe="x86", data="digits", name="a/b")
 
 
@@ -374,7 +374,7 @@ def test_outputs_that_are_not_finite_are_told_and_nothing_is_written(tmp_path: P
 def test_a_data_set_with_other_classes_is_refused(tmp_path: Path) -> None:
     """Ten digits for a network of three classes end in one line with both counts."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
-    with pytest.raises(EdgecnnError, match=r"3 classes apart, data set 'digits' has 10"):
+    with pytest.raises(EdgecnnError, match=r"distinguishes 3 classes, data set 'digits' has 10"):
         export_model(Network("three", net), tmp_path, recipe="board", data="digits")
 
 
@@ -458,7 +458,7 @@ def test_a_regression_on_class_numbers_says_why_there_is_no_accuracy(tmp_path: P
     result = export_model(network, tmp_path, recipe=only("onnx", "fp32"), data=f"npz:{tmp_path / 'a.npz'}")
     assert result.reference_accuracy is None
     assert result.no_accuracy == (
-        "age gives 1 value a sample, no score for each class; accuracy is counted for classifiers alone"
+        "age gives 1 value a sample, not one score for each class; only classifiers have an accuracy"
     )
 
 

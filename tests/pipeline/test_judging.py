@@ -49,7 +49,7 @@ def test_the_parts_share_no_sample() -> None:
         chosen = [set(s.indices) for s in (parts.training, parts.validation, parts.evaluation)]
         assert tuple(map(len, chosen)) == sizes
         assert len(set.union(*chosen)) == sum(sizes)
-    with pytest.raises(EdgecnnError, match="too small to keep 10 %"):
+    with pytest.raises(EdgecnnError, match="too small to set aside 10 %"):
         Parts.of(in_memory("d", training.take(3), evaluation, None, ("a", "b", "c")), 0.1, TRAINING)
 
 
@@ -68,7 +68,7 @@ def test_a_drop_that_is_broken_is_told(after: int, missed: bool, told: bool) -> 
     assert found.lost.low < found.lost.mean < found.lost.high
     assert bool(found.unmet) == missed
     assert bool(found.unmet or found.notes) == told
-    assert all("10000 evaluation samples that chose nothing" in text for text in (*found.unmet, *found.notes))
+    assert all("10000 evaluation samples not used for choosing" in text for text in (*found.unmet, *found.notes))
 
 
 def test_a_reference_is_what_the_drop_is_counted_from() -> None:
@@ -138,7 +138,7 @@ def test_what_chose_once_never_gives_a_final_figure(learned: tuple[Path, str], s
         search=Search(epochs_between=0, ratios=(0.5,)),
     )
     assert again.accuracy_before == small.accuracy_after
-    assert any("an earlier compression of it chose by half" in text for text in again.warnings)
+    assert any("an earlier compression used half" in text for text in again.warnings)
     plain = compress_model(
         str(small.path), small.path.with_name("plain.safetensors"), data=data, pruning_ratio=0, epochs=0
     )
@@ -169,4 +169,4 @@ def test_a_broken_drop_is_a_goal_missed(learned: tuple[Path, str], small: Compre
         epochs=0,
         search=Search(epochs_between=0),
     )
-    assert any("evaluation samples that chose nothing" in text for text in found.unmet)
+    assert any("evaluation samples not used for choosing" in text for text in found.unmet)

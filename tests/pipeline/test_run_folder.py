@@ -30,12 +30,12 @@ def test_a_live_run_is_told_from_a_dead_one(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", RUN, str(out)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "going\n"
-        live = rf"^process {run.pid} is writing '{re.escape(str(out))}' at this moment.*stop it \(kill {run.pid}\)"
+        live = rf"^process {run.pid} is writing '{re.escape(str(out))}' right now.*stop it \(kill {run.pid}\)"
         for resume in (False, True):
             with pytest.raises(EdgecnnError, match=live):
                 RunFolder.open(out, {"ratio": 0.5}, resume=resume)
         run.send_signal(signal.SIGKILL)
-    with pytest.raises(EdgecnnError, match="holds a run that was stopped: go on with --resume"):
+    with pytest.raises(EdgecnnError, match="holds a run that was stopped: continue it with --resume"):
         RunFolder.open(out, {"ratio": 0.5}, resume=False)
     folder = RunFolder.open(out, {"ratio": 0.5}, resume=True)
     assert folder.finished == ["round-01"]
@@ -50,11 +50,11 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     place.symlink_to(precious)
-    with pytest.raises(EdgecnnError, match="there is a file or a link, which is not of a run: move it away"):
+    with pytest.raises(EdgecnnError, match="there is a file or a link, which does not belong to a run: move it away"):
         RunFolder.open(out, {}, resume=False)
     place.unlink()
     place.mkdir()
     (place / "notes.txt").write_text("mine")
-    with pytest.raises(EdgecnnError, match=r"there is one that holds .notes\.txt., which is not of a run"):
+    with pytest.raises(EdgecnnError, match=r"there is one that holds .notes\.txt., which does not belong to a run"):
         RunFolder.open(out, {}, resume=False)
     assert (place / "notes.txt").read_text() == "mine"

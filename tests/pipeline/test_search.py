@@ -41,11 +41,11 @@ def test_each_goal_is_told_and_counted() -> None:
         ("macs", pytest.approx(1 / 3)),
     ]
     assert budget.unmet(before, before, 0.96) == (
-        "100.0 % of the MACs are left, 25 % may be",
-        "100.0 % of the parameters are left, 50 % may be",
-        "its w8a8 TFLite file takes 2.0 KiB (2048 bytes), 1.0 KiB (1024 bytes) are asked for",
+        "100.0 % of the MACs are left, the goal is 25 %",
+        "100.0 % of the parameters are left, the goal is 50 %",
+        "its w8a8 TFLite file takes 2.0 KiB (2048 bytes), the goal is 1.0 KiB (1024 bytes)",
         "it takes 900 B of the ram of tiny; the limit is 600 B",
-        "the accuracy is 6.00 points down, 5 may be",
+        "the accuracy is 6.00 points lower; the goal allows 5",
     )
     after = NetworkStatus(500, 1000, Accuracy(86, 100), 1024, (MemoryUse("ram", 600, 600),))
     assert budget.unmet(before, after, 0.90) == ()
@@ -57,5 +57,5 @@ def test_a_drop_that_is_just_the_limit_is_allowed() -> None:
     assert Budget(max_drop=0.01).unmet(after, after, 0.93) == ()
     assert Budget(max_drop=0.007).unmet(after, replace(after, accuracy=Accuracy(9230, 10_000)), 0.93) == ()
     assert Budget(max_drop=0.01).unmet(after, replace(after, accuracy=Accuracy(9199, 10_000)), 0.93) == (
-        "the accuracy is 1.01 points down, 1 may be",
+        "the accuracy is 1.01 points lower; the goal allows 1",
     )

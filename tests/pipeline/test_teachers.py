@@ -62,9 +62,11 @@ def test_another_network_teaches(digits_checkpoint: Path, tmp_path: Path) -> Non
 
     again = {"data": "digits", "plan": found["two"].plan}
     for wrong in ([], [other, str(digits_checkpoint)]):
-        with pytest.raises(EdgecnnError, match=r"asks for the teacher .*, not .*; name the same with --teacher"):
+        with pytest.raises(
+            EdgecnnError, match=r"was made with the teacher .*, not .*; give the same one with --teacher"
+        ):
             compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", teachers=wrong, **again)
-    with pytest.raises(EdgecnnError, match="was made without --teacher; leave it out"):
+    with pytest.raises(EdgecnnError, match="was made without --teacher; leave --teacher out"):
         compress_model(
             str(digits_checkpoint),
             tmp_path / "again.safetensors",

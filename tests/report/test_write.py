@@ -109,7 +109,7 @@ def test_results_take_the_place_of_measuring(folder: Path, tmp_path: Path) -> No
         ((), (), "give FILES"),
         (("none.tflite",), (), "no file at"),
         (("net.fp32.tflite",), ("rpi44",), "did you mean 'rpi4'"),
-        (("net.onnx",), ("nrf5340",), "reads .tflite files alone"),
+        (("net.onnx",), ("nrf5340",), "only reads .tflite files"),
     ],
 )
 def test_bad_input_is_refused_before_the_work(

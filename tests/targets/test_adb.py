@@ -113,14 +113,14 @@ def test_a_cable_pulled_while_it_measures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["adb:", "adb:-s", "adb://x", "adb:a b"])
 def test_the_name_is_read(name: str) -> None:
     """A serial is one word that cannot be taken for an option."""
-    with pytest.raises(EdgecnnError, match="is no adb target; write adb:SERIAL"):
+    with pytest.raises(EdgecnnError, match="is not an adb target; write adb:SERIAL"):
         open_target(name)
 
 
 def test_adb_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the adb program the error is the line that installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EdgecnnError, match="there is no adb program here: sudo apt-get install -y adb"):
+    with pytest.raises(EdgecnnError, match="adb is not installed: sudo apt-get install -y adb"):
         open_target("adb:0123").__enter__()
 
 
@@ -128,7 +128,7 @@ def test_adb_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     ("said", "told"),
     [
         ("error: device '0123' not found", "no such device; adb devices lists those there are"),
-        ("error: device unauthorized.", "unlock it and accept the question on its screen"),
+        ("error: device unauthorized.", "unlock it and confirm the question on its screen"),
         ("error: device offline", "it is offline"),
         ("something\nelse", "else"),
     ],

@@ -171,7 +171,7 @@ def test_dot_products_save_instructions(rpi5: Emulated, counted: Measurement, ex
 
 def test_several_threads_are_refused(rpi4: Emulated) -> None:
     """The board has one core: what more threads do on it would tell nothing."""
-    with pytest.raises(EdgecnnError, match="take --threads 1"):
+    with pytest.raises(EdgecnnError, match="use --threads 1"):
         measure(CLASSIFIER, target=rpi4, threads=2)
 
 
@@ -325,7 +325,7 @@ def test_what_cannot_be_emulated_is_refused() -> None:
     """The message says what can be, and asks for a device where there is none."""
     with pytest.raises(EdgecnnError, match=r"stm32h7a3 .*cannot be emulated.*known: .*rpi4"):
         open_target("emulated:stm32h7a3")
-    with pytest.raises(EdgecnnError, match="say --target emulated:rpi4"):
+    with pytest.raises(EdgecnnError, match="Give --target emulated:rpi4"):
         open_target("emulated")
     with pytest.raises(EdgecnnError, match="did you mean 'rpi4'"):
         open_target("emulated:rpi44")

@@ -399,7 +399,10 @@ def test_a_runtime_for_another_processor(make_server: MakeServer, tmp_path: Path
     library[18:20] = b"\x16\x00"  # e_machine: System/390
     (package / "interpreter.so").write_bytes(library)
     server = make_server(PATH=path)
-    with server.target() as target, pytest.raises(EdgecnnError, match=r"what is installed is for another processor"):
+    with (
+        server.target() as target,
+        pytest.raises(EdgecnnError, match=r"the installed package is for another processor"),
+    ):
         check_runtime("litert", target)
 
 
