@@ -77,7 +77,7 @@ def test_input_sets_channels_and_size_of_a_folder(images: Path) -> None:
     """An input shape decides how images are read, whatever the network's first layer would take."""
     subject = load_subject(Own(1), data=f"folder:{images}", input_shape=(1, 6, 8))
     assert subject.shape == (1, 6, 8)
-    assert any("images are scaled until they cover 8x6 pixels" in text for text in subject.warnings)
+    assert any("images are scaled to cover 8x6 pixels" in text for text in subject.warnings)
     with pytest.raises(EdgecnnError, match=r"does not take inputs of shape \[1, 3, 6, 8\]"):
         load_subject(Own(1), data=f"folder:{images}", input_shape=(3, 6, 8))
     with pytest.raises(EdgecnnError, match=r"grayscale \(1 channel\) or RGB \(3\), and the network takes 4"):
