@@ -11,7 +11,7 @@ import pytest
 
 import edgecnn
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs/python.md"
 
 
 def test_all_is_sorted() -> None:
@@ -36,16 +36,16 @@ def test_dir_lists_the_api() -> None:
     assert set(edgecnn.__all__) <= set(dir(edgecnn))
 
 
-def test_the_readme_documents_exactly_the_api() -> None:
-    """The README names every public name, and its code uses no other."""
-    text = README.read_text(encoding="utf-8")
+def test_the_page_documents_exactly_the_api() -> None:
+    """docs/python.md names every public name, and its code uses no other."""
+    text = PAGE.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
     used = set(re.findall(r"\bedgecnn\.(\w+)\(", code))
     for names in re.findall(r"from edgecnn import ([\w, ]+)", code):
         used |= {name.strip() for name in names.split(",")}
     assert used <= set(edgecnn.__all__)
     missing = [name for name in edgecnn.__all__ if not re.search(rf"\b{name}\b", text)]
-    assert not missing, f"not in README.md: {', '.join(missing)}"
+    assert not missing, f"not in docs/python.md: {', '.join(missing)}"
 
 
 @pytest.mark.slow
