@@ -81,7 +81,7 @@ _SLOW_FILES = {
     "test_checkpoint.py",
     "test_demo.py",
     "test_packaging.py",
-    "test_readme.py",
+    "test_docs.py",
     "test_user_code.py",
     "test_wheel.py",
 }

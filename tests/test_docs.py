@@ -15,7 +15,12 @@ from edgecnn.cli import COMMANDS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-DOCUMENTS = [README, *PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))]
+DOCUMENTS = [
+    README,
+    *PAGES,
+    *ROOT.glob("benchmarks/README.md"),
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+]
 
 #: The pages that go on with the files of the README, in the order in which one needs the other.
 ORDER = ("compress", "export", "fit", "measure", "boards", "own-network", "python")
@@ -38,16 +43,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("docs")
 def test_the_readme_leaves_the_files_it_promises(folder: Path) -> None:
     """The commands of the README run in order and leave the board recipe's files."""
     names = {path.name for path in (folder / "out").iterdir() if path.suffix in (".onnx", ".tflite")}
     assert names == {f"digits.{precision}.{kind}" for precision in ("fp32", "w8a8") for kind in ("onnx", "tflite")}
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("name", ORDER)
 def test_the_page_runs(folder: Path, name: str) -> None:
     """Each command and each Python block of a page runs, after those of the pages before it."""
