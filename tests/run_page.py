@@ -1,9 +1,9 @@
 """Run the commands and the Python of one page of the documentation, in order, in the folder one stands in.
 
 `python run_page.py PAGE.md`. A block of `sh` is run line by line: `edgecnn` in this process, so that torch is loaded
-once, `python` in one of its own; `# exit code N` at the end of a line says which code is right, 0 where nothing is said. A
-block of `python` whose first line is `# NAME.py` is written to that file, any other is run. Blocks of other languages
-are for reading.
+once, `python` in one of its own; `# exit code N` at the end of a line says which code is right, 0 where nothing is
+said. A block of `python` whose first line is `# NAME.py` is written to that file, any other is run. Blocks of other
+languages are for reading.
 """
 
 from __future__ import annotations
