@@ -41,27 +41,22 @@ class MemoryRegion:
     """A memory a model must fit: `ram`, or `flash` on a microcontroller."""
 
     name: str
-    size: int = field(metadata=BYTES)
-    #: What the system (kernel and services; firmware and stack) already takes of it.
-    system: int | None = field(default=None, metadata=BYTES)
-
-    @property
-    def size_bytes(self) -> int:
-        """All of it."""
-        return self.size
+    size_bytes: int = field(metadata={**BYTES, "key": "size"})
+    #: What the system (kernel and services; firmware and stack) already takes of it; None: unknown.
+    system_bytes: int | None = field(default=None, metadata={**BYTES, "key": "system"})
 
     @property
     def limit_bytes(self) -> int:
         """What is left once the system has taken its part; an unknown part counts as none."""
-        return self.size - (self.system or 0)
+        return self.size_bytes - (self.system_bytes or 0)
 
 
 @dataclass(frozen=True)
 class RuntimeCost:
     """What a runtime adds before any model is loaded, by memory."""
 
-    ram: int | None = field(default=None, metadata=BYTES)
-    flash: int | None = field(default=None, metadata=BYTES)
+    ram_bytes: int | None = field(default=None, metadata={**BYTES, "key": "ram"})
+    flash_bytes: int | None = field(default=None, metadata={**BYTES, "key": "flash"})
 
 
 #: Kinds of operators whose efficiency differs by an order of magnitude, each with the coarser kind whose cost stands
@@ -175,10 +170,10 @@ class DeviceProfile:
             yield "features", ", ".join(self.features)
         for region in self.memory:
             yield f"memory.{region.name}", format_bytes(region.size_bytes)
-            if region.system is not None:
-                yield f"memory.{region.name}.system", f"{format_bytes(region.system)} taken by the system"
+            if region.system_bytes is not None:
+                yield f"memory.{region.name}.system", f"{format_bytes(region.system_bytes)} taken by the system"
         for runtime, cost in self.runtimes.items():
-            for name, size in (("ram", cost.ram), ("flash", cost.flash)):
+            for name, size in (("ram", cost.ram_bytes), ("flash", cost.flash_bytes)):
                 if size is not None:
                     yield f"runtimes.{runtime}.{name}", f"{format_bytes(size)} before any model"
         if self.unsupported_operators:
@@ -201,11 +196,17 @@ class DeviceProfile:
             "cores": [{"name": c.name, "count": c.count, "clock_mhz": c.clock_mhz} for c in self.cores],
             "features": list(self.features),
             "memory": [
-                {"name": r.name, "size_bytes": r.size, "system_bytes": r.system, "limit_bytes": r.limit_bytes}
+                {
+                    "name": r.name,
+                    "size_bytes": r.size_bytes,
+                    "system_bytes": r.system_bytes,
+                    "limit_bytes": r.limit_bytes,
+                }
                 for r in self.memory
             ],
             "runtimes": {
-                name: {"ram_bytes": cost.ram, "flash_bytes": cost.flash} for name, cost in self.runtimes.items()
+                name: {"ram_bytes": cost.ram_bytes, "flash_bytes": cost.flash_bytes}
+                for name, cost in self.runtimes.items()
             },
             "unsupported_operators": list(self.unsupported_operators),
             **{key: getattr(self, key) for key in ("thermal", "governor", "idle_w", "load_w", "memcpy_mb_s")},
@@ -282,7 +283,7 @@ def _problems(profile: DeviceProfile, path: Path) -> Iterator[EdgecnnError]:
             yield EdgecnnError(f"{path}: cores: {core} is not a core")
     for region in profile.memory:
         if region.limit_bytes <= 0:
-            yield EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size)}")
+            yield EdgecnnError(f"{path}: memory {region.name}: nothing is left of {format_bytes(region.size_bytes)}")
 
 
 def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:
@@ -290,8 +291,8 @@ def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:
     memory = tuple(
         replace(
             region,
-            size=variant.memory.get(region.name, region.size),
-            system=variant.system.get(region.name, region.system),
+            size_bytes=variant.memory.get(region.name, region.size_bytes),
+            system_bytes=variant.system.get(region.name, region.system_bytes),
         )
         for region in profile.memory
     )

@@ -148,8 +148,8 @@ def from_table(
     """Turn a parsed table into the dataclass *cls*; *where* names file and key in errors.
 
     A list becomes a tuple, null is taken where a field may be None, an integer where it is a float. Not *strict*: keys
-    that *cls* does not know are left out, as a newer edgecnn may have written them. A field whose metadata has
-    `formerly` is read under that key as well: files that users have keep working when a field is renamed.
+    that *cls* does not know are left out, as a newer edgecnn may have written them. A field's key is its name, or the
+    `key` of its metadata; under the `formerly` of its metadata it is read as well, so that older files keep working.
 
     Example: `from_table(Core, {"name": "Cortex-A72", "count": 4}, "my.toml: cores[0]")`.
 
@@ -161,21 +161,24 @@ def from_table(
         raise EdgecnnError(f"{where}: expected a table, found {_shown(table)}")
     hints = typing.get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = dict(given or {})
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in values}  # type: ignore[arg-type]
+    own = [field for field in dataclasses.fields(cls) if field.name not in values]  # type: ignore[arg-type]
+    fields = {field.metadata.get("key", field.name): field for field in own}
+    known = fields | {field.metadata["formerly"]: field for field in own if "formerly" in field.metadata}
     problems: list[str] = []
     for key, value in table.items():
-        if key in fields:
-            is_bytes = fields[key].metadata.get("toml") == "bytes"
+        if key in known:
+            name, is_bytes = known[key].name, known[key].metadata.get("toml") == "bytes"
             try:
-                values[key] = _convert(hints[key], value, _inner(where, key), is_bytes=is_bytes, strict=strict)
+                values[name] = _convert(hints[name], value, _inner(where, key), is_bytes=is_bytes, strict=strict)
             except EdgecnnError as error:
                 problems += _problems_of(error)
         elif strict:
             problems.append(str(unknown_name(f"key in {where}:", key[:_LONGEST_SHOWN], fields)))
     missing = [
-        f"'{name}'"
-        for name, field in fields.items()
-        if name not in table and field.default is field.default_factory is dataclasses.MISSING
+        f"'{key}'"
+        for key, field in fields.items()
+        if not {key, field.metadata.get("formerly")} & table.keys()
+        and field.default is field.default_factory is dataclasses.MISSING
     ]
     if missing:
         problems.append(f"{where}: missing key{'s' * (len(missing) > 1)} {', '.join(missing)}")

@@ -104,7 +104,7 @@ HEAD = 'title = "x"\nkind = "linux"\narch = "a"\n'
         (HEAD + '[sources]\n[variants.big]\ntitle = "big"\nmemory = { rom = "1GiB" }\n', "'rom'"),
         (HEAD + '[[memory]]\nname = "ram"\nsize = "1MiB"\nsystem = "2MiB"\n[sources]\n', "nothing is left"),
         (HEAD + '[[memory]]\nname = "ram"\nsize = "lots"\n[sources]\n', r"memory\[0\]\.size: 'lots' is not a size"),
-        (HEAD + '[[cores]]\nname = "A"\ncount = -1\n[sources]\n', "cores: -1 x A are none"),
+        (HEAD + '[[cores]]\nname = "A"\ncount = -1\n[sources]\n', "cores: -1 x A is not a core"),
         (HEAD + 'name = "y"\n[sources]\n', "'name'"),
     ],
 )

@@ -110,4 +110,4 @@ def test_host_is_a_device() -> None:
     region = profile.region("ram")
     assert region is not None
     assert 0 < region.limit_bytes < region.size_bytes <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert profile.runtimes["litert"].ram
+    assert profile.runtimes["litert"].ram_bytes

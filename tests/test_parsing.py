@@ -241,3 +241,21 @@ def test_keys_of_a_newer_version_are_kept() -> None:
     given_table = {"count": 3, "names": None, "newer": [1]}
     assert convert(Facts, given_table, "f") == given_table
     assert from_table(Part, {"name": "a", "newer": 1, "size": None}, "f", strict=False) == Part("a")
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Fields that files know by other names."""
+
+    size_bytes: int = field(metadata={**BYTES, "key": "size"})
+    predicted: int | None = field(default=None, metadata={"formerly": "foretold"})
+
+
+def test_a_renamed_field_is_read_under_its_keys() -> None:
+    """The key of a field is that of its metadata; an earlier key is read as well, and errors name the key of files."""
+    assert from_table(Renamed, {"size": "1KiB", "foretold": 2}, "f.toml") == Renamed(1024, 2)
+    assert from_table(Renamed, {"size": 1, "predicted": 3}, "f.toml") == Renamed(1, 3)
+    with pytest.raises(EdgecnnError, match="missing key 'size'"):
+        from_table(Renamed, {}, "f.toml")
+    with pytest.raises(EdgecnnError, match="unknown key in f.toml: 'size_bytes'"):
+        from_table(Renamed, {"size": 1, "size_bytes": 1}, "f.toml")

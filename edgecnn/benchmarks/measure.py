@@ -155,7 +155,7 @@ def predicted_rss_bytes(artifact: Artifact, runtime: str, device: str) -> int | 
     try:
         profile = load_device(device)
         own = profile.runtimes.get(runtime)
-        if own is None or own.ram is None or runtime != runtime_for(artifact.format):
+        if own is None or own.ram_bytes is None or runtime != runtime_for(artifact.format):
             return None
         used = {region.name: region.used_bytes for region in check_fit(artifact.path, profile).regions}
     except EdgecnnError:  # a file or a device that is measured all the same

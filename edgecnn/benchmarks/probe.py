@@ -68,10 +68,10 @@ def profile_toml(profile: DeviceProfile) -> str:
         clock = {} if core.clock_mhz is None else {"clock_mhz": f"{core.clock_mhz:g}"}
         lines += _table("[[cores]]", {"name": _text(core.name), "count": str(core.count), **clock})
     for region in profile.memory:
-        system = {} if region.system is None else {"system": str(region.system)}
-        lines += _table("[[memory]]", {"name": _text(region.name), "size": str(region.size), **system})
+        system = {} if region.system_bytes is None else {"system": str(region.system_bytes)}
+        lines += _table("[[memory]]", {"name": _text(region.name), "size": str(region.size_bytes), **system})
     for runtime, cost in profile.runtimes.items():
-        sizes = {"ram": cost.ram, "flash": cost.flash}
+        sizes = {"ram": cost.ram_bytes, "flash": cost.flash_bytes}
         lines += _table(
             f"[runtimes.{_text(runtime)}]", {key: str(size) for key, size in sizes.items() if size is not None}
         )

@@ -245,6 +245,6 @@ def _print_profile(profile: DeviceProfile) -> None:
 
 
 def _what_is_left(region: MemoryRegion) -> str:
-    if region.system is None:
+    if region.system_bytes is None:
         return "in total; the share of the system or the firmware is unknown"
     return "available for a runtime and its model"

@@ -164,23 +164,23 @@ def _micro_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, ...
     if instruction_sets(profile):
         ram[_CMSIS_PART] = arena_to_set(graph, profile) - arena.total_bytes
     cost = profile.runtimes.get(_MICRO, RuntimeCost())
-    ram |= {"TFLite Micro": cost.ram} if cost.ram else {}
-    core_bytes = micro.CORE_FLASH_BYTES if cost.flash is None else cost.flash
+    ram |= {"TFLite Micro": cost.ram_bytes} if cost.ram_bytes else {}
+    core_bytes = micro.CORE_FLASH_BYTES if cost.flash_bytes is None else cost.flash_bytes
     return _regions(profile, {"ram": ram, "flash": {"model file": graph.size_bytes, "TFLite Micro": core_bytes}})
 
 
 def _core_source(profile: DeviceProfile) -> str:
     """Return where the size of TFLite Micro's core comes from."""
     cost = profile.runtimes.get(_MICRO)
-    if cost is None or cost.flash is None:
+    if cost is None or cost.flash_bytes is None:
         return f"{format_bytes(micro.CORE_FLASH_BYTES)}, {micro.CORE_FLASH_SOURCE}"
-    return f"{format_bytes(cost.flash)}, from the device profile"
+    return f"{format_bytes(cost.flash_bytes)}, from the device profile"
 
 
 def _unknown_system(profile: DeviceProfile, what: str) -> list[str]:
     """Say of the RAM that its limit is all of it, where it is not known what the system takes."""
     ram = profile.region("ram")
-    if ram is None or ram.system is not None:
+    if ram is None or ram.system_bytes is not None:
         return []
     return [f"what {what} is unknown, so the limit is all of its RAM"]
 
@@ -191,7 +191,7 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
     live = live_bytes(buffers, len(graph.operators), process.ALIGNMENT)
     runtime = process.runtime_of(graph)
     notes = ["the peak resident memory of a Python process with one thread"]
-    if profile.runtimes.get(runtime, RuntimeCost()).ram is None:
+    if profile.runtimes.get(runtime, RuntimeCost()).ram_bytes is None:
         notes.append(f"what {runtime} itself takes on {profile.name} is unknown and not counted")
     if profile.region("flash"):
         notes.append(f"flash only counts the file, not {runtime}")
@@ -220,7 +220,7 @@ def _process_regions(graph: Graph, profile: DeviceProfile) -> tuple[RegionUse, .
     arena_bytes = planned_bytes(buffers, plan_greedy(buffers, process.ALIGNMENT), process.ALIGNMENT)
     runtime = process.runtime_of(graph)
     cost = profile.runtimes.get(runtime, RuntimeCost())
-    base = {} if cost.ram is None else {f"{runtime} itself": cost.ram}
+    base = {} if cost.ram_bytes is None else {f"{runtime} itself": cost.ram_bytes}
     return _regions(
         profile,
         {"ram": {**base, **process.memory_parts(graph, arena_bytes)}, "flash": {"model file": graph.size_bytes}},

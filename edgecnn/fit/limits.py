@@ -41,7 +41,7 @@ def device_within(
     for name, size in given.items():
         if size < 1:
             raise EdgecnnError(f"a limit of {size} bytes of {name} is too small; give --{name}, for example 64KiB")
-    memory = tuple(MemoryRegion(name, size, system=0) for name, size in given.items())
+    memory = tuple(MemoryRegion(name, size, system_bytes=0) for name, size in given.items())
     if device is None:
         return _bare(memory, given, kind)
     if kind is not None:
@@ -57,7 +57,7 @@ def device_within(
 def _bare(memory: tuple[MemoryRegion, ...], given: dict[str, int], kind: str | None) -> DeviceProfile:
     if not memory:
         raise EdgecnnError("Give --device, or --ram and --flash.")
-    name = ", ".join(f"{format_bytes(region.size)} {region.name}" for region in memory)
+    name = ", ".join(f"{format_bytes(region.size_bytes)} {region.name}" for region in memory)
     if kind is None:
         kind = "mcu" if "flash" in given or given["ram"] <= MOST_MICRO_RAM_BYTES else "linux"
     return DeviceProfile(name, name, kind, "unknown", sources={}, memory=memory)

@@ -65,7 +65,7 @@ def test_a_board_tells_of_itself(server: SshServer) -> None:
     same = ("title", "kind", "arch", "soc", "features", "governor")
     assert {key: getattr(over_ssh, key) for key in same} == {key: getattr(here, key) for key in same}
     assert [(core.name, core.count) for core in over_ssh.cores] == [(core.name, core.count) for core in here.cores]
-    assert [region.size for region in over_ssh.memory] == [region.size for region in here.memory]
+    assert [region.size_bytes for region in over_ssh.memory] == [region.size_bytes for region in here.memory]
     assert set(over_ssh.sources) == set(over_ssh.facts())
     read = {fact: source for fact, source in over_ssh.sources.items() if not fact.startswith("runtimes.")}
     assert all(f"read from {server.name} on 20" in source for source in read.values())

@@ -22,8 +22,8 @@ LINUX = DeviceProfile(
     "linux",
     "aarch64",
     {},
-    memory=(MemoryRegion("ram", 512 * MIB, system=100 * MIB),),
-    runtimes={"litert": RuntimeCost(ram=34 * MIB), "onnxruntime": RuntimeCost(ram=44 * MIB)},
+    memory=(MemoryRegion("ram", 512 * MIB, system_bytes=100 * MIB),),
+    runtimes={"litert": RuntimeCost(ram_bytes=34 * MIB), "onnxruntime": RuntimeCost(ram_bytes=44 * MIB)},
 )
 
 
@@ -193,7 +193,13 @@ def test_the_core_of_tflite_micro_always_counts() -> None:
     assert bare.regions[0].parts == {"model file": 2000, "TFLite Micro": 16 * 1024}
     assert "https://" in next(note for note in bare.notes if "flash" in note)
     known = DeviceProfile(
-        "b", "B", "mcu", "x", {}, memory=(MemoryRegion("flash", MIB),), runtimes={"tflite-micro": RuntimeCost(flash=9)}
+        "b",
+        "B",
+        "mcu",
+        "x",
+        {},
+        memory=(MemoryRegion("flash", MIB),),
+        runtimes={"tflite-micro": RuntimeCost(flash_bytes=9)},
     )
     assert check_fit(network(), known).regions[0].parts["TFLite Micro"] == 9
 

@@ -57,7 +57,7 @@ def check_peak(file: Path) -> None:
         "x",
         {},
         memory=(MemoryRegion("ram", 2**34),),
-        runtimes={"litert": RuntimeCost(ram=base)},
+        runtimes={"litert": RuntimeCost(ram_bytes=base)},
     )
     assert check_fit(file, device).regions[0].used_bytes == pytest.approx(peak, rel=0.10)
 
