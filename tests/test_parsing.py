@@ -257,5 +257,5 @@ def test_a_renamed_field_is_read_under_its_keys() -> None:
     assert from_table(Renamed, {"size": 1, "predicted": 3}, "f.toml") == Renamed(1, 3)
     with pytest.raises(EdgecnnError, match="missing key 'size'"):
         from_table(Renamed, {}, "f.toml")
-    with pytest.raises(EdgecnnError, match="unknown key in f.toml: 'size_bytes'"):
+    with pytest.raises(EdgecnnError, match=r"unknown key in f\.toml: 'size_bytes'"):
         from_table(Renamed, {"size": 1, "size_bytes": 1}, "f.toml")

@@ -106,7 +106,7 @@ def test_networks_and_criteria_are_named_by_file(tmp_path: Path, monkeypatch: py
     assert network.checkpoint is not None
     assert network.checkpoint.factory == "nets/uc_by_file.py:tiny"
     assert CRITERIA.load("nets/uc_by_file.py:score")(1) == 1
-    with pytest.raises(EdgecnnError, match=r"Name it: nets/uc_by_file\.py:factory"):
+    with pytest.raises(EdgecnnError, match=r"Give nets/uc_by_file\.py:factory"):
         build("nets/uc_by_file.py")
 
 

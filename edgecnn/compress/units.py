@@ -78,7 +78,7 @@ class Units:
             if any(part.layer == name and part.side == OUT for part in unit.slices):
                 raise EdgecnnError(f"{name}: its filters are tied to those of {unit.name}; name that one")
         if any(unit.name == name for unit in self.units):
-            raise EdgecnnError(f"{name}: its {what} cannot go")
+            raise EdgecnnError(f"{name}: its {what} cannot be cut")
         raise unknown_name("unit", name, dict.fromkeys(unit.name for unit in self.units))
 
 

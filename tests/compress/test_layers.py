@@ -118,7 +118,7 @@ def test_every_layer_that_can_go_leaves_a_network_that_runs(make: Callable[[], n
 def test_a_layer_that_must_stay_is_told_with_the_reason() -> None:
     """The output layer, and a convolution that changes the resolution."""
     module = build("edgecnn:resnet20").module
-    with pytest.raises(EdgecnnError, match="layer as a whole cannot go: its filters are outputs"):
+    with pytest.raises(EdgecnnError, match="layer as a whole cannot be cut: its filters are outputs"):
         cut(module, (3, 16, 16), {"linear": 1})
     with pytest.raises(EdgecnnError, match="changes the resolution"):
         cut(module, (3, 16, 16), {"layer2.0.conv1": 1})

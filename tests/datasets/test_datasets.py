@@ -269,7 +269,7 @@ def test_how_images_are_resized_is_said_where_nobody_said_how(tmp_path: Path) ->
 
 def test_other_data_are_not_resized() -> None:
     """A data set that has its size refuses `--resize` instead of passing over it."""
-    with pytest.raises(EdgecnnError, match="'digits' is not resized"):
+    with pytest.raises(EdgecnnError, match="'digits' cannot be resized"):
         open_dataset("digits", resize=Resize(256))
 
 

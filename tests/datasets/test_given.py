@@ -76,7 +76,7 @@ def test_a_data_set_of_ours_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (5, "cannot be an object of type int; edgecnn takes a name .* a torch DataLoader"),
+        (5, "cannot be an object of type int; edgecnn accepts a name .* a torch DataLoader"),
         (X, "cannot be an object of type ndarray"),
         ((1, 2), r"a tuple of \(int, int\)"),
         ({"images": X}, "a dict of images"),

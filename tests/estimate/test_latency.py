@@ -125,7 +125,7 @@ def test_a_microcontroller_is_estimated_in_cycles() -> None:
     assert (estimate.runtime, estimate.threads) == ("microtvm-cmsis-nn", 1)
     assert estimate.p50_ns == pytest.approx(10 * 8 * 8 * 9 * 8 * 8)
     notes = " ".join(estimate.notes)
-    assert "those of microtvm-cmsis-nn, those of today's TFLite Micro" in notes
+    assert "those of microtvm-cmsis-nn; those of today's TFLite Micro" in notes
     assert "at 200 MHz" in notes
     assert "depthwise 2.0" in notes
     own = estimate_latency(integers, micro("tflite-micro", "plumerai"), None)

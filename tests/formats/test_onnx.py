@@ -148,7 +148,7 @@ def test_an_open_size_is_refused(tmp_path: Path) -> None:
     dimension = model.graph.input[0].type.tensor_type.shape.dim[2]
     dimension.Clear()
     dimension.dim_param = "height"
-    with pytest.raises(EdgecnnError, match=r"input 'x' leaves dimension 2 \(height\) open"):
+    with pytest.raises(EdgecnnError, match=r"input 'x' has an open dimension 2 \(height\)"):
         written(tmp_path, model)
 
 

@@ -122,7 +122,7 @@ def test_a_plan_is_known_to_be_for_another_network_before_the_data_are_met(
         ("ratio", "-0.1", "features.4: a ratio is at least 0"),
         ("unit", "features.5", "features.5: its filters are tied to those of features.4"),
         ("unit", "features.44", "unknown unit 'features.44'"),
-        ("whole", "classifier", "classifier: its layer as a whole cannot go"),
+        ("whole", "classifier", "classifier: its layer as a whole cannot be cut"),
         ("schema_version = 1", "schema_version = 9", "schema 9, this edgecnn reads 1"),
         ("batch_size = 64", "batch_size = 0", "a batch has at least 2 samples"),
         ("validation split = 0.1", "validation split = 1.0", "held out is at least 0 and less than 1, not 1"),
