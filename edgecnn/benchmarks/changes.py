@@ -91,8 +91,8 @@ def find_change(measurement: Measurement, earlier: Sequence[Measurement], tolera
     Args:
         measurement: the later result.
         earlier: those of an earlier run; what else is in it does not matter.
-        tolerance: the change that is none yet, as a fraction; it must cover what differs from day to day, which no
-            number of processes on one day can show.
+        tolerance: changes up to this fraction are ignored. It must cover differences from day to day, which no number
+            of processes on one day can show.
 
     Raises:
         EdgecnnError: *earlier* has no result of the file, or only under other conditions (the message says which), or

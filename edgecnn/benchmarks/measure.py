@@ -312,7 +312,7 @@ def check_target(device: str, target: str) -> str:
 
 
 def check_architecture(device: str, target: Target) -> None:
-    """Raise EdgecnnError where *target* has another architecture than *device*, whose figures it cannot give."""
+    """Raise EdgecnnError if *target* has another architecture than *device*."""
     if device == HOST or target.machine is None:
         return
     arch = load_device(device).arch

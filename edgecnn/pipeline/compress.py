@@ -91,7 +91,7 @@ def compress_model(
         pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where nothing else is given.
         sparsity: share of the weights of convolutions and linear layers that become 0, in [0, 1). The shapes stay, and
             so do the sizes of dense files; what zip makes of them is told.
-        budget: what may be lost and what may be left.
+        budget: the goals: the accuracy that may be lost, the size that is needed.
         plan: a plan's file; it decides on all but the data.
         search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
         criterion: a name in `CRITERIA`, or `package.module:function` or `FILE.py:function` of your own. Beside a plan

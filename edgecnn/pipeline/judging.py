@@ -158,7 +158,7 @@ def verdict(before: Correct, after: Correct, budget: Budget, reference: float | 
     Args:
         before: which answers of the original are right.
         after: which of the result are.
-        budget: what may be lost.
+        budget: the goals, among them the accuracy that may be lost.
         reference: the accuracy that the user counts the drop from; None: the original's on these samples.
     """
     first, last, lost = counted(before), counted(after), accuracy_lost(before, after)

@@ -35,7 +35,7 @@ class TrainingSettings:
     round_to: int = 1  # channel counts become multiples of it
     #: Share of the part below that is set aside to choose by: neither trained on nor in final figures.
     validation_split: float = field(default=0.1, metadata={"formerly": "held_out"})
-    #: `TRAINING`, or `EVALUATION` where the network has learned the training part by heart.
+    #: `TRAINING`, or `EVALUATION` if the network was trained on all of the training data.
     validation_from: str = field(default=TRAINING, metadata={"formerly": "held_out_of"})
     learning_rate: float = 3e-3  # the peak of each training's one cycle
     optimizer: str = "adamw"

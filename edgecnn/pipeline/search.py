@@ -130,7 +130,7 @@ def _is_worse(after: NetworkStatus, before: NetworkStatus) -> bool:
 
 
 def _widest(budget: Budget, original: NetworkStatus, now: NetworkStatus) -> Shortfall | None:
-    """Return the goal that is furthest off; None where all are met and there is nothing more to win."""
+    """Return the goal with the largest remaining gap; None if all goals are met."""
     if budget.is_open:
         return Shortfall("", "bytes", 1.0)
     return max(budget.shortfalls(original, now), key=lambda shortfall: shortfall.share, default=None)

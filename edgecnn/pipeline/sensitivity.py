@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgecnn.compress.sensitivity import Sensitivity
     from edgecnn.nets.network import Model
 
-#: Samples of each part that tell whether a network knows the training part by heart.
+#: Samples of each part that show whether a network was trained on the training part.
 _ASKED = 2000
 
 
@@ -40,11 +40,11 @@ def measure_sensitivity(
     download: bool = False,
     progress: Progress = silent,
 ) -> Sensitivity:
-    """Cut every layer of a network alone, and return what is lost and what is gained.
+    """Cut each layer of a network separately, and return the loss and the saving of each cut.
 
-    Judged on a tenth of the data set's training part, of each class alike, or where the network knows that by heart on
-    half of the evaluation part, as `compress_model` does. Batch norm's statistics and the spread of class scores follow
-    each cut, by other images of the training part.
+    Cuts are judged on a tenth of the training data, stratified by class. If the network was trained on that tenth, half
+    of the evaluation data is used instead, as in `compress_model`. After each cut the batch norm statistics and the
+    spread of the class scores are recomputed on other training images.
 
     Args:
         model: see `edgecnn.build`; an exported program cannot be cut.

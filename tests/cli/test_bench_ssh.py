@@ -86,7 +86,7 @@ def test_a_tied_target_is_enough(server: SshServer, home: dict[str, str]) -> Non
 def test_figures_are_not_given_to_another_device(
     server: SshServer, home: dict[str, str], device: tuple[str, ...], told: str
 ) -> None:
-    """A target needs the device whose figures it gives, and its architecture."""
+    """A target needs the name of its device, and the device's architecture."""
     done = edgecnn("bench", MODEL, *device, "--target", server.name, *QUICK, env=home)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert told in done.stderr

@@ -80,7 +80,7 @@ def test_a_reference_is_what_the_drop_is_counted_from() -> None:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A network that has learned its training part by heart, of which a third of the labels are wrong; and its data."""
+    """A network that overfits its training data, a third of whose labels are wrong; and that data."""
     folder = tmp_path_factory.mktemp("heart")
     rng = np.random.default_rng(0)
     y = np.arange(1200) % 4

@@ -25,7 +25,7 @@ from edgecnn.datasets import open_dataset
 from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import build
 
-#: As PHOTOGRAPHS, and a square of 12 pixels blank: the second cycle is long enough to learn the images by heart.
+#: As PHOTOGRAPHS, and a square of 12 pixels blank: the second cycle is long enough to overfit the images.
 BLANKED = replace(PHOTOGRAPHS, erase=12)
 
 
