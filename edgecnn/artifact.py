@@ -42,6 +42,11 @@ class Artifact:
     """One exported network: a `.tflite` or `.onnx` file and, beside it, the data files it names.
 
     Open one with `Artifact.open`.
+
+    Example:
+        >>> artifact = edgecnn.Artifact.open("classifier.tflite")
+        >>> artifact.format, artifact.precision
+        ('tflite', 'fp32')
     """
 
     __repr__ = short_repr

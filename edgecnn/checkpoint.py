@@ -30,6 +30,10 @@ class Checkpoint:
 
     Rebuilding is driven by shapes: the factory builds the original network, removed layers become identities, and
     every layer takes the size of its stored weights.
+
+    Example:
+        >>> edgecnn.Checkpoint("edgecnn:digits-cnn", {}).factory
+        'edgecnn:digits-cnn'
     """
 
     __repr__ = short_repr

@@ -122,7 +122,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """One device; the fields are the keys of its TOML file, `name` is the file's."""
+    """One device. The fields are the keys of its TOML file; `name` is the file's name.
+
+    Example:
+        >>> profile = edgecnn.load_device("stm32h7a3")
+        >>> profile.kind, profile.arch
+        ('mcu', 'cortex-m7')
+    """
 
     __repr__ = short_repr
 
@@ -220,6 +226,10 @@ def load_device(name: str) -> DeviceProfile:
 
     Raises:
         EdgecnnError: unknown device or variant, or a broken file.
+
+    Example:
+        >>> edgecnn.load_device("rpi4:4gb").region("ram").size_bytes
+        4294967296
     """
     if name == HOST:
         return profile_of(read_host(), HOST)
@@ -237,7 +247,12 @@ def load_device(name: str) -> DeviceProfile:
 
 
 def device_names() -> list[str]:
-    """Return the names of all known devices, sorted, `host` among them."""
+    """Return the names of all known devices, sorted, `host` among them.
+
+    Example:
+        >>> [name for name in edgecnn.device_names() if name.startswith("rpi")]
+        ['rpi3bplus', 'rpi4', 'rpi5', 'rpizero2w']
+    """
     return sorted({*shipped_files("devices"), HOST})
 
 

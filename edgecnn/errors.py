@@ -20,7 +20,14 @@ _MOST_LISTED = 20
 
 
 class EdgecnnError(Exception):
-    """Bad input or an unusable surrounding; its message is the one line a user sees."""
+    """Bad input or an unusable surrounding; its message is the one line a user sees.
+
+    Example:
+        >>> edgecnn.load_device("rpi44")
+        Traceback (most recent call last):
+            ...
+        edgecnn.errors.EdgecnnError: unknown device 'rpi44'; did you mean 'rpi4' or 'rpi5'? known: ...
+    """
 
     exit_code = 2
 

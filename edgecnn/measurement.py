@@ -61,7 +61,12 @@ class Conditions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy as counts: *correct* of *n* evaluation samples."""
+    """Top-1 accuracy as counts: *correct* of *n* evaluation samples.
+
+    Example:
+        >>> edgecnn.Accuracy(93, 100).top1
+        0.93
+    """
 
     __repr__ = short_repr
 

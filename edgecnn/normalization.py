@@ -20,10 +20,14 @@ _MOST_PIXELS = 2**14  # a side
 
 @dataclass(frozen=True)
 class Resize:
-    """How images come to a network's size: the shorter side scaled to so many pixels, then the centre cut out.
+    """How to resize images to a network's input: scale the shorter side, then crop the centre.
 
     With a *crop* the two give a ratio, for a network of any size: 256 and 224, the custom of ImageNet, keep 224/256 =
     0.875 of the shorter side. Without one the shorter side becomes *shorter_side* pixels whatever the network's size.
+
+    Example:
+        >>> edgecnn.Resize.parse("256:224")
+        Resize(shorter_side=256, interpolation='bilinear', crop=224)
     """
 
     shorter_side: int
@@ -70,7 +74,14 @@ class Resize:
 
 @dataclass(frozen=True)
 class Normalization:
-    """x = (pixel / 255 - mean) / std, one entry for all channels or one a channel."""
+    """x = (pixel / 255 - mean) / std, one entry for all channels or one a channel.
+
+    Example:
+        >>> edgecnn.Normalization.parse("imagenet").mean
+        (0.485, 0.456, 0.406)
+        >>> str(edgecnn.Normalization.parse("mean=0,std=1"))
+        'unit'
+    """
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)

@@ -41,7 +41,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Recipe:
-    """An export recipe; the fields are the keys of its TOML file, `name` is the file's."""
+    """An export recipe. The fields are the keys of its TOML file; `name` is the file's name.
+
+    Example:
+        >>> edgecnn.load_recipe("mcu").files
+        {'tflite': ('w8a8',)}
+    """
 
     __repr__ = short_repr
 
@@ -83,6 +88,10 @@ def load_recipe(name: str) -> Recipe:
 
     Raises:
         EdgecnnError: unknown recipe, or a broken file.
+
+    Example:
+        >>> edgecnn.load_recipe("mcu").input_dtype
+        'int8'
     """
     path = find_shipped("export", name, "recipe")
     return read_toml(path, Recipe, name=path.stem)

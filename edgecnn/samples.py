@@ -34,7 +34,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Samples:
-    """Some of *images*, in the order of *indices*; iterating gives `Batch`es and can be done again and again."""
+    """Some of *images*, in the order of *indices*; iterating gives `Batch`es and can be done again and again.
+
+    Example:
+        >>> import numpy as np
+        >>> samples = edgecnn.Samples.of(np.zeros((100, 1, 8, 8), np.uint8), np.arange(100) % 10)
+        >>> len(samples), [len(batch.x) for batch in samples]
+        (100, [64, 36])
+    """
 
     __repr__ = short_repr
 

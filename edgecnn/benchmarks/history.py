@@ -127,6 +127,10 @@ def read_history(name: str | None = None, last: int | None = None, file: Path | 
 
     Raises:
         EdgecnnError: the history cannot be read, is broken, or is one of a newer edgecnn.
+
+    Example:
+        >>> edgecnn.read_history(last=3)
+        []
     """
     place = file or history_file()
     if not _is_begun(place):

@@ -32,7 +32,12 @@ from edgecnn.targets import Target, device_of, open_target, target_of
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """How long is measured; the defaults are those of TFLite's benchmark tool, and pyperf's several processes."""
+    """How long to measure. The defaults follow TFLite's benchmark tool, and pyperf's several processes.
+
+    Example:
+        >>> edgecnn.BenchmarkConfig(processes=9).min_time_s
+        1.0
+    """
 
     processes: int = 3
     warmup_s: float = 0.5

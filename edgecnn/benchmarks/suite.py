@@ -24,7 +24,12 @@ from edgecnn.targets import device_of, open_target
 
 @dataclass(frozen=True)
 class Suite:
-    """What to measure and for how long; the fields are the keys of its TOML file."""
+    """What to measure and for how long. The fields are the keys of its TOML file.
+
+    Example:
+        >>> edgecnn.load_suite("quick").threads
+        (1, 2)
+    """
 
     __repr__ = short_repr
 
@@ -58,6 +63,10 @@ def load_suite(name: str, files: Sequence[Path | str] = ()) -> Suite:
 
     Raises:
         EdgecnnError: unknown suite, a broken file, or a path or pattern of it that no file matches.
+
+    Example:
+        >>> edgecnn.load_suite("regression", ["small.tflite"]).effort.processes
+        9
     """
     path = find_shipped("benchmarks/suites", name, "suite")
     suite = read_toml(path, Suite)

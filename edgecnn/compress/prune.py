@@ -22,7 +22,12 @@ from edgecnn.errors import EdgecnnError
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """How much to prune, and by what."""
+    """How much to prune, and how to rank filters.
+
+    Example:
+        >>> edgecnn.PruneConfig(0.5, round_to=8)
+        PruneConfig(pruning_ratio=0.5, criterion='l2', round_to=8)
+    """
 
     pruning_ratio: float = 0.5  # of the channels of every prunable layer, in [0, 1)
     criterion: str | Criterion = "l2"
@@ -64,6 +69,13 @@ def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) 
 
     Raises:
         EdgecnnError: the network cannot be traced, or the criterion is not known.
+
+    Example:
+        >>> module = edgecnn.build("edgecnn:digits-cnn").module
+        >>> small = edgecnn.prune(module, (1, 8, 8), edgecnn.PruneConfig(0.5))
+        >>> count = lambda net: sum(p.numel() for p in net.parameters())
+        >>> count(small) < 0.4 * count(module)
+        True
     """
     units = find_units(module, input_shape)
     cuts = dict.fromkeys(units.of_kind(FILTERS), config.pruning_ratio)

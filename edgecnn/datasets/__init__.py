@@ -20,6 +20,13 @@ class Dataset:
     """A data set with its splits, each read when first asked for: a board that evaluates never reads the training part.
 
     The calibration samples are taken from *training*, never from *evaluation*.
+
+    Example:
+        >>> import numpy as np
+        >>> x, y = np.zeros((100, 1, 8, 8), np.uint8), np.arange(100) % 10
+        >>> data = edgecnn.open_dataset((x, y))
+        >>> len(data.training), len(data.evaluation)
+        (80, 20)
     """
 
     __repr__ = short_repr

@@ -26,7 +26,12 @@ class NoCoefficientsError(EdgecnnError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A latency predicted, with its band and what it rests on; nothing was run."""
+    """A predicted latency with its band and its sources; nothing was run.
+
+    Example:
+        >>> edgecnn.estimate_latency("classifier.tflite", "rpi4", runtime="ncnn").threads
+        1
+    """
 
     __repr__ = short_repr
 
@@ -69,6 +74,11 @@ def estimate_latency(
     Raises:
         EdgecnnError: no such file or device, or nothing in the file costs time.
         NoCoefficientsError: no coefficients for that runtime, precision and number of threads.
+
+    Example:
+        >>> estimate = edgecnn.estimate_latency("classifier.tflite", "rpi4", runtime="ncnn")
+        >>> estimate.low_ns < estimate.p50_ns < estimate.high_ns
+        True
     """
     graph = file if isinstance(file, Graph) else read_graph(file)
     path = "" if isinstance(file, Graph) else str(file)

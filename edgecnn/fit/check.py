@@ -51,6 +51,12 @@ def check_fit(
 
     Raises:
         EdgecnnError: no such file or device, a broken file, nothing known of the memory, or ONNX for a microcontroller.
+
+    Example:
+        >>> edgecnn.check_fit("classifier.tflite", "stm32h7a3").fits
+        True
+        >>> edgecnn.check_fit("classifier.tflite", ram_bytes=1024, flash_bytes=65536).fits
+        False
     """
     graph = model if isinstance(model, Graph) else read_graph(model)
     file = "" if isinstance(model, Graph) else str(model)

@@ -45,7 +45,13 @@ class Peak:
 
 @dataclass(frozen=True)
 class FitReport:
-    """The answer of `check_fit`; every figure is estimated from the file, none measured."""
+    """The result of `check_fit`. Every figure is estimated from the file.
+
+    Example:
+        >>> report = edgecnn.check_fit("classifier.tflite", "stm32h7a3")
+        >>> [(region.name, region.fits) for region in report.regions]
+        [('ram', True), ('flash', True)]
+    """
 
     __repr__ = short_repr
 

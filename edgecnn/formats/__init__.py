@@ -21,6 +21,10 @@ def read_graph(path: Path | str) -> Graph:
 
     Raises:
         EdgecnnError: no such file, a folder, not an exported file by its suffix, or its content is broken.
+
+    Example:
+        >>> len(edgecnn.read_graph("classifier.tflite").operators)
+        4
     """
     try:
         path = Path(path)

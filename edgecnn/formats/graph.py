@@ -156,7 +156,13 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole file; a batch dimension left open counts as 1."""
+    """A whole file; a batch dimension left open counts as 1.
+
+    Example:
+        >>> graph = edgecnn.read_graph("classifier.tflite")
+        >>> [operator.kind for operator in graph.operators]
+        ['DEPTHWISE_CONV_2D', 'TRANSPOSE', 'MEAN', 'FULLY_CONNECTED']
+    """
 
     __repr__ = short_repr
 

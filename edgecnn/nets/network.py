@@ -37,7 +37,13 @@ _MOST_PARAMS = 2**28  # of a network of ours; the largest has 2**25 for the imag
 
 @dataclass(frozen=True)
 class Network:
-    """A module in evaluation mode, with what is known about it."""
+    """A module in evaluation mode, with its name, shape, normalization and labels.
+
+    Example:
+        >>> network = edgecnn.build("edgecnn:digits-cnn")
+        >>> network.input_shape
+        (1, 8, 8)
+    """
 
     __repr__ = short_repr
 

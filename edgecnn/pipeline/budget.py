@@ -62,7 +62,12 @@ LARGEST_DROP = 0.25
 
 @dataclass(frozen=True)
 class Budget:
-    """The goals of a compression; None: no such goal."""
+    """The goals of a compression; None means that there is no such goal.
+
+    Example:
+        >>> edgecnn.Budget(max_drop=0.01, size_bytes=200 * 1024).needs_file
+        True
+    """
 
     max_drop: float | None = None  # of the accuracy, as a fraction: 0.01 is one point
     max_macs_ratio: float | None = None  # fraction of the original's multiply-adds that may be left
@@ -170,7 +175,12 @@ def drop_of(reference: float | None, now: NetworkStatus) -> float | None:
 
 @dataclass(frozen=True)
 class Search:
-    """How to look for cuts."""
+    """How to search for cuts.
+
+    Example:
+        >>> edgecnn.Search(order="random").share
+        0.25
+    """
 
     order: str = "greedy"
     share: float = 0.25  # of the parameters or MACs left, that a round takes

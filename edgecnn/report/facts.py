@@ -19,7 +19,12 @@ _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 
 @dataclass(frozen=True)
 class NetworkFigures:
-    """What a network costs and reaches; None: not taken."""
+    """Parameters, MACs and accuracy of a network; None means not measured.
+
+    Example:
+        >>> edgecnn.NetworkFigures(params=270_000, macs=41_000_000)
+        NetworkFigures(params=270000, macs=41000000, accuracy=None)
+    """
 
     params: int | None = None
     macs: int | None = None  # of one sample
@@ -28,7 +33,12 @@ class NetworkFigures:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the files do not say themselves."""
+    """Facts for a report that the files do not contain.
+
+    Example:
+        >>> edgecnn.ReportFacts("mynet", data="digits").steps
+        ()
+    """
 
     __repr__ = short_repr
 
