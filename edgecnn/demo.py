@@ -28,10 +28,13 @@ class DemoResult:
 
 
 def run_demo(folder: Path, progress: Progress = silent) -> DemoResult:
-    """Train a small CNN on the digits, halve its channels, export both, measure every file, check devices, report.
+    """Train a small CNN on digits, prune it, export and measure it, check devices, and write a report.
 
-    Everything lies in *folder* afterwards, the file for microcontrollers in its subfolder `mcu`; about a minute on two
-    cores.
+    It takes about a minute on two cores.
+
+    Args:
+        folder: where all files are written; those for microcontrollers go to `mcu` in it.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: a package of the extras `torch` or `report` is missing.

@@ -222,7 +222,10 @@ class DeviceProfile:
 
 
 def load_device(name: str) -> DeviceProfile:
-    """Return the profile `rpi4`, its variant `rpi4:4gb`, the one in a TOML file, or `host`, probed now.
+    """Return the profile of a device.
+
+    Args:
+        name: a device (`rpi4`), a variant (`rpi4:4gb`), a TOML file, or `host` (this machine, probed now).
 
     Raises:
         EdgecnnError: unknown device or variant, or a broken file.
@@ -349,9 +352,13 @@ def group_equal(host: HostFacts) -> str | None:
 
 
 def add_device(path: Path) -> Path:
-    """Check the profile in the TOML file *path*, copy it into the user's folder, and return where it is now.
+    """Check a device profile, copy it into the user's folder, and return its new path.
 
-    Its name is the file's: `my-pi.toml` is the device `my-pi`. A file of the user's own by that name is replaced.
+    The device gets the file's name: `my-pi.toml` is the device `my-pi`. A file of that name in the user's folder is
+    replaced.
+
+    Args:
+        path: a TOML file, see `devices/README.md`.
 
     Raises:
         EdgecnnError: no such file, a broken one, or a name that a shipped device or `host` has.

@@ -311,7 +311,10 @@ def to_document(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Return the measurements that a result file holds; files of every older version load.
+    """Read a result file of `edgecnn bench -o`, of this or an older version.
+
+    Args:
+        path: the JSON file.
 
     Raises:
         EdgecnnError: no such file, no result file, or one of a newer version.

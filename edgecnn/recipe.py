@@ -84,7 +84,10 @@ class Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """Return the recipe `board`, or the one in a TOML file.
+    """Return an export recipe.
+
+    Args:
+        name: `board`, `phone`, `mcu`, `x86`, a recipe of the user's own, or a TOML file.
 
     Raises:
         EdgecnnError: unknown recipe, or a broken file.

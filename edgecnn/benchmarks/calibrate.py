@@ -61,12 +61,19 @@ def calibrate(
     effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> list[Calibration]:
-    """Measure synthetic networks with LiteRT on *target*, which is a *device*, and write its latency coefficients.
+    """Measure synthetic networks with LiteRT on a board, and write the fitted latency coefficients into its profile.
 
-    Without *target* it is the one that the user's configuration ties to the device.
+    The coefficients go to the device's file if *device* is a path or one of the user's own, else to a copy of the
+    shipped file in the user's folder. Coefficients of other precisions and numbers of threads are kept.
 
-    They go to the device's file where *device* is a path or the user's own, else to a copy of the shipped file in the
-    user's folder, which hides it. Coefficients of another precision or number of threads stay.
+    Args:
+        device: the device, as `load_device` takes it.
+        target: where the board is; None: the target tied to the device in `targets.toml`.
+        threads: numbers of threads to fit.
+        precisions: `fp32`, `w8a8`.
+        networks: number of synthetic networks to measure, at least 12.
+        effort: how long to measure; None: the defaults of `BenchmarkConfig`.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: an unknown device, too few networks, a target that does not answer, or no LiteRT there.

@@ -209,10 +209,16 @@ def run_file(
     threads: int = 1,
     target: Target | None = None,
 ) -> Iterator[list[npt.NDArray[Any]]]:
-    """Yield the outputs of each pack of samples, all from one worker, so that memory does not grow with their number.
+    """Run samples through an exported file in one worker process, and yield the outputs of each pack.
 
-    A pack is one array `[n, ...]` an input, in the file's own order, dtype and layout; the outputs of a pack are one
-    array `[n, ...]` an output, in the file's own dtype. Close the iterator where it is not read to its end.
+    Memory does not grow with the number of packs. Close the iterator if it is not read to its end.
+
+    Args:
+        artifact: the file to run.
+        packs: one array `[n, ...]` for each input, in the file's dtype and layout.
+        runtime: `litert` or `onnxruntime`; None: the usual runtime of the file's format.
+        threads: number of threads of the runtime.
+        target: an open target; None: this machine.
 
     Raises:
         EdgecnnError: a pack does not suit the file, the runtime is missing, or it fails or dies on the file.

@@ -121,9 +121,12 @@ def add_to_history(measurement: Measurement, file: Path | None = None) -> int:
 
 
 def read_history(name: str | None = None, last: int | None = None, file: Path | None = None) -> list[HistoryEntry]:
-    """Return the *last* entries (None: all), oldest first; those of *name* alone where it is given.
+    """Return earlier measurements on this machine, oldest first.
 
-    A *name* without a folder is any file of that name, one with a folder is that path alone.
+    Args:
+        name: a file name (in any folder) or a path (only that file); None: all files.
+        last: number of the latest entries; None: all.
+        file: the database; None: the one of this user.
 
     Raises:
         EdgecnnError: the history cannot be read, is broken, or is one of a newer edgecnn.

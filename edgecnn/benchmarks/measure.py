@@ -73,10 +73,20 @@ def measure(
     effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> Measurement:
-    """Measure *file* with *threads* threads of *runtime* (None: the usual one of its format), each process anew.
+    """Measure one exported file in several worker processes.
 
-    With *data* the accuracy on its evaluation samples is taken too; *normalization* is for files that do not say
-    what their input expects. A *target* that is open already stays open, and what was sent there is not sent again.
+    An open *target* stays open, and files that were sent there are not sent again.
+
+    Args:
+        file: a `.tflite` or `.onnx` file.
+        runtime: `litert` or `onnxruntime`; None: the usual runtime of the file's format.
+        threads: number of threads of the runtime.
+        device: the device to report for, as `load_device` takes it.
+        target: where to run, see `measure_files`, or an open `Target`.
+        data: labelled samples for the accuracy, as `open_dataset` takes them; None: no accuracy.
+        normalization: input preprocessing of files that do not record it.
+        effort: how long to measure; None: the defaults of `BenchmarkConfig`.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.

@@ -67,11 +67,25 @@ def measure_files(
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
-    """Yield the measurement of each case, as soon as it is taken; everything that can be checked is checked before.
+    """Yield the measurement of each file, runtime and number of threads as soon as it is taken.
 
-    The accuracy does not depend on the number of threads: it is taken once for each file and runtime, on images that
-    come to the file's size as *resize* says (None: they just cover it, and the centre is cut out). With *install*
-    a runtime that the target lacks is installed there, in a folder of our own.
+    Everything that can be checked is checked before the first measurement. The accuracy does not depend on the number
+    of threads, so it is measured once for each file and runtime.
+
+    Args:
+        files: `.tflite` and `.onnx` files.
+        runtimes: `litert`, `onnxruntime`; none: the usual runtime of each file's format.
+        threads: numbers of threads; each file is measured with each of them.
+        device: the device to report for, as `load_device` takes it.
+        target: where to run: `local`, `ssh://user@host`, `adb:SERIAL` or `emulated:DEVICE`.
+        data: labelled samples for the accuracy, as `open_dataset` takes them; None: no accuracy.
+        data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
+        download: download a data set that is missing.
+        normalization: input preprocessing of files that do not record it.
+        resize: how images in files come to the input's size; None: scaled to cover it, then cropped to the centre.
+        effort: how long to measure; None: the defaults of `BenchmarkConfig`.
+        install: install a missing runtime on the target.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.

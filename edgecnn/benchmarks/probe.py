@@ -24,7 +24,10 @@ _SEND = f'for file in {" ".join(FILES)}; do if test -r "$file"; then echo "{_MAR
 
 
 def probe_device(target: str) -> DeviceProfile:
-    """Return the profile of the machine that *target* leads to, each fact with its source.
+    """Read a device profile from a board; each fact has its source.
+
+    Args:
+        target: `local`, `ssh://user@host` or `adb:SERIAL`.
 
     Raises:
         EdgecnnError: an unknown target, no way in, or a machine that is no Linux.

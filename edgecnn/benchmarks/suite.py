@@ -57,9 +57,11 @@ class Suite:
 
 
 def load_suite(name: str, files: Sequence[Path | str] = ()) -> Suite:
-    """Return the suite `quick`, or the one in a TOML file, with *files* in place of its own where any are given.
+    """Return a benchmark suite.
 
-    Its own files are paths or patterns that start from the folder of the suite's file.
+    Args:
+        name: `quick`, `regression`, a suite of the user's own, or a TOML file.
+        files: files to measure, in place of the suite's. The suite's own paths and patterns are relative to its file.
 
     Raises:
         EdgecnnError: unknown suite, a broken file, or a path or pattern of it that no file matches.
@@ -124,9 +126,16 @@ def measure_suite(
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
-    """Yield the measurement of each case of *suite*, as soon as it is taken.
+    """Yield each measurement of a suite as soon as it is taken.
 
-    *normalization* and *resize* replace the suite's own.
+    Args:
+        suite: what to measure, from `load_suite`.
+        data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
+        download: download a data set that is missing.
+        normalization: input preprocessing, in place of the suite's.
+        resize: how images come to the input's size, in place of the suite's.
+        install: install a missing runtime on the target.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: the suite names no files, or as `measure_files` does.

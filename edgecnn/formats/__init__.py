@@ -17,7 +17,10 @@ REJECTED = ".rejected"  # ends the name of a file that broke its recipe's limits
 
 
 def read_graph(path: Path | str) -> Graph:
-    """Return what the exported file at *path* says; `NAME.tflite.rejected`, which broke a limit, is read as well.
+    """Read the operators and tensors of an exported file; nothing is run.
+
+    Args:
+        path: a `.tflite` or `.onnx` file, also a `.rejected` one.
 
     Raises:
         EdgecnnError: no such file, a folder, not an exported file by its suffix, or its content is broken.
