@@ -91,8 +91,8 @@ def evaluate(
     plain = Accuracy(correct[0], done, _auc(margins), classes or outputs_n)
     shifted = replace(plain, correct=correct[1], class_offset=1)
     chosen = shifted if shifted.interval[0] > plain.top1 else plain
-    told = _classes_told(artifact.path.name, outputs_n, plain, chosen)
-    return Evaluation(chosen, (*plan.assumptions, *told), dict(confusions[chosen.class_offset]))
+    remark = _classes_told(artifact.path.name, outputs_n, plain, chosen)
+    return Evaluation(chosen, (*plan.assumptions, *remark), dict(confusions[chosen.class_offset]))
 
 
 def evaluate_on(

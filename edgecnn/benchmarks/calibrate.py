@@ -13,7 +13,7 @@ import numpy as np
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.device import HOST, LatencyModel, device_file, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.estimate.coefficients import merged, write_coefficients
+from edgecnn.estimate.coefficients import merge_models, write_coefficients
 from edgecnn.estimate.fitting import Spread, amounts_of, as_costs, band_of, fit_costs, held_out_ratios, prior_of
 from edgecnn.estimate.latency import CALIBRATED
 from edgecnn.estimate.work import Blocks, Work, graph_works
@@ -91,7 +91,7 @@ def calibrate(
                 found.append(fit_calibration(device, precision, count, taken, place.name, destination))
                 # After each, so that what was measured before a failure is kept.
                 own = destination if destination.is_file() else device_file(device)
-                models = merged(load_device(str(own)).latency, [found[-1].model])
+                models = merge_models(load_device(str(own)).latency, [found[-1].model])
                 write_coefficients(own, destination, models)
     return found
 

@@ -71,11 +71,11 @@ def compare(
     plans = [plan_for(file, chosen, normalization, dataset.normalization) for file in files]
     runs = [outputs_of(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
     parity = parity_of(((a, b) for (_, a), (_, b) in zip(*runs, strict=True)), centred=data is not None)
-    told = [text for file in files for text in file.contradictions]
-    told += [*(text for plan in plans for text in plan.assumptions), *dataset.assumptions]
+    remarks = [text for file in files for text in file.contradictions]
+    remarks += [*(text for plan in plans for text in plan.assumptions), *dataset.assumptions]
     if data is None:
-        told.append(
+        remarks.append(
             "compared on noise: int8 files are calibrated for real data, so this SQNR means little; give --data"
         )
-    assumptions = tuple(dict.fromkeys(told))
+    assumptions = tuple(dict.fromkeys(remarks))
     return Comparison(str(files[0].path), str(files[1].path), parity, assumptions)

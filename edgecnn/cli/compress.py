@@ -347,8 +347,10 @@ def command(
     )
     if plan is not None:
         # A criterion of the user's own has to be named beside the plan that asks for it.
-        told = tuple(name for name in _OF_PLAN if name != "criterion" or ":" not in criterion)
-        _check_given(context, (*_OF_SEARCH, *told), "does not go with --plan, which contains it; edit the plan")
+        fixed_by_plan = tuple(name for name in _OF_PLAN if name != "criterion" or ":" not in criterion)
+        _check_given(
+            context, (*_OF_SEARCH, *fixed_by_plan), "does not go with --plan, which contains it; edit the plan"
+        )
     elif budget == Budget():
         if sparsity is not None:
             _check_given(context, ("criterion", "round_to"), "is for filters, and --sparsity is for single weights")

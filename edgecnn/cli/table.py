@@ -114,9 +114,9 @@ def line_width(stream: TextIO) -> int | None:
     """Return how many characters a line of *stream* holds; None where it is no terminal, and any number does."""
     if not stream.isatty():
         return None
-    told = os.environ.get("COLUMNS", "")
-    if told.isdigit() and int(told):
-        return int(told)
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        return int(given)
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except OSError:

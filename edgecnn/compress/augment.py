@@ -41,10 +41,10 @@ def augmented(x: torch.Tensor, augmentation: Augmentation, rng: np.random.Genera
         x = torch.where(mirrored, x.flip(3), x)
     if augmentation.erase:
         side = augmentation.erase
-        gone = [
+        dropped = [
             (torch.arange(size)[None] - torch.from_numpy(rng.integers(0, size, n))[:, None] + side // 2)
             for size in (height, width)
         ]
-        inside = [(offset >= 0) & (offset < side) for offset in gone]
+        inside = [(offset >= 0) & (offset < side) for offset in dropped]
         x = x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
     return x

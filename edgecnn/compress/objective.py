@@ -26,17 +26,17 @@ def task_of(module: nn.Module, *, labelled: bool) -> str:
         >>> task_of(nn.Linear(10, 10), labelled=True)
         'classification'
     """
-    said = getattr(module, ATTRIBUTE, None)
-    if said is not None and said not in (CLASSIFICATION, RECONSTRUCTION):
-        raise unknown_name(ATTRIBUTE, str(said), (CLASSIFICATION, RECONSTRUCTION))
-    if said is None and not labelled:
+    declared = getattr(module, ATTRIBUTE, None)
+    if declared is not None and declared not in (CLASSIFICATION, RECONSTRUCTION):
+        raise unknown_name(ATTRIBUTE, str(declared), (CLASSIFICATION, RECONSTRUCTION))
+    if declared is None and not labelled:
         raise EdgecnnError(
             "the data have no labels, so the network cannot be judged: give labelled data, or if it "
             f'reconstructs its input, declare that in its class: {ATTRIBUTE} = "{RECONSTRUCTION}"'
         )
-    if said == CLASSIFICATION and not labelled:
+    if declared == CLASSIFICATION and not labelled:
         raise EdgecnnError("the data have no labels to judge a classifier by; give labelled data")
-    return said or CLASSIFICATION
+    return declared or CLASSIFICATION
 
 
 def check_scores(shape: tuple[int, ...]) -> None:

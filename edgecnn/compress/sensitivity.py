@@ -285,8 +285,8 @@ def _nothing(found: Units, ratios: Sequence[float]) -> str:
         told.append(f"{sum(len(names) for *_, names in parts[_NAMED:])} more for other reasons")
     if found.units:
         told.append("layers can only be cut with " + ("--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"))
-    said = f"nothing in this network can be cut with ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"
-    return f"{said}: {'; '.join(told) or 'it has no convolution and no linear layer'}"
+    summary = f"nothing in this network can be cut with ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"
+    return f"{summary}: {'; '.join(told) or 'it has no convolution and no linear layer'}"
 
 
 def judge(

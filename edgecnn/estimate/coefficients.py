@@ -43,7 +43,7 @@ def without_latency(text: str) -> str:
     return "".join(kept).rstrip("\n") + "\n"
 
 
-def merged(old: Sequence[LatencyModel], new: Sequence[LatencyModel]) -> list[LatencyModel]:
+def merge_models(old: Sequence[LatencyModel], new: Sequence[LatencyModel]) -> list[LatencyModel]:
     """Return *old* and *new*, a new one in the place of the old of the same runtime, precision, threads and cores."""
     table = {(model.runtime, model.precision, model.threads, model.cores or ""): model for model in (*old, *new)}
     return [table[key] for key in sorted(table)]

@@ -67,17 +67,17 @@ def calls(graph: Graph) -> list[Call]:
 def not_counted(graph: Graph, profile: DeviceProfile | None = None) -> list[str]:
     """Say what `arena_to_set` does not know: the arena may need to be larger."""
     unknown = micro.plan_micro(graph, 4).not_modelled
-    said = []
+    remarks = []
     if unknown:
-        said.append(f"what {', '.join(unknown)} takes in the arena is unknown and not counted: set a larger one")
+        remarks.append(f"what {', '.join(unknown)} takes in the arena is unknown and not counted: set a larger one")
     optimized = {
         call.kind for call in calls(graph) if call.kind in cmsis_nn.NOT_MODELLED and call.given[0].dtype == "int8"
     }
     if optimized and instruction_sets(profile):
         kinds = ", ".join(sorted(optimized))
-        said.append(
+        remarks.append(
             f"what CMSIS-NN's kernel of {kinds} takes in addition to TFLite Micro's own is unknown and not counted"
         )
     if _OFFLINE_PLAN in graph.metadata:
-        said.append(f"the file has its own memory plan ({_OFFLINE_PLAN}), which is ignored")
-    return said
+        remarks.append(f"the file has its own memory plan ({_OFFLINE_PLAN}), which is ignored")
+    return remarks

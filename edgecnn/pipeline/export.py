@@ -152,14 +152,14 @@ def export_subject(
     good = [file.artifact for file in files if file.rejected is None]
     facts = {file.path: firmware for file in good if (firmware := _firmware(file, recipe, subject)) is not None}
     write_bundle(good, recipe, folder, subject.name, subject.labels, facts)
-    told = [
+    losses = [
         text
         for file in files
         for text in (*file.artifact.contradictions, *map(str, file.artifact.metadata.get("notes") or ()))
     ]
     bad = [file.path for file in files if file.rejected] + [file.path for file in failed]
     chance = chance_warning("the network itself", reference.accuracy)
-    warnings = (*subject.warnings, *chance, *dict.fromkeys(told), *_left_over(bad, folder))
+    warnings = (*subject.warnings, *chance, *dict.fromkeys(losses), *_left_over(bad, folder))
     return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy, tuple(failed))
 
 

@@ -165,10 +165,10 @@ def verdict(before: Correct, after: Correct, budget: Budget, reference: float | 
     drop = lost
     if reference is not None:
         drop = MeanInterval(reference - last.top1, reference - last.interval[1], reference - last.interval[0])
-    told = (
+    sentence = (
         f"on the {last.n} evaluation samples not used for choosing the accuracy is {100 * drop.mean:.2f} points lower "
         f"(95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}); the goal allows {100 * (budget.max_drop or 0):g}"
     )
-    unmet = () if budget.allows(drop.low) else (told,)
-    notes = () if unmet or budget.allows(drop.mean) else (f"{told}; the difference may be chance",)
+    unmet = () if budget.allows(drop.low) else (sentence,)
+    notes = () if unmet or budget.allows(drop.mean) else (f"{sentence}; the difference may be chance",)
     return Verdict(first, last, lost, unmet, notes)

@@ -130,9 +130,9 @@ class Plan:
         for name in dict.fromkeys((*self.layers, *given)):
             theirs, ours = self.layers.get(name), given.get(name)
             if theirs != ours:
-                said, found = ("no such weights" if s is None else str(list(s)) for s in (theirs, ours))
+                stored, found = ("no such weights" if s is None else str(list(s)) for s in (theirs, ours))
                 raise EdgecnnError(
-                    f"{where} was written for another network ({self.network}): its {name} has {said}, "
+                    f"{where} was written for another network ({self.network}): its {name} has {stored}, "
                     f"this one's {found}; use it with the network it was made from"
                 )
 
@@ -145,9 +145,9 @@ class Plan:
         if [one.rpartition(" ")[2] for one in self.teachers] != [one.rpartition(" ")[2] for one in given]:
             if not self.teachers:
                 raise EdgecnnError(f"{where} was made without --teacher; leave --teacher out")
-            said, found = (", ".join(names) or "none" for names in (self.teachers, given))
+            stored, found = (", ".join(names) or "none" for names in (self.teachers, given))
             raise EdgecnnError(
-                f"{where} was made with the teacher {said}, not {found}; give the same one with --teacher"
+                f"{where} was made with the teacher {stored}, not {found}; give the same one with --teacher"
             )
 
     def write(self, path: Path) -> None:

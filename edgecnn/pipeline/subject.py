@@ -151,14 +151,14 @@ def _of_onnx(source: Artifact, dataset: Dataset | None, shape: tuple[int, ...], 
     plan = plan_for(source, data.evaluation, given, data.normalization)
     own = tuple(source.metadata.get("labels") or ())
     name = source.path.stem.removesuffix(".fp32")
-    told = (
+    remark = (
         *plan.assumptions,
         *warnings,
         *data.assumptions,
         "the source is an ONNX file: TFLite needs the torch network and is left out",
     )
     _check_labels(name, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
-    return Subject(name, None, source, data, data.shape, plan.normalization, own or data.labels, told)
+    return Subject(name, None, source, data, data.shape, plan.normalization, own or data.labels, remark)
 
 
 def _check_labels(name: str, labels: Sequence[str] | None, outputs: Outputs) -> None:

@@ -140,8 +140,8 @@ def _tradeoff_message(rows: Sequence[Row]) -> str:
         return f"{best.label} is the fastest, and none is more accurate: {accuracy} in {format_ns(best.p50_ns)}"
     low, _ = best.accuracy.interval if best.accuracy else (0, 0)
     _, high = fastest.accuracy.interval if fastest.accuracy else (0, 0)
-    told = "their 95 % intervals overlap" if high >= low else "their 95 % intervals do not overlap"
-    return f"{fastest.label} is the fastest; {best.label} is the most accurate; {told}"
+    comparison = "their 95 % intervals overlap" if high >= low else "their 95 % intervals do not overlap"
+    return f"{fastest.label} is the fastest; {best.label} is the most accurate; {comparison}"
 
 
 def _latency_message(rows: Sequence[Row]) -> str:
@@ -178,5 +178,5 @@ def _accuracy_message(rows: Sequence[Row]) -> str:
     if lowest == highest:
         return f"Every file reaches {format_share(highest)}" if len(rows) > 1 else f"It reaches {format_share(highest)}"
     apart = max(low for low, _ in intervals) > min(high for _, high in intervals)
-    told = "not all of their 95 % intervals overlap" if apart else "their 95 % intervals overlap"
-    return f"The files differ by up to {100 * (highest - lowest):.2f} points; {told}"
+    comparison = "not all of their 95 % intervals overlap" if apart else "their 95 % intervals overlap"
+    return f"The files differ by up to {100 * (highest - lowest):.2f} points; {comparison}"

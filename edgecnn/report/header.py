@@ -81,10 +81,10 @@ def _count_tile(name: str, before: int | None, after: int | None) -> Iterator[Ma
 def _conditions(rows: Sequence[Row]) -> dict[str, str]:
     """Return what the measurements say of the machine, the same thing once."""
     measured = [row.measured for row in rows if row.measured]
-    told = [result.conditions for result in measured]
+    measured_conditions = [result.conditions for result in measured]
 
     def all_of(key: str) -> str:
-        return _distinct(_text(conditions.get(key)) for conditions in told)
+        return _distinct(_text(conditions.get(key)) for conditions in measured_conditions)
 
     counts = sorted(len(result.values_ns) for result in measured)
     processes = _distinct(str(len(result.runs)) for result in measured)
@@ -97,7 +97,7 @@ def _conditions(rows: Sequence[Row]) -> dict[str, str]:
         "Python": all_of("python"),
         "runtimes": _distinct(f"{result.runtime} {result.runtime_version or ''}".strip() for result in measured),
         "effort": f"{processes} processes and {_range(counts)} timed values for each file" if counts else "",
-        "taken at": min((_text(conditions.get("taken_at")) for conditions in told), default=""),
+        "taken at": min((_text(conditions.get("taken_at")) for conditions in measured_conditions), default=""),
     }
     return {name: text for name, text in found.items() if text}
 

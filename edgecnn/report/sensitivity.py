@@ -147,8 +147,8 @@ def _cells(rank: int, row: Row) -> tuple[str, ...]:
 def _markdown(sensitivity: Sensitivity) -> str:
     """Return the table as Markdown, with what could not be cut below it."""
     lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(cells) for cells in table_of(sensitivity))]
-    told = [f"- {line}" for line in (*staying(sensitivity), *sensitivity.notes)]
-    return "\n".join([f"{title_of(sensitivity)}.", "", *lines, "", *told]).rstrip() + "\n"
+    remarks = [f"- {line}" for line in (*staying(sensitivity), *sensitivity.notes)]
+    return "\n".join([f"{title_of(sensitivity)}.", "", *lines, "", *remarks]).rstrip() + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

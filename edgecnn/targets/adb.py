@@ -34,9 +34,9 @@ class Adb(Remote):
             start_new_session=True,
             check=False,
         )
-        said = (asked.stdout + asked.stderr).decode(errors="replace").strip()
-        if asked.returncode or said != "device":
-            raise EdgecnnError(f"{self.name}: {self.explain(said)}")
+        output = (asked.stdout + asked.stderr).decode(errors="replace").strip()
+        if asked.returncode or output != "device":
+            raise EdgecnnError(f"{self.name}: {self.explain(output)}")
 
     def command(self, line: str) -> list[str]:
         """Return the call of adb that runs *line*, without a terminal in between."""
@@ -54,4 +54,7 @@ class Adb(Remote):
             ("not found", "no such device; adb devices lists those there are"),
             ("no permissions", "this user may not use the USB device; see adb devices"),
         )
-        return next((told for sign, told in known if sign in words), words.splitlines()[-1] if words else "adb failed")
+        return next(
+            (explanation for sign, explanation in known if sign in words),
+            words.splitlines()[-1] if words else "adb failed",
+        )

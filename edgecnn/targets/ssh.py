@@ -59,9 +59,9 @@ class Ssh(Remote):
                 self._ssh(*master), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words, check=False
             )
             words.seek(0)
-            said = words.read().decode(errors="replace")
+            output = words.read().decode(errors="replace")
         if done.returncode:
-            raise EdgecnnError(f"{self.name}: {self.explain(said)}")
+            raise EdgecnnError(f"{self.name}: {self.explain(output)}")
 
     def disconnect(self) -> None:
         """Close the shared connection."""
@@ -100,7 +100,9 @@ class Ssh(Remote):
             ("Network is unreachable", "this machine has no network that leads there"),
             ("Can't open user config file", f"the ssh configuration {''.join(self._config[1:])} cannot be read"),
         )
-        return next((told for sign, told in known if sign in words), last_line(words.encode()) or "ssh failed")
+        return next(
+            (explanation for sign, explanation in known if sign in words), last_line(words.encode()) or "ssh failed"
+        )
 
     def _ssh(self, *options: str) -> list[str]:
         path = f"ControlPath={self.folder / 's'}"

@@ -10,7 +10,7 @@ import pytest
 
 from edgecnn.device import LATENCY_KINDS, LatencyModel, OperatorCost, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.estimate.coefficients import merged, to_toml, without_latency, write_coefficients
+from edgecnn.estimate.coefficients import merge_models, to_toml, without_latency, write_coefficients
 from edgecnn.estimate.fitting import (
     Spread,
     amounts_of,
@@ -118,5 +118,5 @@ def test_new_coefficients_take_the_place_of_old() -> None:
     old = LatencyModel("litert", "fp32", 1, {}, 0.5, 2, 0.9, 1, "old")
     new = replace(old, source="new")
     other = replace(old, threads=4)
-    assert merged([old, other], [new]) == [new, other]
-    assert to_toml(merged([old, other], [new])).count("[[latency]]") == 2
+    assert merge_models([old, other], [new]) == [new, other]
+    assert to_toml(merge_models([old, other], [new])).count("[[latency]]") == 2
