@@ -57,7 +57,7 @@ def print_table(
         _print_grid([columns[index] for index in kept], _only(cells, kept), [kept.index(i) for i in right if i in kept])
         if len(kept) < len(columns):
             names = ", ".join(column for index, column in enumerate(columns) if index not in kept)
-            say(f"(hidden columns, shown in a wider terminal or with --json: {names})")
+            say(f"(a wider terminal or --json also shows: {names})")
     else:
         _print_blocks(columns, cells)
 

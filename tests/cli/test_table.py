@@ -58,7 +58,7 @@ def test_what_is_left_out_is_the_least_important() -> None:
     text = "\n".join(shown(TABLE, 56))
     assert "precision" in text.partition("shown in a wider terminal")[0]
     assert "66.1 KiB" not in text
-    assert "(hidden columns, shown in a wider terminal or with --json: size)" in text
+    assert "(a wider terminal or --json also shows: size)" in text
     assert "66.1 KiB" in "\n".join(shown(TABLE, 80))
 
 
