@@ -56,7 +56,7 @@ def test_nothing_is_broken_at_any_width(columns: int) -> None:
 def test_what_is_left_out_is_the_least_important() -> None:
     """Of the spare columns those that fit are kept, the last one first, and the others are named."""
     text = "\n".join(shown(TABLE, 56))
-    assert "precision" in text.partition("shown in a wider terminal")[0]
+    assert "precision" in text.partition("a wider terminal or --json")[0]
     assert "66.1 KiB" not in text
     assert "(a wider terminal or --json also shows: size)" in text
     assert "66.1 KiB" in "\n".join(shown(TABLE, 80))
