@@ -140,7 +140,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "folder": "folder",
             "pipe": "pipe",
             "null": "device",
-            "circle": "circle",
+            "circle": "loop",
             "out": "device",
             "socket": "socket",
             "/dev/null": "device",
