@@ -26,6 +26,7 @@ from edgecnn.report.devices import predict_on, smallest_each
 from edgecnn.report.facts import Contents, NetworkFigures, ReportedFile, ReportFacts, to_json
 from edgecnn.report.page import render_page
 from edgecnn.report.verification import read_verification
+from edgecnn.short_repr import short_repr
 
 #: About a second a file: enough for a page, too little for a comparison.
 BRIEF = BenchmarkConfig(processes=2, warmup_s=0.1, min_time_s=0.3, min_values=20)
@@ -36,6 +37,8 @@ Evaluate = Callable[[Artifact, str | None], Evaluation]
 @dataclass(frozen=True)
 class Report:
     """A page, and what stands on it."""
+
+    __repr__ = short_repr
 
     contents: Contents
     page: str  # HTML that needs no network, no script and no other file

@@ -119,8 +119,8 @@ def test_broken_weight_files_are_told(tmp_path: Path, content: bytes, suffix: st
         ("os:nothing", "unknown attribute of os"),
         ("missing.safetensors", "no file at"),
         ("missing.pt2", "no file at"),
-        ("weights.pth", "weights alone"),
-        ("weights.pth.tar", "weights alone"),
+        ("weights.pth", "a weights file does not name its network"),
+        ("weights.pth.tar", "a weights file does not name its network"),
     ],
 )
 def test_what_is_no_network_is_told(model: str, told: str) -> None:

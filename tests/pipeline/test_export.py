@@ -248,7 +248,7 @@ def test_an_export_does_not_write_over_its_source(board: ExportResult) -> None:
     """An ONNX file exported into its own folder is refused and left as it was."""
     source = board.files[0].path
     before = source.read_bytes()
-    with pytest.raises(EdgecnnError, match="would be written over"):
+    with pytest.raises(EdgecnnError, match="would be overwritten"):
         export_model(str(source), source.parent, recipe="x86", data="digits")
     assert source.read_bytes() == before
 
