@@ -201,6 +201,7 @@ def command(
         check_writable(output)
     runtimes = [name.strip() for name in runtime.split(",") if name.strip()]
     if device is not None and suite is None and target is None and against is None and not has_target(device):
+        from edgecnn.benchmarks.predict import predict_files
         from edgecnn.cli.estimates import show_estimates
 
         with showing_progress() as progress:
@@ -212,7 +213,8 @@ def command(
                 resize=resize,
                 progress=progress,
             )
-            show_estimates(files, device, runtimes, threads, output, as_json, evaluate)
+            predicted = predict_files(files, device, runtimes=runtimes, threads=threads, evaluate=evaluate)
+        show_estimates(device, predicted, output, as_json)  # after the progress, which has standard output
         return 0
     plan = with_given(
         Suite(files=tuple(map(str, files))) if suite is None else load_suite(suite, files),

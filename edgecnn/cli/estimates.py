@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation, chance_warning
-from edgecnn.benchmarks.predict import Prediction, how_to_measure, predict_files, to_document
+from edgecnn.benchmarks.accuracy import chance_warning
+from edgecnn.benchmarks.predict import Prediction, how_to_measure, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.files import write_whole
@@ -20,17 +19,8 @@ _RIGHT = (2, 3, 5, 6, 8, 9)
 _SPARE = (8, 1, 2, 5, 6)
 
 
-def show_estimates(
-    files: Sequence[Path],
-    device: str,
-    runtimes: Sequence[str],
-    threads: Sequence[int],
-    output: Path | None,
-    as_json: bool,
-    evaluate: Callable[[Artifact, str | None], Evaluation] | None = None,
-) -> None:
-    """Estimate *files* on *device* and print, and write to *output* where it is given; *evaluate* gives accuracies."""
-    predicted = predict_files(files, device, runtimes=runtimes, threads=threads, evaluate=evaluate)
+def show_estimates(device: str, predicted: Sequence[Prediction], output: Path | None, as_json: bool) -> None:
+    """Print what was *predicted* on *device*, and write it to *output* where it is given."""
     if output is not None:
         write_whole(output, json.dumps(to_document(predicted), indent=1) + "\n")
     if as_json:

@@ -24,7 +24,7 @@ from edgecnn.samples import Samples
 
 Floats = npt.NDArray[np.float64]
 
-LOSS, LOSS, CORRECT = range(3)  # the rows of what a sample gave
+LOSS, ERROR_PROBABILITY, CORRECT = range(3)  # the rows of what a sample gave
 
 _KEPT_BYTES = 2**28  # of results of the original, for one batch
 _LARGEST_BATCH = 256
@@ -123,7 +123,7 @@ class Trial:
         return self.stages[len(self._of_variants[variant]) - 1]
 
     def outcomes(self, variant: int) -> Floats:
-        """Return what *variant* gave: [3, n], rows `LOSS`, `LOSS`, `CORRECT` (NaN where nothing is classified)."""
+        """Return what *variant* gave: [3, n], rows `LOSS`, `ERROR_PROBABILITY`, `CORRECT` (NaN where nothing is classified)."""
         return np.concatenate(self._of_variants[variant], axis=1)
 
     def of_original(self, n: int | None = None) -> Floats:
@@ -212,7 +212,7 @@ def score_scale(before: torch.Tensor, after: torch.Tensor) -> float:
 
 
 def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, task: str, scale: float = 1.0) -> Floats:
-    """Return what each sample gave: [3, n], rows `LOSS`, `LOSS`, `CORRECT`.
+    """Return what each sample gave: [3, n], rows `LOSS`, `ERROR_PROBABILITY`, `CORRECT`.
 
     Of a classifier: the cross entropy, 1 less the probability given to the right class by the scores times *scale*, and
     whether that class is the answer.

@@ -21,7 +21,7 @@ from torch import nn
 
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.criteria import Criterion
-from edgecnn.compress.judging import CORRECT, LOSS, Trial
+from edgecnn.compress.judging import CORRECT, ERROR_PROBABILITY, LOSS, Trial
 from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, cost_benefits, decide
@@ -351,7 +351,7 @@ def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: 
         accuracy,
         accuracy_lost(original[CORRECT], mine[CORRECT]) if accuracy else None,
         float(mine[LOSS].mean()),
-        _change(mine[LOSS] - original[LOSS]),
+        _change(mine[ERROR_PROBABILITY] - original[ERROR_PROBABILITY]),
         saved,
     )
 

@@ -33,7 +33,7 @@ class Winding(nn.Module):
         left = self.left(x)
         right = self.right(x)
         left += right
-        x = self.union(torch.cat([left, right], 1))
+        x = self.merged(torch.cat([left, right], 1))
         if x.shape[1] == 4:
             x = x + self.block(x)
         x = x.mean((2, 3))

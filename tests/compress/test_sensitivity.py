@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.compress.judging import CORRECT, LOSS, Trial
+from edgecnn.compress.judging import CORRECT, ERROR_PROBABILITY, LOSS, Trial
 from edgecnn.compress.ranking import spearman
 from edgecnn.compress.sensitivity import Candidate, Sensitivity, SensitivityConfig, judge
 from edgecnn.datasets import Dataset
@@ -61,7 +61,7 @@ def test_outcomes_are_those_of_whole_passes(digits: nn.Module, data: Dataset) ->
         found = trial.outcomes(index)
         assert trial.n(index) == 200
         np.testing.assert_allclose(found[LOSS], -told, atol=1e-4)
-        np.testing.assert_allclose(found[LOSS], 1 - np.exp(told), atol=1e-4)
+        np.testing.assert_allclose(found[ERROR_PROBABILITY], 1 - np.exp(told), atol=1e-4)
         assert (found[CORRECT] == (logits.argmax(1).numpy() == y)).all()
     assert not trial.without_cache
     assert len(set(trial.starts)) == len(LAYERS)

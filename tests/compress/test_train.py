@@ -272,7 +272,7 @@ def test_a_network_of_several_outputs_is_told() -> None:
             scores = self.linear(x.flatten(1))
             return (scores, scores) if self.training else scores
 
-    with pytest.raises(EdgecnnError, match=r"gives a tuple, not one tensor of scores; build it without auxiliary"):
+    with pytest.raises(EdgecnnError, match=r"returns a tuple, not one tensor of scores; build it without auxiliary"):
         train(Twice(), data.training.take(64), TrainConfig(epochs=1), data.normalization)
 
 

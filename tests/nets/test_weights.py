@@ -43,8 +43,8 @@ def read(folder: Path, content: Any, name: str = "w.pth") -> Weights:
         ({"model": state(prefix="module._orig_mod.")}, "loaded 'model', without the prefix 'module.'"),
         ({"state_dict": state(prefix="model."), "hyper_parameters": {"lr": 0.1}}, "without the prefix 'model.'"),
         ({"state_dict": state(prefix="net."), "hyper_parameters": {}}, "without the prefix 'net.'"),
-        (state() | {"total_ops": torch.ones(1), "conv.total_params": torch.ones(1)}, "left out total_ops, conv.total"),
-        (state(prefix="model.") | {"loss.weight": torch.ones(2)}, "left out loss.weight"),
+        (state() | {"total_ops": torch.ones(1), "conv.total_params": torch.ones(1)}, "ignored total_ops, conv.total"),
+        (state(prefix="model.") | {"loss.weight": torch.ones(2)}, "ignored loss.weight"),
         ((state(), 3), "loaded '0'"),
     ],
 )

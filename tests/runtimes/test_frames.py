@@ -46,7 +46,7 @@ def test_a_message_cut_off_is_refused() -> None:
     """Arrays that end too early are an error, not a short array."""
     stream = io.BytesIO()
     write_message(stream, {}, [np.zeros(100, np.float32)])
-    with pytest.raises(ValueError, match="middle"):
+    with pytest.raises(ValueError, match="truncated"):
         read_message(io.BytesIO(stream.getvalue()[:-1]))
 
 
