@@ -250,7 +250,7 @@ class Steps:
 
     def _status(self, step: str) -> NetworkStatus:
         """Return what the journal says of the network that *step* ended with."""
-        return from_table(NetworkStatus, self.folder.steps[step].get("status"), f"{self.folder.path}: {step}.standing")
+        return from_table(NetworkStatus, self.folder.steps[step].get("status"), f"{self.folder.path}: {step}.status")
 
     def sparse_size(self, network: Network) -> SparseSize:
         """Return what the zeros in *network* save in its w8a8 TFLite file: nothing, until it is compressed."""

@@ -18,7 +18,7 @@ def bench(*arguments: str) -> str:
     """Return what `edgecnn bench` prints; it must end with 0."""
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stdout
 
 
 @pytest.mark.parametrize("device", ["rpi5", "stm32h7a3"])

@@ -51,7 +51,7 @@ def test_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     run = CliRunner().invoke(command, [*ARGUMENTS, "--per", "macs"], catch_exceptions=False)
     assert run.exit_code == 0
     assert not list(tmp_path.iterdir())
-    assert "for the MACs saved" in run.stdout
+    assert "ranked by loss per MACs saved" in run.stdout
     assert "features.4" in run.stdout
 
 
@@ -74,7 +74,7 @@ def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["--ratio", "half"], "'half' is not understood"),
+        (["--ratio", "half"], "'half' is not valid"),
         (["--ratio", "2"], "above 0 and at most 1"),
         (["--agreement", "2"], "agreement is above 0"),
         (["--criterion", "l9"], "unknown criterion 'l9'"),
@@ -173,9 +173,9 @@ def test_where_nothing_can_be_cut_the_reasons_are_told(tmp_path: Path, monkeypat
     """The layers and what keeps them, or by which ratio there is something to cut, in one line."""
     (tmp_path / "tied_layers.py").write_text(TIED)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EdgecnnError, match=r"cut by 0\.5: filters of a, b: b and c share their weights; ") as caught:
+    with pytest.raises(EdgecnnError, match=r"cut with ratio 0\.5: filters of a, b: b and c share their weights; ") as caught:
         CliRunner().invoke(command, ["tied_layers:net", "--data", "digits", "--ratio", "0.5"], catch_exceptions=False)
     assert "filters of head: its filters are outputs of the network" in str(caught.value)
     assert "whole" not in str(caught.value)
-    with pytest.raises(EdgecnnError, match=r"cut by 1: 0 whole: .*; layers can only be cut with ratios below 1"):
+    with pytest.raises(EdgecnnError, match=r"cut with ratio 1: 0 whole: .*; layers can only be cut with ratios below 1"):
         CliRunner().invoke(command, ["tied_layers:plain", "--data", "digits", "--ratio", "1"], catch_exceptions=False)

@@ -103,5 +103,5 @@ def test_compress_goes_on_without_it(tmp_path: Path, how: dict[str, object]) -> 
     out, data = tmp_path / "s.safetensors", f"npz:{tmp_path / 'd.npz'}"
     found = compress_model("slicing:net", out, data=data, epochs=0, search=search, **how)  # type: ignore[arg-type]
     assert found.after.params < found.before.params
-    assert all(set(one.cuts) == {"second"} for one in found.tries)
+    assert all(set(one.cuts) == {"second"} for one in found.attempts)
     assert any(one.name == "first" and LINE in one.reason for one in found.fixed)
