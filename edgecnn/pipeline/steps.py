@@ -170,6 +170,8 @@ class Steps:
         Raises:
             EdgecnnError: cuts that cannot be made.
         """
+        if not cuts:
+            return {}  # a network that cannot be followed can still have weights set to zero
         method = self.method
         try:
             cut(before.graded.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)

@@ -173,9 +173,13 @@ def test_where_nothing_can_be_cut_the_reasons_are_told(tmp_path: Path, monkeypat
     """The layers and what keeps them, or by which ratio there is something to cut, in one line."""
     (tmp_path / "tied_layers.py").write_text(TIED)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EdgecnnError, match=r"cut with ratio 0\.5: filters of a, b: b and c share their weights; ") as caught:
+    with pytest.raises(
+        EdgecnnError, match=r"cut with ratio 0\.5: filters of a, b: b and c share their weights; "
+    ) as caught:
         CliRunner().invoke(command, ["tied_layers:net", "--data", "digits", "--ratio", "0.5"], catch_exceptions=False)
     assert "filters of head: its filters are outputs of the network" in str(caught.value)
     assert "whole" not in str(caught.value)
-    with pytest.raises(EdgecnnError, match=r"cut with ratio 1: 0 whole: .*; layers can only be cut with ratios below 1"):
+    with pytest.raises(
+        EdgecnnError, match=r"cut with ratio 1: 0 whole: .*; layers can only be cut with ratios below 1"
+    ):
         CliRunner().invoke(command, ["tied_layers:plain", "--data", "digits", "--ratio", "1"], catch_exceptions=False)

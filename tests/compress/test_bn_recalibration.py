@@ -157,6 +157,8 @@ def test_a_classifier_that_is_less_sure_of_the_same_is_not_harmed(digits: nn.Mod
             trial.recalibrate_batch_norm(data.evaluation, [{}])
         trial.advance([0], 0)
         assert np.array_equal(trial.outcomes(0)[CORRECT], trial.of_original()[CORRECT])
-        loss_increases.append(float((trial.outcomes(0)[ERROR_PROBABILITY] - trial.of_original()[ERROR_PROBABILITY]).mean()))
+        loss_increases.append(
+            float((trial.outcomes(0)[ERROR_PROBABILITY] - trial.of_original()[ERROR_PROBABILITY]).mean())
+        )
     assert loss_increases[0] > 0.05
     assert abs(loss_increases[1]) < 1e-4

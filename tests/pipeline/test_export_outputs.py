@@ -81,7 +81,7 @@ def test_a_history_of_another_file_is_told(tmp_path: Path) -> None:
     """A JSON that lies beside another file than its own is not taken for that file's."""
     export_model(network(tmp_path / "m.onnx", 1), tmp_path / "out", recipe=FLOAT, input_shape=(4,))
     network(tmp_path / "out/m.fp32.onnx", 2)
-    with pytest.raises(EdgecnnError, match=r"m\.fp32\.onnx\.json is not of .*m\.fp32\.onnx: its sha256 is"):
+    with pytest.raises(EdgecnnError, match=r"m\.fp32\.onnx\.json does not belong to .*m\.fp32\.onnx: its sha256 is"):
         _ = Artifact.open(tmp_path / "out/m.fp32.onnx").history
 
 

@@ -230,7 +230,7 @@ def test_a_board_that_ends_in_the_middle_is_told(image: Image) -> None:
         assert isinstance(target, Emulated)
         threading.Timer(4.0, os.kill, (target.board.pid, signal.SIGKILL)).start()
         with pytest.raises(
-            EdgecnnError, match=r"^[^\n]*emulated:rpi3bplus is gone \(QEMU was ended by signal 9, SIGKILL\)"
+            EdgecnnError, match=r"^[^\n]*emulated:rpi3bplus stopped \(QEMU was ended by signal 9, SIGKILL\)"
         ):
             measure(CLASSIFIER, target=target, effort=endless)
 
