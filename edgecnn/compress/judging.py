@@ -123,7 +123,10 @@ class Trial:
         return self.stages[len(self._of_variants[variant]) - 1]
 
     def outcomes(self, variant: int) -> Floats:
-        """Return what *variant* gave: [3, n], rows `LOSS`, `ERROR_PROBABILITY`, `CORRECT` (NaN where nothing is classified)."""
+        """Return what *variant* gave: [3, n], rows `LOSS`, `ERROR_PROBABILITY` and `CORRECT`.
+
+        `CORRECT` is NaN where nothing is classified.
+        """
         return np.concatenate(self._of_variants[variant], axis=1)
 
     def of_original(self, n: int | None = None) -> Floats:
