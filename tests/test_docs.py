@@ -57,6 +57,14 @@ def test_the_page_runs(folder: Path, name: str) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize("page", [ROOT / "docs/first-hour.md", ROOT / "SKILL.md"], ids=lambda page: page.stem)
+def test_the_page_runs_from_an_empty_folder(page: Path, tmp_path: Path) -> None:
+    """Pages that stand alone run from nothing, and say so at every step."""
+    done = run(page, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 def test_every_page_that_shows_commands_is_run() -> None:
     """No page with commands or Python is forgotten."""
     shown = {page.stem for page in PAGES if any(kind in ("sh", "python") for kind, _ in blocks(page.read_text()))}
