@@ -14,6 +14,7 @@ def resident_bytes() -> int:
         return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
+@pytest.mark.serial  # other tests of the same process free memory as well
 @pytest.mark.skipif(_glibc() is None, reason="it is glibc that gives memory back")
 def test_freed_memory_is_kept_while_entered_and_given_back_in_the_end() -> None:
     """A block that is freed stays in the process until the end."""
