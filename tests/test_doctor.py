@@ -18,12 +18,12 @@ def test_installed_packages_have_their_versions() -> None:
     extras = {extra.name: extra for extra in check_installation().extras}
     assert set(extras) == set(doctor.PURPOSES)
     versions = {package.name: package.version for package in extras["onnx"].packages}
-    assert versions == {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+    assert versions == {name: metadata.version(name) for name in ("onnx", "onnxruntime", "pillow")}
 
 
 def test_a_missing_package_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """An extra of which a package is missing, or too old, says so, and what to type."""
-    found = {"onnx": "1.16.9", "onnxruntime": None}
+    found = {"onnx": "1.16.9", "onnxruntime": None, "pillow": "12.0"}
     monkeypatch.setattr(doctor, "_version", lambda name: found.get(name))
     onnx = next(extra for extra in check_installation().extras if extra.name == "onnx")
     assert {package.name for package in onnx.missing} == {"onnx", "onnxruntime"}
