@@ -16,7 +16,7 @@ FLOORS = {
     for floor, parts in enumerate(
         (
             "errors short_repr units tables parsing shipped files locks progress normalization host user_code",
-            "formats",
+            "formats tasks",
             "artifact checkpoint device recipe samples measurement",
             "nets datasets",
             "compress export runtimes targets fit estimate",
