@@ -103,12 +103,13 @@ class Artifact:
             return digests[0]
         return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
 
-    def copied_to(self, path: Path) -> Artifact:
+    def copied_to(self, path: Path | str) -> Artifact:
         """Return a copy at *path*, written whole; its data files keep their names, which the file itself holds.
 
         Example: `net.onnx` with `net.onnx.data`, copied to `out/net.onnx.rejected`, writes that and
         `out/net.onnx.data`.
         """
+        path = Path(path)
         for source, name in zip(self.files, (path.name, *self.graph.data_files), strict=True):
             with written_whole(path.parent / name) as partial:
                 shutil.copyfile(source, partial)

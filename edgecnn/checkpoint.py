@@ -48,21 +48,22 @@ class Checkpoint:
     data: str | None = None  # the data set that the accuracy was taken on
     history: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first
 
-    def save(self, path: Path, module: nn.Module) -> None:
+    def save(self, path: Path | str, module: nn.Module) -> None:
         """Write the weights of *module* and this description to *path*, whole or not at all."""
         serialize = require("safetensors.torch", "torch").save
         document = dataclasses.asdict(self) | {"schema_version": SCHEMA_VERSION}
         # Weights that two layers share are written twice: safetensors refuses memory that is shared.
         state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-        write_whole(path, serialize(state, metadata={_KEY: json.dumps(document)}))
+        write_whole(Path(path), serialize(state, metadata={_KEY: json.dumps(document)}))
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint | None:
+    def read(cls, path: Path | str) -> Checkpoint | None:
         """Return the description in a `.safetensors` file; None where it holds weights alone.
 
         Raises:
             EdgecnnError: the file is broken, or a newer edgecnn wrote it.
         """
+        path = Path(path)
         with _opened(path) as file:
             text = (file.metadata() or {}).get(_KEY)
         if text is None:
@@ -77,7 +78,7 @@ class Checkpoint:
             _check_argument(path, name, value)
         return read
 
-    def rebuild(self, path: Path, module: nn.Module | None = None) -> nn.Module:
+    def rebuild(self, path: Path | str, module: nn.Module | None = None) -> nn.Module:
         """Return the module with the weights of *path*, in evaluation mode.
 
         *module* is the original network as it was made, which is changed in place. If there is none, this calls the
@@ -87,6 +88,7 @@ class Checkpoint:
         Raises:
             EdgecnnError: the factory is not there, or the weights do not fit what it builds.
         """
+        path = Path(path)
         module = call_factory(self.factory, self.arguments) if module is None else module
         nn = require("torch.nn", "torch")
         for name in self.removed:

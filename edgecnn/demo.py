@@ -27,7 +27,7 @@ class DemoResult:
     report: Report
 
 
-def run_demo(folder: Path, progress: Progress = silent) -> DemoResult:
+def run_demo(folder: Path | str, *, progress: Progress = silent) -> DemoResult:
     """Train a small CNN on digits, prune it, export and measure it, check devices, and write a report.
 
     It takes about a minute on two cores.
@@ -39,6 +39,7 @@ def run_demo(folder: Path, progress: Progress = silent) -> DemoResult:
     Raises:
         EdgecnnError: a package of the extras `torch` or `report` is missing.
     """
+    folder = Path(folder)
     require("matplotlib", "report")  # missed now, not after a minute
     check_writable(folder / "report.html")
     trained, small = folder / "digits.safetensors", folder / "digits-small.safetensors"

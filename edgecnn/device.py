@@ -221,7 +221,7 @@ class DeviceProfile:
         }
 
 
-def load_device(name: str) -> DeviceProfile:
+def load_device(name: str | Path) -> DeviceProfile:
     """Return the profile of a device.
 
     Args:
@@ -234,6 +234,7 @@ def load_device(name: str) -> DeviceProfile:
         >>> edgecnn.load_device("rpi4:4gb").region("ram").size_bytes
         4294967296
     """
+    name = str(name)
     if name == HOST:
         return profile_of(read_host(), HOST)
     if name.startswith(f"{HOST}:"):
@@ -351,7 +352,7 @@ def group_equal(host: HostFacts) -> str | None:
     return "x86-avx2" if host.arch == "x86_64" else None
 
 
-def add_device(path: Path) -> Path:
+def add_device(path: Path | str) -> Path:
     """Check a device profile, copy it into the user's folder, and return its new path.
 
     The device gets the file's name: `my-pi.toml` is the device `my-pi`. A file of that name in the user's folder is
@@ -363,6 +364,7 @@ def add_device(path: Path) -> Path:
     Raises:
         EdgecnnError: no such file, a broken one, or a name that a shipped device or `host` has.
     """
+    path = Path(path)
     if path.suffix != ".toml" or not path.is_file():
         raise EdgecnnError(f"no device file at '{path}'; edgecnn devices probe writes one: NAME.toml")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):

@@ -310,7 +310,7 @@ def to_document(measurements: Sequence[Measurement]) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "results": [measurement.to_json() for measurement in measurements]}
 
 
-def read_measurements(path: Path) -> list[Measurement]:
+def read_measurements(path: Path | str) -> list[Measurement]:
     """Read a result file of `edgecnn bench -o`, of this or an older version.
 
     Args:
@@ -320,7 +320,7 @@ def read_measurements(path: Path) -> list[Measurement]:
         EdgecnnError: no such file, no result file, or one of a newer version.
     """
     try:
-        document = convert(_Results, read_json(path), str(path))
+        document = convert(_Results, read_json(Path(path)), str(path))
     except FileNotFoundError:
         raise EdgecnnError(f"no result file at '{path}'") from None
     version, results = document.get("schema_version"), document.get("results")

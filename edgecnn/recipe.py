@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.formats.precision import PRECISIONS
@@ -83,7 +84,7 @@ class Recipe:
             raise EdgecnnError(f"recipe {self.name}: calibration and evaluation need at least one sample")
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str | Path) -> Recipe:
     """Return an export recipe.
 
     Args:
@@ -96,7 +97,7 @@ def load_recipe(name: str) -> Recipe:
         >>> edgecnn.load_recipe("mcu").input_dtype
         'int8'
     """
-    path = find_shipped("export", name, "recipe")
+    path = find_shipped("export", str(name), "recipe")
     return read_toml(path, Recipe, name=path.stem)
 
 

@@ -52,7 +52,7 @@ class Calibration:
 
 
 def calibrate(
-    device: str,
+    device: Path | str,
     *,
     target: str | None = None,
     threads: Sequence[int] = (1,),
@@ -80,6 +80,7 @@ def calibrate(
     """
     if networks < LEAST_NETWORKS:
         raise EdgecnnError(f"a calibration needs {LEAST_NETWORKS} networks or more; {networks} are too few")
+    device = str(device)
     destination = coefficients_file(device)
     found = []
     with open_target(resolve_target(device, target)) as place:

@@ -202,7 +202,7 @@ def _worker(file: str, place: Target, name: str, job: Mapping[str, Any]) -> Iter
 
 
 def run_file(
-    artifact: Artifact,
+    file: Path | str | Artifact,
     packs: Iterable[Pack],
     *,
     runtime: str | None = None,
@@ -214,7 +214,7 @@ def run_file(
     Memory does not grow with the number of packs. Close the iterator if it is not read to its end.
 
     Args:
-        artifact: the file to run.
+        file: an exported file, or its path.
         packs: one array `[n, ...]` for each input, in the file's dtype and layout.
         runtime: `litert` or `onnxruntime`; None: the usual runtime of the file's format.
         threads: number of threads of the runtime.
@@ -223,6 +223,7 @@ def run_file(
     Raises:
         EdgecnnError: a pack does not suit the file, the runtime is missing, or it fails or dies on the file.
     """
+    artifact = Artifact.open(file)
     job = {
         "kind": "run",
         "inputs": [spec.name for spec in artifact.inputs],

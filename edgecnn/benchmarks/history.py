@@ -120,7 +120,9 @@ def add_to_history(measurement: Measurement, file: Path | None = None) -> int:
         return cursor.lastrowid
 
 
-def read_history(name: str | None = None, last: int | None = None, file: Path | None = None) -> list[HistoryEntry]:
+def read_history(
+    name: Path | str | None = None, *, last: int | None = None, file: Path | str | None = None
+) -> list[HistoryEntry]:
     """Return earlier measurements on this machine, oldest first.
 
     Args:
@@ -135,10 +137,12 @@ def read_history(name: str | None = None, last: int | None = None, file: Path | 
         >>> edgecnn.read_history(last=3)
         []
     """
-    place = file or history_file()
+    place = Path(file) if file else history_file()
     if not _is_begun(place):
         return []
-    column, wanted = ("path", str(Path(name).absolute())) if name and Path(name).name != name else ("name", name)
+    column, wanted = "name", str(name) if name else None
+    if name and Path(name).name != str(name):
+        column, wanted = "path", str(Path(name).absolute())
     with _opened(place) as connection:
         rows = connection.execute(
             f"SELECT {', '.join((*_COLUMNS, *_IN_DOCUMENT.values()))} FROM measurement WHERE ? IS NULL OR {column} = ? "  # noqa: S608

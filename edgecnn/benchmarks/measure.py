@@ -66,7 +66,7 @@ def measure(
     *,
     runtime: str | None = None,
     threads: int = 1,
-    device: str = HOST,
+    device: Path | str = HOST,
     target: str | Target = "local",
     data: Data | None = None,
     normalization: Normalization | str | None = None,
@@ -93,6 +93,7 @@ def measure(
     """
     artifact = Artifact.open(file)
     effort = effort or BenchmarkConfig()
+    device = str(device)
     where = check_target(device, target) if isinstance(target, str) else target.name
     device = device_of(where) or device
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:

@@ -56,7 +56,7 @@ def measure_files(
     *,
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (1,),
-    device: str = HOST,
+    device: Path | str = HOST,
     target: str = "local",
     data: Data | None = None,
     data_dir: Path | str | None = None,
@@ -90,6 +90,7 @@ def measure_files(
     Raises:
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.
     """
+    device = str(device)
     target = check_target(device, target)
     cases = plan_cases(files, runtimes, threads)
 

@@ -97,7 +97,7 @@ def _estimate(
     path: Path, profile: DeviceProfile, threads: int | None, runtime: str | None
 ) -> tuple[Estimate | None, str | None]:
     try:
-        return estimate_latency(path, profile, threads, runtime=runtime), None
+        return estimate_latency(path, profile, threads=threads, runtime=runtime), None
     except NoCoefficientsError as error:
         if threads is not None or runtime is not None:
             raise

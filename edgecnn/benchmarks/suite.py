@@ -56,7 +56,7 @@ class Suite:
             Resize.parse(self.resize)
 
 
-def load_suite(name: str, files: Sequence[Path | str] = ()) -> Suite:
+def load_suite(name: str | Path, files: Sequence[Path | str] = ()) -> Suite:
     """Return a benchmark suite.
 
     Args:
@@ -70,7 +70,7 @@ def load_suite(name: str, files: Sequence[Path | str] = ()) -> Suite:
         >>> edgecnn.load_suite("regression", ["small.tflite"]).effort.processes
         9
     """
-    path = find_shipped("benchmarks/suites", name, "suite")
+    path = find_shipped("benchmarks/suites", str(name), "suite")
     suite = read_toml(path, Suite)
     if files:
         return replace(suite, files=tuple(map(str, files)))

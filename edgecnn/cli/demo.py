@@ -40,7 +40,7 @@ def command(out: Path, as_json: bool) -> None:
     from edgecnn.demo import run_demo
 
     with showing_progress() as progress:
-        result = run_demo(out, progress)
+        result = run_demo(out, progress=progress)
     if as_json:
         print_json(
             {

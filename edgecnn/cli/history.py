@@ -70,7 +70,7 @@ def command(file: str | None, last: int, show: int | None, as_json: bool) -> Non
         else:
             print_results([measurement])
         return
-    entries = read_history(file, last)
+    entries = read_history(file, last=last)
     if as_json:
         print_json([entry.to_json() for entry in entries])
     elif entries:

@@ -88,7 +88,7 @@ def runs_of(module: nn.Module, example: torch.Tensor) -> dict[str, Run]:
     except EdgecnnError:
         raise
     except Exception as error:
-        # The user's own code ran: whatever it raises is told, not passed on as ours.
+        # The user's own code ran: what it raises is reported as theirs, in one line.
         raise EdgecnnError(
             f"the network does not take inputs of shape {list(example.shape)}: {format_error(error)}"
         ) from error
@@ -174,8 +174,8 @@ def without_channels(module: nn.Module, removed: Removed) -> nn.Module:
     """Return a smaller copy of *module* that lacks the *removed* filters and inputs."""
     state = dict(module.state_dict())
     for name, tensor, dim, indices in _tensors(module, removed):
-        gone = set(indices)
-        kept = [index for index in range(tensor.shape[dim]) if index not in gone]
+        removed_indices = set(indices)
+        kept = [index for index in range(tensor.shape[dim]) if index not in removed_indices]
         state[name] = state[name].index_select(dim, torch.tensor(kept, dtype=torch.long, device=tensor.device))
     small = copy.deepcopy(module)
     resize_to(small, state)
@@ -316,7 +316,7 @@ class _Atoms:
 
 
 class _RefusingBranches(TorchFunctionMode):
-    """Refuses what would make the network's way depend on the values it computes."""
+    """Refuses branches on values that the network computes: tracing would follow only one of them."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ _RESAMPLES = 200
 def cost_benefits(loss_increases: Floats, gains: Floats, n: int) -> Floats:
     """Return the loss increase per byte or MAC saved, [..., cuts]; infinity where nothing is saved.
 
-    A loss increase below that of one sample of all *n* cannot be told from none: such cuts are ranked by their saving.
+    A loss increase below that of one sample of all *n* counts as none: such cuts are ranked by their saving.
     """
     measurable = np.maximum(loss_increases, 1 / n)
     found: Floats = np.divide(measurable, gains, out=np.full(np.shape(loss_increases), np.inf), where=gains > 0)

@@ -101,7 +101,7 @@ class Sensitivity:
     def cost_benefit(self, row: Row, beyond: Row | None = None) -> float:
         """Return what *row* loses for each byte or MAC it saves, *beyond* another one; infinity where it saves none.
 
-        A loss increase that is less than one sample's is none that could be told: then what saves most is cheapest.
+        A loss increase smaller than that of one sample counts as none: then the row that saves most ranks first.
         """
         loss_increase, gain = row.loss_increase.mean, _gain(row.saved, self.per)
         if beyond is not None:
@@ -211,7 +211,7 @@ def sensitivity(
         samples: what to judge by; not those that the result is to be evaluated on.
         config: which cuts.
         normalization: how pixels become inputs.
-        progress: told the passes.
+        progress: called with the step, what is done and the total.
         calibration: samples by which statistics and scores follow each cut, others than those judged by; None: they
             stay, and what they are off counts as loss increase.
 
@@ -280,13 +280,14 @@ def _nothing(found: Units, ratios: Sequence[float]) -> str:
         if asked
         for reason, names in by_reason(fixed).items()
     ]
-    told = [f"{how.format(shortened(names))}: {reason}" for how, reason, names in parts[:_NAMED]]
+    reasons = [f"{how.format(shortened(names))}: {reason}" for how, reason, names in parts[:_NAMED]]
     if len(parts) > _NAMED:
-        told.append(f"{sum(len(names) for *_, names in parts[_NAMED:])} more for other reasons")
+        reasons.append(f"{sum(len(names) for *_, names in parts[_NAMED:])} more for other reasons")
     if found.units:
-        told.append("layers can only be cut with " + ("--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"))
+        allowed = "--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"
+        reasons.append(f"layers can only be cut with {allowed}")
     summary = f"nothing in this network can be cut with ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"
-    return f"{summary}: {'; '.join(told) or 'it has no convolution and no linear layer'}"
+    return f"{summary}: {'; '.join(reasons) or 'it has no convolution and no linear layer'}"
 
 
 def judge(

@@ -69,7 +69,7 @@ class TrainConfig:
         if not 0 <= self.teacher_weight <= 1 or not self.temperature > 0:
             raise EdgecnnError("a teacher's weight is from 0 to 1, and the temperature above 0")
         if self.cache_soft_targets < 0:
-            raise EdgecnnError(f"cached epochs are 0 or more, not {self.cache_soft_targets}")
+            raise EdgecnnError(f"cache_soft_targets is a number of epochs, 0 or more, not {self.cache_soft_targets}")
         if not 0 <= self.epochs < math.inf:
             raise EdgecnnError(f"epochs are 0 or more, not {self.epochs:g}")
 

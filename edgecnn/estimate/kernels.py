@@ -1,4 +1,4 @@
-"""`kernels_of`: the operators of a file as a runtime runs them, with what it fuses into a neighbour taken in.
+"""`kernels_of`: the operators of a file as a runtime runs them, each with what the runtime fuses into it.
 
 ONNX writes down what TFLite has fused already: a Relu after a convolution, a hard swish in five operators, a bias as an
 addition. The same network is to give the same kernels from both. What stays different is what a runtime does run:
@@ -60,7 +60,7 @@ class Kernel:
 
 
 def kernels_of(graph: Graph, runtime: str) -> list[Kernel]:
-    """Return what *runtime* has to run of *graph*, in order; views, conversions within and constants are gone.
+    """Return what *runtime* has to run of *graph*, in order: no views, constants, or conversions between integers.
 
     In a QDQ ONNX file what is between conversions computes in integers, and only those to and from float are run.
 
@@ -175,7 +175,7 @@ class _Fusing:
             return list(kernels)
         writer = {index: place for place, kernel in enumerate(kernels) for index in kernel.operator.outputs}
         readers = _readers(kernels, self.graph.outputs)
-        gone: set[int] = set()
+        fused: set[int] = set()
         found = list(kernels)
         for place, kernel in enumerate(kernels):
             chain = (
@@ -190,7 +190,7 @@ class _Fusing:
             hard = bool(kinds & (_CLAMPS | {"HardSigmoid"}))
             if not hard and (self.runtime not in _CONVERTED or not kinds & {"LOGISTIC", "Sigmoid"}):
                 continue
-            gone.update(steps)
+            fused.update(steps)
             last = kernel.operator
             after = (
                 self._scaling(kernels, readers.get(last.outputs[0], []))
@@ -198,11 +198,11 @@ class _Fusing:
                 else None
             )
             if after is not None:
-                gone.add(after)
+                fused.add(after)
                 last = kernels[after].operator
             swish = Operator("HardSwish" if hard else "Sigmoid", (value,), last.outputs, name=last.name)
             found[place] = replace(kernel, operator=swish)
-        return [kernel for place, kernel in enumerate(found) if place not in gone]
+        return [kernel for place, kernel in enumerate(found) if place not in fused]
 
     def _gate_of(
         self, kernels: Sequence[Kernel], writer: dict[int, int], readers: _Readers, product: Operator

@@ -57,9 +57,9 @@ class Estimate:
 
 def estimate_latency(
     file: Graph | Path | str,
-    device: DeviceProfile | str,
-    threads: int | None = 1,
+    device: DeviceProfile | Path | str,
     *,
+    threads: int | None = 1,
     runtime: str | None = None,
 ) -> Estimate:
     """Return the latency of *file* on *device* that its profile's coefficients predict.
@@ -82,7 +82,7 @@ def estimate_latency(
     """
     graph = file if isinstance(file, Graph) else read_graph(file)
     path = "" if isinstance(file, Graph) else str(file)
-    profile = load_device(device) if isinstance(device, str) else device
+    profile = device if isinstance(device, DeviceProfile) else load_device(device)
     name = runtime or usual_runtime(profile, graph.format)
     works: dict[str, list[Work]] = {}
     for precision, work in graph_works(graph, name):

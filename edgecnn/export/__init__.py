@@ -69,8 +69,8 @@ class CalibrationInputs:
 
 
 def quantize(
-    artifact: Artifact,
-    path: Path,
+    artifact: Artifact | Path | str,
+    path: Path | str,
     precision: str,
     *,
     recipe: Recipe | None = None,
@@ -80,18 +80,19 @@ def quantize(
     """Write the float file *artifact* at another *precision* to *path*, with all that its metadata says.
 
     Args:
-        artifact: an fp32 file that `to_onnx` or `to_tflite` wrote.
+        artifact: an fp32 file that `to_onnx` or `to_tflite` wrote, or its path.
         path: the file to write, whole or not at all.
         precision: `fp16`, `w8` (dynamic), `w4` (as `w8`, with linear layers' weights in 4 bits), `w8a8` (static; needs
             *calibration*), as the format allows.
         recipe: gives the dtype of input and output of a w8a8 file; None: float.
         calibration: samples that the activations' ranges come from.
-        progress: told how far the calibration is.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: a precision the format cannot be written in, no calibration samples for `w8a8`, or no linear layer
             for `w4`.
     """
+    artifact, path = Artifact.open(artifact), Path(path)
     if precision not in WRITABLE[artifact.format]:
         raise unknown_name(f"{artifact.format} precision", precision, WRITABLE[artifact.format])
     calibrated = PRECISIONS[precision].calibrated

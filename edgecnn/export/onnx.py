@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
 
 
-def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts | None = None) -> Artifact:
+def to_onnx(
+    module: nn.Module, path: Path | str, input_shape: tuple[int, ...], facts: FileFacts | None = None
+) -> Artifact:
     """Write *module* to *path* as ONNX in fp32: input `input` [1, C, H, W], simplified, checked by onnx's own checker.
 
     Args:
@@ -32,6 +34,7 @@ def to_onnx(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: 
     Raises:
         EdgecnnError: the exporter or the checker refused the network; the message is theirs.
     """
+    path = Path(path)
     torch = require("torch", "torch")
     onnx = require("onnx", "torch")
     with quiet("ONNX export"):

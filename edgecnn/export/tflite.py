@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 TOOLS = ("torch", "litert-torch", "litert-converter")
 
 
-def to_tflite(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts: FileFacts | None = None) -> Artifact:
+def to_tflite(
+    module: nn.Module, path: Path | str, input_shape: tuple[int, ...], facts: FileFacts | None = None
+) -> Artifact:
     """Write *module* to *path* as TFLite in fp32: input [1, H, W, C], batch norm folded, no transposes at the ends.
 
     Args:
@@ -32,6 +34,7 @@ def to_tflite(module: nn.Module, path: Path, input_shape: tuple[int, ...], facts
     Raises:
         EdgecnnError: the converter refused the network; the message is its own.
     """
+    path = Path(path)
     torch = require("torch", "torch")
     with quiet("TFLite export"):
         litert_torch = require("litert_torch", "torch")

@@ -31,7 +31,7 @@ _MICRO = "tflite-micro"  # as device profiles name it
 
 def check_fit(
     model: Graph | Path | str,
-    device: DeviceProfile | str | None = None,
+    device: DeviceProfile | Path | str | None = None,
     *,
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
@@ -80,10 +80,10 @@ def check_fit(
 
 
 def _compress_line(
-    graph: Graph, device: DeviceProfile | str | None, ram_bytes: int | None, flash_bytes: int | None
+    graph: Graph, device: DeviceProfile | Path | str | None, ram_bytes: int | None, flash_bytes: int | None
 ) -> str:
     """Return the command that makes the network of *graph* fit; the data are those it was calibrated with."""
-    name = device.name if isinstance(device, DeviceProfile) else device
+    name = device.name if isinstance(device, DeviceProfile) else None if device is None else str(device)
     goals = [("--fit", name), ("--ram", _size(ram_bytes)), ("--flash", _size(flash_bytes))]
     words = " ".join(f"{option} {shlex.quote(value)}" for option, value in goals if value is not None)
     return f"edgecnn compress MODEL --data {shlex.quote(_data_of(graph))} {words} -o small.safetensors"

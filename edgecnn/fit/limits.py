@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from edgecnn.device import DeviceProfile, MemoryRegion, load_device
 from edgecnn.errors import EdgecnnError
@@ -13,7 +14,7 @@ MOST_MICRO_RAM_BYTES = 8 * 2**20
 
 
 def device_within(
-    device: DeviceProfile | str | None = None,
+    device: DeviceProfile | Path | str | None = None,
     *,
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
@@ -46,7 +47,7 @@ def device_within(
         return _bare(memory, given, kind)
     if kind is not None:
         raise EdgecnnError("--kind only goes with --ram and --flash; a device has its own kind")
-    profile = load_device(device) if isinstance(device, str) else device
+    profile = device if isinstance(device, DeviceProfile) else load_device(device)
     if not memory:
         return profile
     own = tuple(region for region in profile.memory if region.name not in given)

@@ -117,7 +117,7 @@ def compress_model(
         resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
-        progress: told the steps.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.

@@ -64,7 +64,7 @@ def export_model(
     model: Model,
     folder: Path | str,
     *,
-    recipe: Recipe | str = "board",
+    recipe: Recipe | Path | str = "board",
     data: Data | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
@@ -93,13 +93,13 @@ def export_model(
         download: whether a data set that is not there may be fetched.
         evaluation_samples: how many evaluation samples to verify on; None: as the recipe says.
         name: of the files; None: as the network is known.
-        progress: told the steps.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: something is not there or does not fit, the network's own outputs are not finite, or no file of
             the recipe could be exported; where some could, the others are `failed` in the result.
     """
-    chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     subject = load_subject(
         model,
         data=data,

@@ -77,7 +77,7 @@ def choose_validation(subject: Subject, progress: Progress = silent, most: int |
 
     Args:
         subject: a network and labelled data.
-        progress: told the steps.
+        progress: called with the step, what is done and the total.
         most: samples of each part to ask the network about; None: all.
 
     Raises:

@@ -62,7 +62,7 @@ def measure_sensitivity(
         resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
-        progress: told the passes.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: bad arguments, or a network that cannot be cut or judged.

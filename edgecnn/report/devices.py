@@ -49,7 +49,7 @@ def _estimated(one: Prediction, profile: DeviceProfile) -> Prediction:
     """Return *one* with the estimate of another runtime where there are no coefficients for the usual one."""
     for runtime in dict.fromkeys(model.runtime for model in profile.latency) if one.estimate is None else ():
         with suppress(NoCoefficientsError):
-            return replace(one, estimate=estimate_latency(one.artifact.path, profile, None, runtime=runtime))
+            return replace(one, estimate=estimate_latency(one.artifact.path, profile, threads=None, runtime=runtime))
     return one
 
 

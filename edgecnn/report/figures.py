@@ -11,7 +11,7 @@ from edgecnn.report.confusion import MOST_CLASSES, confusion_message, draw_confu
 from edgecnn.report.facts import Row
 from edgecnn.report.layers import Layer, draw_layers, heaviest, layers_of
 from edgecnn.report.markup import Markup, element
-from edgecnn.report.memory import alike, draw_live_bytes
+from edgecnn.report.memory import draw_live_bytes, equal_plots
 from edgecnn.report.plots import draw_accuracies, draw_latencies, draw_sizes, draw_tradeoff, latency_limit
 from edgecnn.units import format_bytes, format_ns, format_share
 
@@ -105,7 +105,7 @@ def memory_figures(fits: Sequence[FitReport], names: Mapping[str, str]) -> list[
     """
     micro = [fit for fit in fits if fit.pointer_bytes is not None]
     figures = []
-    for number, group in enumerate(alike(micro or fits)):
+    for number, group in enumerate(equal_plots(micro or fits)):
         peak = group[0].peak
         assert peak is not None
         devices = ", ".join(fit.device for fit in group)

@@ -23,7 +23,7 @@ from edgecnn.report.markup import Markup, element
 from edgecnn.units import format_bytes
 
 MEMORIES = {"ram": "RAM"}  # name of a memory → how it is written, where that differs
-NEAR = 2.5  # times the peak: a limit further up is said, not drawn
+NEAR = 2.5  # times the peak: a limit further up is written as text, not drawn
 
 _LEFT, _BOTTOM, _HEIGHT, _LINE = 58.0, 38.0, 170.0, 14.0
 
@@ -57,7 +57,7 @@ def _region(region: RegionUse) -> Markup:
     bar = [element("i", style=f"width:{100 * size / used:.2f}%") for _, size in parts if size]
     limit = [] if region.fits else [element("u", style=f"left:{100 * region.limit_bytes / whole:.2f}%")]
     figures = f"{format_bytes(region.used_bytes)} of {format_bytes(region.limit_bytes)}"
-    said = " · ".join(f"{format_bytes(size)} {part}" for part, size in parts if size)
+    parts_text = " · ".join(f"{format_bytes(size)} {part}" for part, size in parts if size)
     over = "" if region.fits else f"; {format_bytes(-region.headroom_bytes)} too much"
     return element(
         "div",
@@ -69,7 +69,7 @@ def _region(region: RegionUse) -> Markup:
             class_="meter" if region.fits else "meter over",
             aria_hidden="true",
         ),
-        element("small", said),
+        element("small", parts_text),
         class_="region",
     )
 
@@ -80,7 +80,7 @@ def room_bytes(fit: FitReport) -> int | None:
     return None if ram is None or fit.peak is None else ram.headroom_bytes + fit.peak.live_bytes
 
 
-def alike(fits: Sequence[FitReport]) -> list[list[FitReport]]:
+def equal_plots(fits: Sequence[FitReport]) -> list[list[FitReport]]:
     """Return *fits* in groups of the same file and the same live bytes: what one plot shows."""
     groups: dict[tuple[str, tuple[int, ...]], list[FitReport]] = {}
     for fit in fits:
@@ -90,7 +90,7 @@ def alike(fits: Sequence[FitReport]) -> list[list[FitReport]]:
 
 
 def draw_live_bytes(fits: Sequence[FitReport], name: str) -> Markup:
-    """Draw the live bytes of *fits*, which are alike, over the operators; room further up than `NEAR` is said above."""
+    """Draw the live bytes of *fits*, which are equal, over the operators; limits above `NEAR` peaks are text."""
     live, rooms = fits[0].live_bytes, {fit.device: room_bytes(fit) for fit in fits}
     peak = max(*live, 1)
     near = {device: room for device, room in rooms.items() if room is not None and 0 < room <= NEAR * peak}
@@ -119,8 +119,8 @@ def draw_live_bytes(fits: Sequence[FitReport], name: str) -> Markup:
 def _far(device: str, room: int | None, peak: int) -> Iterator[str]:
     if room is not None:
         times = f"{room / peak:.0f}" if room < 1000 * peak else "over 1000"
-        said = f"{format_bytes(room)}, {times} times the peak" if room > 0 else "nothing"
-        yield f"{'↑' if room > 0 else '↓'} {shorten(device)} leaves {said}"
+        amount = f"{format_bytes(room)}, {times} times the peak" if room > 0 else "nothing"
+        yield f"{'↑' if room > 0 else '↓'} {shorten(device)} leaves {amount}"
 
 
 def _mark_peak(axes: Any, fit: FitReport, most: float) -> None:

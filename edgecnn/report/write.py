@@ -98,7 +98,7 @@ def write_report(
         devices: names of devices; none given: some usual ones that suit the files.
         results: a result file of `edgecnn bench -o` in place of measuring.
         effort: how long to measure; None: about a second a file.
-        progress: told each step.
+        progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: matplotlib is missing (extra `report`), a broken file, data that do not suit one, an unknown

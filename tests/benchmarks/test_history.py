@@ -79,7 +79,7 @@ def test_a_file_is_listed_over_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         add_to_history(result(name, day), tmp_path / "h")
 
     def days(name: str | None = None, last: int | None = None) -> list[int]:
-        return [int(entry.taken_at[9]) for entry in read_history(name, last, tmp_path / "h")]
+        return [int(entry.taken_at[9]) for entry in read_history(name, last=last, file=tmp_path / "h")]
 
     assert days() == [1, 2, 3, 4]
     assert days("m.tflite") == [1, 3, 4]

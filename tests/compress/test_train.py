@@ -133,7 +133,7 @@ def test_views_return_with_what_the_teacher_said_of_them(tmp_path: Path, monkeyp
     assert torch.equal(trained(2), whole)
     assert len(teacher.asked) == 5 * 4 - 3 - 3  # of the first view three batches are kept, and it returns twice
     assert torch.equal(teacher.asked[3], teacher.asked[8])  # the fourth batch of the first view, asked again
-    with pytest.raises(EdgecnnError, match="cached epochs are 0 or more, not -1"):
+    with pytest.raises(EdgecnnError, match="cache_soft_targets is a number of epochs, 0 or more, not -1"):
         replace(config, cache_soft_targets=-1)
 
 

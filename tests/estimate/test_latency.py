@@ -103,7 +103,7 @@ def test_integers_need_coefficients_of_integers() -> None:
 def test_without_coefficients_it_says_what_to_do() -> None:
     """One line names what is missing, what is known and the command that measures it."""
     with pytest.raises(EdgecnnError) as caught:
-        estimate_latency(convolution(8, 8, 8), board(), 4)
+        estimate_latency(convolution(8, 8, 8), board(), threads=4)
     said = str(caught.value)
     assert "litert, fp32, 4 threads" in said
     assert "known: litert fp32 at 1 thread" in said
@@ -115,20 +115,20 @@ def test_without_coefficients_it_says_what_to_do() -> None:
 
 def test_no_threads_named_takes_the_most_that_are_known() -> None:
     """Where the number of threads is left open, it is the largest with coefficients."""
-    assert estimate_latency(convolution(8, 8, 8), board(threads=4), None).threads == 4
+    assert estimate_latency(convolution(8, 8, 8), board(threads=4), threads=None).threads == 4
 
 
 def test_a_microcontroller_is_estimated_in_cycles() -> None:
     """Of the known runtimes the nearest to TFLite Micro is taken; whose kernels and how many cycles is said."""
     integers = convolution(8, 8, 8, dtype="int8")
-    estimate = estimate_latency(integers, micro("stm32-cube-ai", "microtvm-cmsis-nn"), None)
+    estimate = estimate_latency(integers, micro("stm32-cube-ai", "microtvm-cmsis-nn"), threads=None)
     assert (estimate.runtime, estimate.threads) == ("microtvm-cmsis-nn", 1)
     assert estimate.p50_ns == pytest.approx(10 * 8 * 8 * 9 * 8 * 8)
     notes = " ".join(estimate.notes)
     assert "those of microtvm-cmsis-nn; those of today's TFLite Micro" in notes
     assert "at 200 MHz" in notes
     assert "depthwise 2.0" in notes
-    own = estimate_latency(integers, micro("tflite-micro", "plumerai"), None)
+    own = estimate_latency(integers, micro("tflite-micro", "plumerai"), threads=None)
     assert own.runtime == "tflite-micro"
     assert "kernels" not in " ".join(own.notes)
 
@@ -189,7 +189,7 @@ def test_the_first_kind_of_cores_runs_the_threads() -> None:
     assert [own.cores for own in (model, *others)].count("Cortex-A76") == 2
     slower = next(own for own in others if own.cores == "Cortex-A55")
     assert slower.costs["conv"].ns_per_mac > 1.5 * model.costs["conv"].ns_per_mac
-    estimate = estimate_latency(DATA / "classifier.tflite", device, 4, runtime="ncnn")
+    estimate = estimate_latency(DATA / "classifier.tflite", device, threads=4, runtime="ncnn")
     assert "the threads run on the Cortex-A76 cores" in estimate.notes
 
 

@@ -128,8 +128,8 @@ def test_an_estimate_without_figures_is_refused_and_a_borrowed_one_is_told() -> 
     own = next(model for model in device.latency if model.runtime == "litert" and model.precision == "w8a8")
     device = replace(device, latency=(own, replace(own, precision="w8")))
     with pytest.raises(NoCoefficientsError, match="w8a16"):
-        estimate_latency(tflite("int8", "int16"), device, own.threads)
-    borrowed = estimate_latency(tflite("int4", "float32", "FULLY_CONNECTED"), device, own.threads)
+        estimate_latency(tflite("int8", "int16"), device, threads=own.threads)
+    borrowed = estimate_latency(tflite("int4", "float32", "FULLY_CONNECTED"), device, threads=own.threads)
     assert "no coefficients for w4: estimated with those of w8" in borrowed.notes
 
 
