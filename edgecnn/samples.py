@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.errors import EdgecnnError
 from edgecnn.short_repr import short_repr
 
 
@@ -22,19 +23,43 @@ class Images(Protocol):
         ...
 
 
+class Targets(Protocol):
+    """The right answer for each sample, by index: a numpy array, or label images decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Any) -> npt.NDArray[Any]:
+        """Return the targets of an index array, as `Batch.y` has them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
-    """`x` [n, C, H, W], uint8 pixels or ready float32; `y` [n] class numbers, None where there are no labels."""
+    """Some samples, and the right answer for each.
+
+    Args:
+        x: [n, C, H, W], uint8 pixels or float32 as the network wants them.
+        y: class numbers [n]; values [n, ...] or label images [n, H, W]; `Boxes` [n] of dtype object; None: no targets.
+    """
 
     __repr__ = short_repr
 
     x: npt.NDArray[Any]
-    y: npt.NDArray[np.int64] | None
+    y: npt.NDArray[Any] | None
 
 
 @dataclass(frozen=True)
 class Samples:
     """Some of *images*, in the order of *indices*; iterating gives `Batch`es and can be done again and again.
+
+    Args:
+        images: all samples, of which *indices* are taken.
+        labels: the target of each of *images*, as `Batch.y` has them; None: no targets.
+        indices: [n], which samples, in which order.
+        batch_size: samples of a batch.
+
+    Raises:
+        EdgecnnError: not as many labels as images.
 
     Example:
         >>> import numpy as np
@@ -46,14 +71,25 @@ class Samples:
     __repr__ = short_repr
 
     images: Images
-    labels: npt.NDArray[np.int64] | None
+    labels: Targets | None
     indices: npt.NDArray[np.int64]
     batch_size: int = 64
 
+    def __post_init__(self) -> None:
+        if self.labels is not None and len(self.labels) != len(self.images):
+            raise EdgecnnError(f"{len(self.images)} samples have {len(self.labels)} targets; give one for each sample")
+
     @classmethod
-    def of(cls, images: Images, labels: npt.NDArray[Any] | None = None) -> Samples:
-        """Return all of *images*, in their order."""
-        return cls(images, None if labels is None else labels.astype(np.int64), np.arange(len(images)))
+    def of(cls, images: Images, labels: Targets | None = None) -> Samples:
+        """Return all of *images*, in their order; whole numbers [n] are class numbers."""
+        if _are_class_numbers(labels):
+            labels = np.asarray(labels, np.int64)
+        return cls(images, labels, np.arange(len(images)))
+
+    @property
+    def class_numbers(self) -> npt.NDArray[np.int64] | None:
+        """The labels of all *images* where they are class numbers [n]; None where they are anything else, or none."""
+        return np.asarray(self.labels, np.int64) if _are_class_numbers(self.labels) else None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -88,13 +124,15 @@ class Samples:
         return (first, second) if len(first) and len(second) else (None, self)
 
     def split(self, share: float, seed: int = 0) -> tuple[Samples, Samples]:
-        """Return two parts, the second holding *share* of each class (of all, where there are no labels)."""
+        """Return two parts, the second holding *share* of each class (of all, where targets are no class numbers)."""
         rng = np.random.default_rng(seed)
-        groups = [self.indices]
-        if self.labels is not None:
-            groups = [
-                self.indices[self.labels[self.indices] == label] for label in np.unique(self.labels[self.indices])
-            ]
+        groups, classes = [self.indices], self.class_numbers
+        if classes is not None:
+            groups = [self.indices[classes[self.indices] == label] for label in np.unique(classes[self.indices])]
         second = np.concatenate([rng.permutation(group)[: round(share * len(group))] for group in groups])
         first = np.setdiff1d(self.indices, second)
         return replace(self, indices=first), replace(self, indices=np.sort(second))
+
+
+def _are_class_numbers(labels: Targets | None) -> bool:
+    return isinstance(labels, np.ndarray) and labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)

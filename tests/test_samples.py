@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecnn.errors import EdgecnnError
 from edgecnn.samples import Samples
 
 
@@ -48,5 +50,18 @@ def test_take_draws_without_repetition_and_repeatably(count: int, wanted: int) -
 def test_take_is_not_the_beginning() -> None:
     """Taking from samples sorted by class does not take one class alone."""
     samples = Samples.of(np.zeros((100, 1, 1, 1), np.uint8), np.repeat(np.arange(10), 10))
-    assert samples.labels is not None
-    assert len(set(samples.labels[samples.take(30).indices])) > 5
+    assert samples.class_numbers is not None
+    assert len(set(samples.class_numbers[samples.take(30).indices])) > 5
+
+
+def test_targets_of_another_length_are_refused() -> None:
+    """Each sample has one target."""
+    with pytest.raises(EdgecnnError, match="10 samples have 9 targets"):
+        Samples.of(np.zeros((10, 4), np.float32), np.zeros(9))
+
+
+def test_only_class_numbers_are_split_by_class() -> None:
+    """Values are split as they come: each of them would be a class of its own, of which no share can be taken."""
+    samples = Samples.of(np.zeros((10, 4), np.float32), np.linspace(0, 1, 10))
+    assert samples.class_numbers is None
+    assert [len(part) for part in samples.split(0.2)] == [8, 2]

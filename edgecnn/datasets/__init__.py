@@ -35,8 +35,9 @@ class Dataset:
     read_training: Callable[[], Samples]
     read_evaluation: Callable[[], Samples]
     normalization: Normalization | None  # None: the samples are what the network wants already
-    labels: tuple[str, ...] | None  # class names; None where the samples bear no labels
+    labels: tuple[str, ...] | None  # class names; None where there are no classes
     assumptions: tuple[str, ...] = ()  # what nobody said and was taken for true
+    task: str | None = None  # what networks do with these data, a name in `TASKS`; None: the data do not say
 
     @cached_property
     def training(self) -> Samples:
@@ -64,9 +65,10 @@ def in_memory(
     evaluation: Samples,
     normalization: Normalization | None,
     labels: tuple[str, ...] | None,
+    task: str | None = None,
 ) -> Dataset:
     """Return a data set whose two parts are at hand."""
-    return Dataset(name, lambda: training, lambda: evaluation, normalization, labels)
+    return Dataset(name, lambda: training, lambda: evaluation, normalization, labels, task=task)
 
 
 def training_part(training: Samples | None, name: str, remedy: str) -> Samples:

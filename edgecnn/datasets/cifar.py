@@ -59,7 +59,7 @@ def _dataset(
         parts = [_read(path, label_bytes) for path in paths]
         return Samples.of(np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts]))
 
-    return Dataset(name, lambda: read(training), lambda: read(evaluation), normalization, labels)
+    return Dataset(name, lambda: read(training), lambda: read(evaluation), normalization, labels, task="classification")
 
 
 def _read(path: Path, label_bytes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

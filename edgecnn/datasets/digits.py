@@ -17,4 +17,5 @@ def open_digits(request: DataRequest) -> Dataset:
     loaded = require("sklearn.datasets", "torch").load_digits()
     pixels = np.rint(loaded.images * (255 / 16)).astype(np.uint8)[:, None]  # the publisher's range is 0…16
     training, evaluation = Samples.of(pixels, loaded.target).split(EVALUATION_SHARE)
-    return in_memory("digits", training, evaluation, Normalization(), tuple(str(digit) for digit in range(10)))
+    labels = tuple(str(digit) for digit in range(10))
+    return in_memory("digits", training, evaluation, Normalization(), labels, "classification")

@@ -136,6 +136,7 @@ def open_folder(request: DataRequest) -> Dataset:
         Normalization.parse("unit" if images.channels == 1 else "imagenet"),
         classes,
         images.assumptions(),
+        "classification",
     )
 
 

@@ -16,7 +16,7 @@ _TAKEN = (
     "a name (digits, folder:DIR, npz:FILE, …), an edgecnn.Dataset, a torch DataLoader of (images, labels) or a pair of "
     "them (training, evaluation), arrays (x, y), or a dict of x and y or x_train, y_train, x_test, y_test"
 )
-_NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test", "labels")
+_NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test", "labels", "task")
 _MOST_BYTES = 2**32  # of a DataLoader, whose samples are kept in memory
 
 
@@ -27,8 +27,9 @@ def dataset_of(data: object) -> Dataset:
         data: a `Dataset`, which is returned as it is; arrays `(x, y)` or `{"x": …, "y": …}`, of which a fifth is kept
             for evaluation; `{"x_train": …, "y_train": …, "x_test": …, "y_test": …}`; a DataLoader of batches
             `(images, labels)` or of images alone, or a pair of them for training and evaluation. `x` is
-            [n, C, H, W], uint8 pixels or floats as the network wants them; `y` is [n], class numbers from 0. numpy
-            arrays and torch tensors are taken. A DataLoader is read once, in its order, into memory.
+            [n, C, H, W], uint8 pixels or floats as the network wants them; `y` is [n, ...]: class numbers [n] from 0,
+            values, label images, or `Boxes`. numpy arrays and torch tensors are taken. A dict may name the `task`. A
+            DataLoader is read once, in its order, into memory.
 
     Raises:
         EdgecnnError: something else, shapes or types that do not fit, or a DataLoader of more than 4 GiB.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,8 @@ def _open(
             raise EdgecnnError(f"{images}: {list(x.shape)} images with {list(y.shape)} labels; fetch both again")
         return Samples.of(x[:, None], y)
 
-    return Dataset(name, lambda: read(train_x, train_y), lambda: read(test_x, test_y), normalization, labels)
+    training, evaluation = partial(read, train_x, train_y), partial(read, test_x, test_y)
+    return Dataset(name, training, evaluation, normalization, labels, task="classification")
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:

@@ -15,19 +15,20 @@ from edgecnn.datasets import DataRequest, Dataset, training_part
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
+from edgecnn.tasks.boxes import Boxes
 
 EVALUATION_SHARE = 0.2
 _MOST_CLASSES = 100_000
 
 
 def open_npz(request: DataRequest) -> Dataset:
-    """Return the arrays `x` [n, C, H, W] and `y` [n] of an npz file, split 80 to 20; or `x_train`, `x_test`, ….
+    """Return the arrays `x` [n, C, H, W] and `y` [n, ...] of an npz file, split 80 to 20; or `x_train`, `x_test`, ….
 
     `x_test` without `x_train` is for evaluation alone, and so is all of `x` where it is too little to be split.
 
     uint8 images are pixels; other numbers are taken as what the network wants already. Images with the channels last
-    are turned. `y` may be missing: the samples then calibrate and compare, but give no accuracy. `labels` may name
-    the classes.
+    are turned. `y` are targets of any shape: whole numbers [n] are class numbers. It may be missing: the samples then
+    calibrate and compare, but give no score. `labels` may name the classes, and `task` what the targets are.
 
     Raises:
         EdgecnnError: no such file, not an npz file, no such arrays, or lengths that differ.
@@ -59,7 +60,21 @@ def of_arrays(arrays: Mapping[str, npt.NDArray[Any]], name: str, path: str) -> D
     classes = _class_names(path, arrays, *(part for part in (training, evaluation) if part is not None))
     normalization = Normalization() if evaluation.images[:1].dtype == np.uint8 else None
     remedy = "add x_train and y_train, or give at least 10 samples"
-    return Dataset(name, partial(training_part, training, path, remedy), lambda: evaluation, normalization, classes)
+    return Dataset(
+        name,
+        partial(training_part, training, path, remedy),
+        lambda: evaluation,
+        normalization,
+        classes,
+        task=str(arrays["task"]) if "task" in arrays else _task(evaluation),
+    )
+
+
+def _task(samples: Samples) -> str | None:
+    """Return the task that the type of the targets says: whole numbers [n] are classes, boxes are to be detected."""
+    if samples.class_numbers is not None:
+        return "classification"
+    return "detection" if samples.labels is not None and isinstance(samples.labels[:1].flat[0], Boxes) else None
 
 
 def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
@@ -78,20 +93,36 @@ def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str, y_n
         x = x[:, None]  # grey images
     if x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    if y is not None and (y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or y.min(initial=0) < 0):
-        lowest = f", the lowest {y.min()}" if y.size and np.issubdtype(y.dtype, np.integer) else ""
-        raise EdgecnnError(
-            f"{path}: '{y_name}' must hold one class number for each sample, from 0 on; "
-            f"found {y.dtype} {list(y.shape)}{lowest}; only classes have an accuracy, so leave "
-            f"'{y_name}' out for other tasks"
-        )
-    return Samples.of(x, y)
+    return Samples.of(x, None if y is None else _targets(f"{path}: '{y_name}'", y, x))
+
+
+def _targets(where: str, y: npt.NDArray[Any], x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return *y* as `Samples` takes it.
+
+    Raises:
+        EdgecnnError: not one target for each sample, no numbers, or class numbers below 0.
+    """
+    if y.dtype == object or not (np.issubdtype(y.dtype, np.number) or y.dtype == bool):
+        if y.dtype == object and all(isinstance(one, Boxes) for one in y.flat):
+            return y
+        raise EdgecnnError(f"{where} must be numbers [n, ...], found {y.dtype} {list(y.shape)}")
+    if y.shape[:1] != x.shape[:1]:
+        raise EdgecnnError(f"{where} has {list(y.shape)} targets for {len(x)} samples; give one for each sample")
+    if not np.isfinite(y).all():
+        raise EdgecnnError(f"{where} holds values that are not finite")
+    if np.issubdtype(y.dtype, np.floating):
+        return y.astype(np.float32, copy=False)
+    y = y.astype(np.uint8) if y.dtype == bool else y
+    if y.ndim == 1 and y.min(initial=0) < 0:
+        raise EdgecnnError(f"{where} holds {y.min()}; class numbers count from 0, and other values are floats")
+    return y
 
 
 def _class_names(path: str, arrays: Mapping[str, npt.NDArray[Any]], *splits: Samples) -> tuple[str, ...] | None:
-    if any(split.labels is None for split in splits):
-        return None
-    count = 1 + max(int(split.labels.max()) for split in splits if split.labels is not None)
+    numbers = [split.class_numbers for split in splits if split.class_numbers is not None]
+    if len(numbers) < len(splits):
+        return tuple(str(name) for name in arrays["labels"].flat) if "labels" in arrays else None
+    count = 1 + max(int(part.max()) for part in numbers)
     names = arrays.get("labels")
     most = _MOST_CLASSES if names is None else names.size
     if count > most:

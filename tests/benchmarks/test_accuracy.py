@@ -48,7 +48,7 @@ def test_samples_of_one_class_have_no_auc(tmp_path: Path) -> None:
     """There is nothing to tell apart."""
     x = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
     file = linear(tmp_path / "net.tflite", np.ones((2, 6), np.float32))
-    accuracy = evaluate(file, Samples.of(x, np.zeros(20))).accuracy
+    accuracy = evaluate(file, Samples.of(x, np.zeros(20, int))).accuracy
     assert accuracy is not None
     assert accuracy.auc is None
     assert "auc" not in accuracy.to_json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from PIL import Image
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Resize
+from edgecnn.tasks.boxes import Boxes, per_image
 
 RNG = np.random.default_rng(0)
 
@@ -212,14 +214,16 @@ def test_npz_takes_pixels_floats_and_channels_last(tmp_path: Path) -> None:
     ("arrays", "told"),
     [
         ({"images": np.zeros((3, 1, 2, 2))}, "no array 'x' in it; it has: images"),
-        ({"x": np.zeros((30, 1, 2, 2)), "y": np.zeros(29, np.int64)}, "one class number for each sample"),
+        ({"x": np.zeros((30, 1, 2, 2)), "y": np.zeros(29, np.int64)}, "29. targets for 30 samples"),
+        ({"x": np.zeros((30, 2)), "y": np.asarray(["a"] * 30)}, "'y' must be numbers"),
+        ({"x": np.zeros((30, 2)), "y": np.full(30, np.inf)}, "'y' holds values that are not finite"),
         ({"x": np.full((30, 1, 2, 2), np.nan)}, "not finite"),
         ({"x": np.asarray([{"a": 1}], object)}, "not a readable npz"),
         ({"x": np.zeros((0, 3, 8, 8), np.uint8)}, "'x' is empty"),
         ({"x": np.zeros((20, 3, 8, 8), np.uint8), "y": np.full(20, 10**12)}, "number them from 0"),
         ({"x": np.zeros((20, 4)), "y": np.arange(20) % 4, "labels": np.asarray(["a", "b"])}, "class number 3"),
         ({"x_train": np.zeros((20, 1, 2, 2))}, "no array 'x_test'"),
-        ({"x": np.zeros((20, 4)), "y": np.linspace(0, 1, 20)}, "leave 'y' out for other tasks"),
+        ({"x": np.zeros((20, 4)), "y": np.arange(20) - 1}, "'y' holds -1; class numbers count from 0"),
     ],
 )
 def test_npz_refuses_what_it_cannot_use(tmp_path: Path, arrays: dict[str, npt.NDArray[np.generic]], told: str) -> None:
@@ -227,6 +231,37 @@ def test_npz_refuses_what_it_cannot_use(tmp_path: Path, arrays: dict[str, npt.ND
     np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(EdgecnnError, match=told):
         open_dataset(f"npz:{tmp_path / 'x.npz'}")
+
+
+@pytest.mark.parametrize(
+    ("y", "task"),
+    [
+        (np.linspace(0, 1, 20), None),
+        (np.zeros((20, 3), np.float32), None),
+        (np.zeros((20, 8, 8), np.uint8), None),
+        (np.arange(20, dtype=np.uint8) % 3, "classification"),
+        (np.arange(20) % 2 == 0, "classification"),
+        (per_image(Boxes([[0, 0, n, 4]], [1]) for n in range(20)), "detection"),
+    ],
+)
+def test_arrays_have_targets_of_any_kind(y: npt.NDArray[Any], task: str | None) -> None:
+    """Values, label images and boxes stay with their samples; whole numbers [n] alone are class numbers."""
+    x = np.arange(20, dtype=np.float32)[:, None]
+    data = open_dataset((x, y))
+    assert data.task == task
+    assert (data.training.class_numbers is not None) == (task == "classification")
+    for batch in (*data.training, *data.evaluation):
+        assert batch.y is not None
+        assert batch.y.shape[1:] == y.shape[1:]
+        for sample, target in zip(batch.x, batch.y, strict=True):
+            expected = y[int(sample[0])]
+            assert target is expected or np.array_equal(target, np.asarray(expected, batch.y.dtype))
+
+
+def test_arrays_may_say_their_task(tmp_path: Path) -> None:
+    """`task` in the file says what values are for."""
+    np.savez(tmp_path / "x.npz", x=np.zeros((20, 4)), y=np.zeros((20, 2)), task="regression")
+    assert open_dataset(f"npz:{tmp_path / 'x.npz'}").task == "regression"
 
 
 @pytest.mark.parametrize("layout", ["val", "test", "one a class"])

@@ -81,7 +81,7 @@ def test_a_data_set_of_ours_is_taken_as_it_is() -> None:
         ((1, 2), r"a tuple of \(int, int\)"),
         ({"images": X}, "a dict of images"),
         ({"x": X, "z": Y}, "unknown array 'z'; known: x, y"),
-        ((X, Y[:3]), "'y' must hold one class number for each sample"),
+        ((X, Y[:3]), "targets for .* samples"),
         ((X.astype(np.int64), Y), "'x' must be uint8 or float"),
         ([[X, Y], [X, Y], [X, Y]], "a list of"),
         (DataLoader([{"image": 1}] * 4), "the DataLoader gives a dict of image"),  # type: ignore[list-item]
