@@ -181,7 +181,7 @@ def training_options(command: F) -> F:
             "--epochs",
             type=click.FloatRange(min=0),
             metavar="EPOCHS",
-            default_text="10, at most 200 000 samples with a goal",
+            default_text="10, at most 150 000 samples with a goal",
             section="Training",
             help="Epochs of the final fine-tuning.",
         ),

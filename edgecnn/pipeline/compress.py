@@ -37,7 +37,7 @@ _SPARSITY_STEPS = 5
 _EPOCHS, _EPOCHS_BETWEEN = 10, 1
 #: With a goal they show at most so many samples, so that an answer comes in minutes: ResNet-20 takes about 4 ms of a
 #: core for each, its teacher included.
-_SAMPLES, _SAMPLES_BETWEEN = 200_000, 25_000
+_SAMPLES, _SAMPLES_BETWEEN = 150_000, 25_000
 
 
 @explain_missing_packages()
@@ -98,7 +98,7 @@ def compress_model(
             that asks for code of its own, the same again: a file alone does not choose what code runs.
         round_to: channel counts become multiples of it; None: of what the kernels of the budget's device compute at
             once, else of 1.
-        epochs: of the training at the end, 0.5 is half of one; None: 10, and with a budget no more than show 200 000
+        epochs: of the training at the end, 0.5 is half of one; None: 10, and with a budget no more than show 150 000
             samples.
         learning_rate: the peak of each training's one cycle.
         optimizer: `adamw` or `sgd`.
