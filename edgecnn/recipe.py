@@ -30,7 +30,7 @@ class Limits:
     """What a file of one precision must reach against the original network, on the same samples; None: no limit."""
 
     max_accuracy_drop: float | None = None  # as a fraction: 0.01 is one point
-    min_sqnr_db: float | None = None  # of the worst output or channel: `edgecnn.benchmarks.parity.parity_of`
+    min_sqnr_db: float | None = None  # of the worst output or channel: `edgecnn.evaluate.parity.parity_of`
     min_agreement: float | None = None  # of outputs that are class numbers: the fraction that is the same
 
     def __post_init__(self) -> None:

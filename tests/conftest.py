@@ -12,8 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from once import once
+from runtime_fixtures import add_runtime, brief, classifier
 
 from edgecnn.pipeline import ExportResult, compress_model, export_model
+
+__all__ = ["add_runtime", "brief", "classifier"]  # fixtures, which are found here
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -16,10 +16,11 @@ FLOORS = {
     for floor, parts in enumerate(
         (
             "errors short_repr units tables parsing shipped files locks progress normalization host user_code",
-            "formats tasks",
+            "formats tasks runtimes",
             "artifact checkpoint device recipe samples measurement",
             "nets datasets",
-            "compress export runtimes targets fit estimate",
+            "compress export targets fit estimate",
+            "evaluate",
             "benchmarks",
             "pipeline study report",
             "demo doctor",  # the whole way once: pipeline, then report; what is installed

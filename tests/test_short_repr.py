@@ -11,7 +11,7 @@ import pytest
 
 import edgecnn
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.verify import ExportedFile
+from edgecnn.evaluate.verify import ExportedFile
 from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.subject import load_subject
 from edgecnn.short_repr import short_repr
@@ -57,7 +57,9 @@ def test_objects_are_shown_in_one_short_line() -> None:
 def test_the_line_says_what_matters() -> None:
     """Names, shapes and normalizations are in it, defaults and functions are not."""
     data = edgecnn.open_dataset({"x": np.zeros((20, 1, 8, 8), np.uint8), "y": np.arange(20) % 2})
-    assert repr(data) == "Dataset(name='arrays', normalization=unit, labels=('class 0', 'class 1'), task='classification')"
+    assert (
+        repr(data) == "Dataset(name='arrays', normalization=unit, labels=('class 0', 'class 1'), task='classification')"
+    )
     assert repr(data.evaluation) == "Samples(images=uint8[20, 1, 8, 8], labels=int64[20], indices=int64[4])"
     assert repr(edgecnn.Accuracy(9, 10)) == "Accuracy(correct=9, n=10)"
 

@@ -1,1 +1,1 @@
-"""Run exported files: their accuracy, how close they are to the original, and what they cost."""
+"""Measure exported files: latency and memory, what changed since, and what is kept of it."""

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on
-from edgecnn.benchmarks.execute import OutOfMemoryError, started_worker
-from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.stability import find_instabilities, is_throttled
 from edgecnn.datasets import Data
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.accuracy import Evaluation, chance_warning, evaluate_on
+from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.fit import check_fit
 from edgecnn.host import FEATURES
 from edgecnn.measurement import EMULATED, Conditions, Measurement, Run
@@ -28,6 +27,7 @@ from edgecnn.parsing import from_table
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
 from edgecnn.targets import Target, device_of, open_target, target_of
+from edgecnn.targets.execute import OutOfMemoryError, started_worker
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from functools import cache
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
-from edgecnn.benchmarks.execute import check_runtime
-from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.measure import BenchmarkConfig, check_architecture, check_target, check_threads, measure
 from edgecnn.datasets import Data, Dataset
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
+from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
 from edgecnn.targets import open_target
+from edgecnn.targets.execute import check_runtime
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation, chance_warning
 from edgecnn.device import HOST, DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import Estimate, NoCoefficientsError, estimate_latency
+from edgecnn.evaluate.accuracy import Evaluation, chance_warning
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.measurement import SCHEMA_VERSION
 from edgecnn.targets import target_of

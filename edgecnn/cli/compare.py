@@ -52,7 +52,7 @@ def command(
     Example:
       edgecnn compare out/m.fp32.onnx out/m.w8a8.tflite --data digits
     """
-    from edgecnn.benchmarks.compare import compare
+    from edgecnn.evaluate.compare import compare
 
     result = compare(
         reference,

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.benchmarks.accuracy import chance_warning
 from edgecnn.benchmarks.predict import Prediction, how_to_measure, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say, warn
+from edgecnn.evaluate.accuracy import chance_warning
 from edgecnn.files import write_whole
 from edgecnn.units import format_bytes, format_ns, format_share
 

@@ -27,7 +27,7 @@ from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_share
 
 if TYPE_CHECKING:
-    from edgecnn.benchmarks.verify import ExportedFile
+    from edgecnn.evaluate.verify import ExportedFile
     from edgecnn.pipeline import ExportResult
 
 
@@ -152,7 +152,7 @@ def command(
 
 def _print_next_steps(file: ExportedFile, is_micro: bool, words: Sequence[str]) -> None:
     """Print what to try after a rejected file; *words* are the command without a recipe."""
-    from edgecnn.benchmarks.layers import worst_layer
+    from edgecnn.evaluate.layers import worst_layer
 
     worst = worst_layer(file.layers)
     if worst is not None:

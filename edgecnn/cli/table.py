@@ -17,7 +17,7 @@ import click
 from edgecnn.errors import STEERING
 
 if TYPE_CHECKING:
-    from edgecnn.benchmarks.parity import Parity
+    from edgecnn.evaluate.parity import Parity
 
 #: A cell is one line, or several.
 Cell = str | Sequence[str]

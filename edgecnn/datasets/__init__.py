@@ -13,6 +13,7 @@ from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.tables import Table
+from edgecnn.tasks.task import TargetFacts
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Dataset:
     labels: tuple[str, ...] | None  # class names; None where there are no classes
     assumptions: tuple[str, ...] = ()  # what nobody said and was taken for true
     task: str | None = None  # what networks do with these data, a name in `TASKS`; None: the data do not say
+    ignore: int | None = None  # a value among the targets that is not judged: pixels of no class
 
     @cached_property
     def training(self) -> Samples:
@@ -48,6 +50,11 @@ class Dataset:
     def evaluation(self) -> Samples:
         """The samples to judge by."""
         return self.read_evaluation()
+
+    @property
+    def facts(self) -> TargetFacts:
+        """What is known of the targets, for the task that judges by them."""
+        return TargetFacts(labels=self.labels, ignore=self.ignore)
 
     @property
     def shape(self) -> tuple[int, ...]:

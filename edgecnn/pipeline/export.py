@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import chance_warning, check_finite, count_correct, no_classifier, outputs_of, plan_for
-from edgecnn.benchmarks.inputs import class_scores
-from edgecnn.benchmarks.layers import LayerNoise, layer_noise
-from edgecnn.benchmarks.parity import Outputs, parity_of
-from edgecnn.benchmarks.verify import ExportedFile, FailedFile, broken_limit
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import NOISE
 from edgecnn.errors import EdgecnnError, explain_missing_packages
+from edgecnn.evaluate.accuracy import chance_warning, check_finite, count_correct, no_classifier, outputs_of, plan_for
+from edgecnn.evaluate.inputs import class_scores
+from edgecnn.evaluate.layers import LayerNoise, layer_noise
+from edgecnn.evaluate.parity import Outputs, parity_of
+from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware

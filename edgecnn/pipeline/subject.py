@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import outputs_of, plan_for
-from edgecnn.benchmarks.inputs import class_scores, image_of
-from edgecnn.benchmarks.parity import Outputs
 from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.accuracy import outputs_of, plan_for
+from edgecnn.evaluate.inputs import class_scores, image_of
+from edgecnn.evaluate.parity import Outputs
 from edgecnn.normalization import Normalization, Resize, preprocess
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr

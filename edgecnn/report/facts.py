@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation
 from edgecnn.benchmarks.predict import Prediction
+from edgecnn.evaluate.accuracy import Evaluation
 from edgecnn.measurement import Accuracy, Measurement
 from edgecnn.report.verification import Verification
 from edgecnn.short_repr import short_repr

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.parity import Part
+from edgecnn.evaluate.parity import Part
 from edgecnn.measurement import Accuracy
 from edgecnn.parsing import convert, from_table
 

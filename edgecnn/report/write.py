@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation
-from edgecnn.benchmarks.inputs import image_of, open_for
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.plan import check_files, evaluating
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
+from edgecnn.evaluate.accuracy import Evaluation
+from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.files import check_writable, write_whole
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS

@@ -1,16 +1,16 @@
-"""`Metric`, `Task` and `Score`: records of each sample, and the figure that they come to, with its interval."""
+"""`Task`, `Metric` and `Score`: records of each sample, and the figure that they come to, with its interval."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.short_repr import short_repr
 
 #: What a network or a file gives for n samples: one array [n, ...] for each output, channels first.
@@ -20,6 +20,23 @@ Records = npt.NDArray[Any]
 
 #: Resamplings of a bootstrap, and the seed they are drawn from: the same records always have the same interval.
 _RESAMPLINGS, _SEED = 200, 0
+
+#: What a metric's `record` is given as its targets: what the data say is right (the usual), the network's own input, or
+#: the outputs of the original network for the same samples.
+TARGETS, INPUT, ORIGINAL = "targets", "input", "original"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetFacts:
+    """What a data set says of its targets, for the task that judges by them."""
+
+    labels: tuple[str, ...] | None = None  # class names; None: the targets are no classes
+    ignore: int | None = None  # a value among them that is not judged: pixels of no class
+
+    @property
+    def classes(self) -> int | None:
+        """The number of classes; None where it is not known."""
+        return len(self.labels) if self.labels else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +63,30 @@ class Score:
         """The value in points: hundredths, in which drops are counted."""
         return 100 * self.value
 
+    def drop_from(self, reference: float) -> float:
+        """Return by how much this score is worse than the value *reference*.
+
+        A difference where higher is better; of an error, such as an RMSE, the increase as a share of *reference*.
+
+        Example:
+            >>> Score(name="RMSE", value=1.5, low=1.4, high=1.6, n=9, higher_is_better=False).drop_from(1.2)
+            0.25
+        """
+        if self.higher_is_better:
+            return reference - self.value
+        return (self.value - reference) / abs(reference) if reference else self.value
+
 
 class Metric(Protocol):
     """A figure, taken in two steps: a record of each sample, and the value of any records.
 
     Streaming, bootstrap intervals and paired differences follow from these two functions, so that a metric has none
-    of its own.
+    of its own. A metric may have, beyond these:
+
+    - `interval(records) -> (low, high)`: a 95 % interval by a formula;
+    - `lost(before, after) -> (mean, low, high)`: the drop between two networks on the same samples, likewise;
+    - `details(records) -> dict`: further figures of the score, such as a confusion matrix;
+    - `judged_by`: `TARGETS` where it is missing, else `INPUT` or `ORIGINAL`.
     """
 
     @property
@@ -88,13 +123,36 @@ class Task:
     name: str
     targets: str  # what the data give for each sample, in the words of messages: "a class number", "a label image"
     metrics: tuple[Metric, ...]  # at least one; none for the task `none`
+    #: What of the outputs is an answer that is the same or not, [n, ...]: class numbers. None: there is none such.
+    answers: Callable[[Outputs], npt.NDArray[Any]] | None = None
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether nothing can be judged without targets."""
+        return bool(self.metrics) and all(judged_by(metric) == TARGETS for metric in self.metrics)
+
+    def judged_first_by(self, name: str) -> Task:
+        """Return the same task with its metric *name* first.
+
+        Raises:
+            EdgecnnError: it has no such metric.
+        """
+        chosen = [metric for metric in self.metrics if metric.name.casefold() == name.casefold()]
+        if not chosen:
+            raise unknown_name(f"metric of task {self.name}", name, [metric.name for metric in self.metrics])
+        return replace(self, metrics=(*chosen, *(metric for metric in self.metrics if metric is not chosen[0])))
 
 
-def score_of(metric: Metric, records: Records, details: Mapping[str, Any] | None = None) -> Score:
+def judged_by(metric: Metric) -> str:
+    """Return what *metric* is given as its targets: `TARGETS`, `INPUT` or `ORIGINAL`."""
+    return str(getattr(metric, "judged_by", TARGETS))
+
+
+def score_of(metric: Metric, records: Records) -> Score:
     """Return the score that *records* come to.
 
-    The interval is the metric's own where it has a method `interval(records) -> (low, high)`, as shares of right
-    answers do, else that of a bootstrap over the samples (Efron 1979, the percentile interval).
+    The interval is the metric's own where it has one, as shares of right answers do, else that of a bootstrap over the
+    samples (Efron 1979, the percentile interval).
 
     Raises:
         EdgecnnError: no records, or a value that is no finite number.
@@ -102,10 +160,11 @@ def score_of(metric: Metric, records: Records, details: Mapping[str, Any] | None
     if not len(records):
         raise EdgecnnError(f"{metric.name}: there are no samples to judge")
     value = metric.value(records)
-    if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
         raise EdgecnnError(f"metric {metric.name} gives {value!r}, which is no finite number")
     own: Callable[[Records], tuple[float, float]] | None = getattr(metric, "interval", None)
     low, high = own(records) if own is not None else bootstrap(lambda at: metric.value(records[at]), len(records))
+    details: Callable[[Records], Mapping[str, Any]] | None = getattr(metric, "details", None)
     return Score(
         name=metric.name,
         value=float(value),
@@ -113,15 +172,33 @@ def score_of(metric: Metric, records: Records, details: Mapping[str, Any] | None
         high=high,
         n=len(records),
         higher_is_better=metric.higher_is_better,
-        details=details or {},
+        details={} if details is None else details(records),
     )
+
+
+def drop_between(metric: Metric, before: Records, after: Records) -> tuple[float, float, float]:
+    """Return by how much *after* is worse than *before*, records of the same samples [n, ...], and its 95 % interval.
+
+    The interval is the metric's own where it has one, else that of a bootstrap over the pairs.
+    """
+    own: Callable[[Records, Records], tuple[float, float, float]] | None = getattr(metric, "lost", None)
+    if own is not None:
+        return own(before, after)
+
+    def drop(at: Any) -> float:
+        first, last = metric.value(before[at]), metric.value(after[at])
+        if metric.higher_is_better:
+            return first - last
+        return (last - first) / abs(first) if first else last
+
+    return drop(slice(None)), *bootstrap(drop, len(before))
 
 
 def bootstrap(value_at: Callable[[npt.NDArray[np.int64]], float], n: int) -> tuple[float, float]:
     """Return the 95 % interval of a figure over resamplings of *n* samples; *value_at* gives it for indices [n].
 
-    The same resamplings are drawn for the same n, so that the difference of two networks on the same samples is paired:
-    `bootstrap(lambda at: value(after, at) - value(before, at), n)`.
+    The same resamplings are drawn for the same n, so that the difference of two networks on the same samples is paired.
+    Resamplings in which the figure is none, of one class alone perhaps, do not count.
     """
     rng = np.random.default_rng(_SEED)
     values = [value_at(rng.integers(n, size=n)) for _ in range(_RESAMPLINGS)]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.inputs import image_of
 from edgecnn.benchmarks.measure import BenchmarkConfig, extremes_of, measure
 from edgecnn.benchmarks.plan import left_out, measure_files, plan_cases
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.inputs import image_of
 from edgecnn.measurement import Memory, Run
 from edgecnn.normalization import Normalization
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.verify import ExportedFile
+from edgecnn.evaluate.verify import ExportedFile
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import ExportResult, export_model
 from edgecnn.recipe import Recipe, load_recipe

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import compare
+from edgecnn.evaluate.compare import compare
 from edgecnn.export import FileFacts
 from edgecnn.export.onnx import simplify_onnx, to_onnx
 from edgecnn.export.simplify import outputs_of_noise, simplified

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import compare
-from edgecnn.benchmarks.execute import run_file
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.compare import compare
 from edgecnn.formats import read_graph
+from edgecnn.targets.execute import run_file
 
 onnx = pytest.importorskip("onnx")
 

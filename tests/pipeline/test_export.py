@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import compare
-from edgecnn.benchmarks.parity import Parity
-from edgecnn.benchmarks.verify import broken_limit
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.compare import compare
+from edgecnn.evaluate.parity import Parity
+from edgecnn.evaluate.verify import broken_limit
 from edgecnn.fit import check_fit
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build

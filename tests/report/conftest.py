@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import Evaluation
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.device import MemoryRegion, load_device
+from edgecnn.evaluate.accuracy import Evaluation
 from edgecnn.fit import check_fit
 from edgecnn.measurement import Accuracy
 from edgecnn.report import NetworkFigures, ReportFacts

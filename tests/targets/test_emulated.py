@@ -20,18 +20,18 @@ from emulated_board import board_image
 from tflite_builder import Builder
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import evaluate, plan_for
-from edgecnn.benchmarks.execute import run_file
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.datasets import open_dataset
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.accuracy import evaluate, plan_for
 from edgecnn.measurement import Measurement
 from edgecnn.pipeline import ExportResult
 from edgecnn.targets import open_target
 from edgecnn.targets.board.image import PROGRAMS, Image, check_programs, find_image
 from edgecnn.targets.board.machine import Board, Hardware
 from edgecnn.targets.emulated import Emulated, hardware_of
+from edgecnn.targets.execute import run_file
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
 ONCE = BenchmarkConfig(processes=1)

@@ -21,10 +21,10 @@ import pytest
 from ssh_server import SshServer, key
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.execute import check_runtime, run_file
 from edgecnn.benchmarks.measure import BenchmarkConfig, time_process
 from edgecnn.errors import EdgecnnError
 from edgecnn.targets import open_target
+from edgecnn.targets.execute import check_runtime, run_file
 from edgecnn.targets.ssh import CONFIG_VARIABLE, Ssh
 
 MODEL = Path(__file__).parents[1] / "data/classifier.tflite"

@@ -26,19 +26,19 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import outputs_of, plan_for
-from edgecnn.benchmarks.detection import detection
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.units import FILTERS, LAYER, Units, find_units
 from edgecnn.datasets import DataRequest, Dataset, open_dataset
 from edgecnn.datasets.creditcard import parted, read_whole
+from edgecnn.evaluate.accuracy import outputs_of, plan_for
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.tflite import to_tflite
 from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import preprocess
 from edgecnn.samples import Samples
+from edgecnn.tasks.roc import ranking
 
 HERE = Path(__file__).resolve().parent
 NARROWED = 0.25  # share of a layer's filters that one cut takes
@@ -266,7 +266,7 @@ def quality_of(module: nn.Module, study: Study, samples: Samples, data: Dataset)
 def quality(study: Study, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Return accuracy for digits; area under the curve and average precision for frauds."""
     if study.figure == "auc":
-        return asdict(detection(scores[:, 1] - scores[:, 0], labels))
+        return asdict(ranking(scores[:, 1] - scores[:, 0], labels))
     return Accuracy(int((scores.argmax(1) == labels).sum()), len(labels)).to_json()
 
 

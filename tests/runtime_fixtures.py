@@ -1,4 +1,4 @@
-"""Small real files, and runtimes of a third party."""
+"""Fixtures: a small real file, as little measuring as possible, and a runtime of a third party."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from edgecnn.benchmarks.measure import BenchmarkConfig
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parent / "data"
 
 #: A runtime as somebody else would write it: the sum of each sample, in numpy.
 SOURCE = """

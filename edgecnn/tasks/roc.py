@@ -12,7 +12,7 @@ from edgecnn.errors import EdgecnnError
 
 
 @dataclass(frozen=True)
-class Detection:
+class Ranking:
     """The area under the ROC curve and the average precision over *n* samples, *positives* of them to be found."""
 
     auc: float
@@ -21,7 +21,7 @@ class Detection:
     n: int
 
 
-def detection(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Detection:
+def ranking(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Ranking:
     """Return how well *scores* [n] rank the samples of label 1 above those of label 0; equal scores count half.
 
     The average precision is the sum of the precisions at each threshold, times the recall that is gained there.
@@ -40,4 +40,4 @@ def detection(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Detection:
     above = np.cumsum(found)
     auc = float((false * (above - found / 2)).sum() / (positives * negatives))
     precision = above / (above + np.cumsum(false))
-    return Detection(auc, float((precision * found).sum() / positives), int(positives), len(labels))
+    return Ranking(auc, float((precision * found).sum() / positives), int(positives), len(labels))

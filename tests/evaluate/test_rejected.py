@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.compare import compare
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
+from edgecnn.evaluate.compare import compare
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.benchmarks.inputs import class_scores
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.inputs import class_scores
 from edgecnn.short_repr import short_repr
 
 Outputs = list[npt.NDArray[Any]]  # [n, ...] each, channels first

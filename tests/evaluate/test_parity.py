@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgecnn.benchmarks.parity import Parity, parity_of
-from edgecnn.benchmarks.verify import broken_limit
+from edgecnn.evaluate.parity import Parity, parity_of
+from edgecnn.evaluate.verify import broken_limit
 from edgecnn.recipe import Limits
 
 Array = npt.NDArray[np.float64]
@@ -138,7 +138,7 @@ def test_large_outputs_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     x = RANDOM.normal(2, 1, (9, 3, 5, 5))
     other = x + RANDOM.normal(0, 0.1, x.shape)
     whole = parity(x, other)
-    monkeypatch.setattr("edgecnn.benchmarks.parity._AT_ONCE", 100)
+    monkeypatch.setattr("edgecnn.evaluate.parity._AT_ONCE", 100)
     pieces = parity(x, other)
     assert pieces.max_abs_diff == whole.max_abs_diff
     assert [part.sqnr_db for part in pieces.parts] == pytest.approx([part.sqnr_db for part in whole.parts])

@@ -11,12 +11,12 @@ import pytest
 from tflite_builder import Builder, schema
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import chance_warning, evaluate
-from edgecnn.benchmarks.detection import detection
 from edgecnn.benchmarks.measure import BenchmarkConfig
 from edgecnn.benchmarks.plan import measure_files
+from edgecnn.evaluate.accuracy import chance_warning, evaluate
 from edgecnn.measurement import Accuracy
 from edgecnn.samples import Samples
+from edgecnn.tasks.roc import ranking
 
 
 def linear(path: Path, weights: npt.NDArray[np.float32], *, softmax: bool = False) -> Artifact:
@@ -40,7 +40,7 @@ def test_two_classes_have_an_auc(tmp_path: Path, classes: int) -> None:
     assert accuracy is not None
     scores = x @ weights.T
     assert accuracy.correct == int((scores.argmax(1) == y).sum())
-    assert accuracy.auc == (pytest.approx(detection(scores[:, 1] - scores[:, 0], y).auc) if classes == 2 else None)
+    assert accuracy.auc == (pytest.approx(ranking(scores[:, 1] - scores[:, 0], y).auc) if classes == 2 else None)
     assert Accuracy.from_json(accuracy.to_json()) == accuracy
 
 

@@ -9,8 +9,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.layers import layer_noise, worst_layer
 from edgecnn.datasets import open_dataset
+from edgecnn.evaluate.layers import layer_noise, worst_layer
 from edgecnn.pipeline import ExportResult
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.layers import LayerNoise
-from edgecnn.benchmarks.parity import Parity
 from edgecnn.errors import EdgecnnError, library_error
+from edgecnn.evaluate.layers import LayerNoise
+from edgecnn.evaluate.parity import Parity
 from edgecnn.measurement import Accuracy
 from edgecnn.recipe import Limits
 from edgecnn.short_repr import short_repr

@@ -15,11 +15,11 @@ from tflite_builder import Builder
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.changes import find_change
-from edgecnn.benchmarks.execute import run_file, started_worker
 from edgecnn.benchmarks.history import add_to_history, read_history
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure, time_process
 from edgecnn.errors import EdgecnnError
 from edgecnn.targets import Process
+from edgecnn.targets.execute import run_file, started_worker
 from edgecnn.targets.local import Local
 
 DATA = Path(__file__).parents[1] / "data"

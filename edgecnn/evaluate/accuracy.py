@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.detection import detection
-from edgecnn.benchmarks.execute import run_file
-from edgecnn.benchmarks.inputs import InputPlan, class_scores, plan_input, real_outputs
 from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.inputs import InputPlan, class_scores, plan_input, real_outputs
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.targets import Target
+from edgecnn.targets.execute import run_file
+from edgecnn.tasks.roc import ranking
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _auc(margins: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]) -
     if not margins:
         return None
     scores, labels = (np.concatenate(part) for part in zip(*margins, strict=True))
-    return detection(scores, labels).auc if set(np.unique(labels)) == {0, 1} else None
+    return ranking(scores, labels).auc if set(np.unique(labels)) == {0, 1} else None
 
 
 def plan_for(

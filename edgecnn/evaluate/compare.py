@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
-from edgecnn.benchmarks.accuracy import outputs_of, plan_for
-from edgecnn.benchmarks.inputs import image_of, open_for
-from edgecnn.benchmarks.parity import Parity, parity_of
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.accuracy import outputs_of, plan_for
+from edgecnn.evaluate.inputs import image_of, open_for
+from edgecnn.evaluate.parity import Parity, parity_of
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.short_repr import short_repr
 
