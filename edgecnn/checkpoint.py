@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.files import write_whole
+from edgecnn.files import check_downloaded, write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.parsing import convert, from_table, parse_json
 from edgecnn.short_repr import short_repr
@@ -251,6 +251,7 @@ def _opened(path: Path) -> Any:
     safetensors = require("safetensors", "torch")
     if not path.is_file():
         raise EdgecnnError(f"no file at '{path}'")
+    check_downloaded(path)
     try:
         return safetensors.safe_open(str(path), framework="pt")
     except (safetensors.SafetensorError, OSError) as error:

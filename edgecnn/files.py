@@ -116,6 +116,20 @@ def check_name(path: Path) -> None:
         )
 
 
+def check_downloaded(path: Path) -> None:
+    """See that the file at *path* is not the text that Git LFS leaves in place of a large file.
+
+    Raises:
+        EdgecnnError: it is.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise EdgecnnError(f"{path} is a Git LFS pointer, not the file itself; run: git lfs pull")
+
+
+_LFS_POINTER = b"version https://git-lfs."
+
+
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal sha256 of a file's content."""
     with path.open("rb") as file:

@@ -88,3 +88,14 @@ def format_count(count: float | None) -> str:
 def format_share(share: float | None) -> str:
     """Return a fraction as percent with two decimals: `0.8699` → `86.99 %`; None → `-`."""
     return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def check_fraction(what: str, value: float) -> None:
+    """See that *value*, which *what* names, is a fraction of filters or weights to remove.
+
+    Raises:
+        EdgecnnError: it is negative, or 1 or more; percents are the usual reason.
+    """
+    if not 0 <= value < 1:
+        percent = f"; {value:g} % is {value / 100:g}" if 1 < value < 100 else ""
+        raise EdgecnnError(f"a {what} is at least 0 and less than 1, not {value:g}{percent}")

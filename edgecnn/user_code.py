@@ -176,4 +176,4 @@ def _attribute_of(module: ModuleType, attribute: str) -> Any:
         return getattr(module, attribute)
     except AttributeError:
         known = [name for name in vars(module) if not name.startswith("_")]
-        raise unknown_name(f"attribute of {module.__name__}", attribute, known) from None
+        raise unknown_name(f"function in {module.__name__}:", attribute, known) from None

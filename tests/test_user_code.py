@@ -81,7 +81,7 @@ def test_a_file_is_named_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ("nowhere.py:net", "no file at 'nowhere.py'"),
         ("uc_broken.py:net", "'uc_broken.py:net' failed: ZeroDivisionError"),
-        ("uc_fine.py:nett", "unknown attribute of uc_fine 'nett'; did you mean 'net'"),
+        ("uc_fine.py:nett", "unknown function in uc_fine: 'nett'; did you mean 'net'"),
         ("uc_lacks.py:net", "'uc_lacks.py:net': no module named 'uc_not_there'"),
         ("uc_fine.py", "not of the form package.module:attribute or FILE.py:attribute"),
     ],

@@ -312,12 +312,18 @@ def check_target(device: str, target: str) -> str:
         return target
     if device == HOST:
         if target != "local":
+            open_target(target)  # made, not entered: what is no target at all is refused first
             raise EdgecnnError(
                 f"Which device is {target}? Add --device NAME. edgecnn devices probe {target} makes a profile."
             )
         return target
     profile = load_device(device)
     tied = target_of(device) if target == "local" else target
+    if tied == "local" and profile.kind == "mcu":
+        raise EdgecnnError(
+            f"{profile.title} is a microcontroller, which edgecnn does not run files on: leave --target out to "
+            f"estimate the latency; edgecnn fit --device {device} checks the memory"
+        )
     if tied == "local":
         raise EdgecnnError(
             f"{profile.title} is not connected, and this machine is another device: give --target "

@@ -162,6 +162,8 @@ def _os_message(error: OSError) -> str:
     where = f" at '{error.filename}'" if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"no space left on the device{where}; no incomplete file was left"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"a file is in the way of the folder{where}; choose another folder"
     return f"{(error.strerror or str(error)).lower()}{where}"
 
 

@@ -18,6 +18,7 @@ from edgecnn.compress.layers import find_links, remove_layer_, without_layer
 from edgecnn.compress.masking import MaskMismatchError, differing, union
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, double_of, filter_units, find_units, removed_by
 from edgecnn.errors import EdgecnnError
+from edgecnn.units import check_fraction
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class PruneConfig:
     round_to: int = 1  # channel counts become multiples of it
 
     def __post_init__(self) -> None:
-        if not 0 <= self.pruning_ratio < 1:
-            raise EdgecnnError(f"a pruning ratio is at least 0 and less than 1, not {self.pruning_ratio:g}")
+        check_fraction("pruning ratio", self.pruning_ratio)
         if self.round_to < 1:
             raise EdgecnnError(f"round_to is at least 1, not {self.round_to}")
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
 from edgecnn.errors import EdgecnnError
+from edgecnn.files import check_downloaded
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
 from edgecnn.tasks.boxes import Boxes
@@ -36,6 +37,7 @@ def open_npz(request: DataRequest) -> Dataset:
     path = Path(request.argument)
     if not path.is_file():
         raise EdgecnnError(f"no file at '{path}' (for --data npz:FILE)")
+    check_downloaded(path)
     try:
         # allow_pickle stays off: an npz with objects in it is refused.
         with np.load(path, allow_pickle=False) as loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecnn.errors import EdgecnnError
+from edgecnn.files import check_downloaded
 from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, TensorSpec
 from edgecnn.tables import Table
 
@@ -43,6 +44,7 @@ def read_graph(path: Path | str) -> Graph:
     suffix = Path(path.name.removesuffix(REJECTED)).suffix.removeprefix(".")
     if suffix not in READERS.names():
         raise EdgecnnError(f"{path}: not an exported file; edgecnn reads .tflite and .onnx")
+    check_downloaded(path)
     graph = READERS.load(suffix)(path)
     assert isinstance(graph, Graph)
     return graph

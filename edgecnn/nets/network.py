@@ -69,9 +69,10 @@ class Network:
                     torch.manual_seed(0)  # its weights are drawn here: the same each time, as `call_factory` says
                 result = self.module(torch.from_numpy(x.copy()))  # it may write over its input
         except Exception as error:
-            # The user's own code ran: whatever it raises is told, not passed on as ours.
+            # The user's own code ran: what it raises is reported as theirs, in one line.
+            order = " (batch, channels, height, width)" if x.ndim == 4 else ""
             raise EdgecnnError(
-                f"network {self.name} does not take inputs of shape {list(x.shape)}: {format_error(error)}"
+                f"network {self.name} does not take inputs of shape {list(x.shape)}{order}: {format_error(error)}"
             ) from error
         return [tensor.float().numpy() for tensor in _tensors(result, self.name)]
 

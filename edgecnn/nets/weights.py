@@ -15,6 +15,7 @@ import torch
 
 from edgecnn.checkpoint import read_weights
 from edgecnn.errors import EdgecnnError
+from edgecnn.files import check_downloaded
 from edgecnn.short_repr import short_repr
 
 #: How the names of torch's weight files end; `.pth.tar` is one of them.
@@ -69,7 +70,8 @@ def read_weight_file(path: Path, own: Collection[str]) -> Weights:
     if path.suffix == ".safetensors":
         loaded: Any = read_weights(path)
     elif not path.is_file():
-        raise EdgecnnError(f"no file at '{path}' (for --weights)")
+        hint = "; DEFAULT goes with torchvision:NAME alone" if str(path) == "DEFAULT" else ""
+        raise EdgecnnError(f"no file at '{path}' (for --weights{hint})")
     elif path.suffix not in SUFFIXES:
         raise EdgecnnError(f"{path}: --weights takes .safetensors, or {', '.join(SUFFIXES)} as torch writes them")
     else:
@@ -99,6 +101,7 @@ class _Unread:
 
 def _load(path: Path) -> Any:
     """Return what the file holds, with `_Unread` in place of every object that is no tensor and no plain value."""
+    check_downloaded(path)
     _check_stored(path)
     try:
         with _tensors_alone(path):

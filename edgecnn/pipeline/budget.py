@@ -91,7 +91,8 @@ class Budget:
             share = getattr(self, f"max_{name}_ratio")
             if share is not None and not 0 < share < 1:
                 raise EdgecnnError(
-                    f"max_{name}_ratio is a fraction of the original's {name} between 0 and 1, like 0.4, not {share:g}"
+                    f"max_{name}_ratio (--{name}) is a fraction of the original's {name} between 0 and 1, 0.5 for "
+                    f"half, not {share:g}"
                 )
         if self.size_bytes is not None and self.size_bytes < 1:
             raise EdgecnnError("a file has at least one byte; give --size like 200KiB")

@@ -22,6 +22,7 @@ from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.run_folder import RunFolder, folder_of
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, original_outputs
 from edgecnn.progress import Progress, silent
+from edgecnn.units import check_fraction
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model, Network
@@ -319,10 +320,9 @@ def _check_ways(
         raise EdgecnnError(
             "the budget has no goal: give one of max_drop, macs, params, size_bytes, device, ram_bytes and flash_bytes"
         )
-    if sparsity is not None and not 0 <= sparsity < 1:
-        raise EdgecnnError(f"a sparsity is at least 0 and less than 1, not {sparsity:g}")
-    if pruning_ratio is not None and not 0 <= pruning_ratio < 1:
-        raise EdgecnnError(f"a pruning ratio is at least 0 and less than 1, not {pruning_ratio:g}")
+    for what, value in (("sparsity", sparsity), ("pruning ratio", pruning_ratio)):
+        if value is not None:
+            check_fraction(what, value)
     if reference is not None and not 0.01 < reference <= 1:
         raise EdgecnnError(
             f"the accuracy that drops are counted from is above 1 % and at most 100 %, not {100 * reference:g} %"

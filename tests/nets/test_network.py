@@ -116,7 +116,7 @@ def test_broken_weight_files_are_told(tmp_path: Path, content: bytes, suffix: st
         ("net.w8a8.tflite", "net.w8a8.tflite is an exported file"),
         ("nowhere.at_all:net", "no module named 'nowhere'"),
         ("os:getcwd", "gave a str"),
-        ("os:nothing", "unknown attribute of os"),
+        ("os:nothing", "unknown function in os:"),
         ("missing.safetensors", "no file at"),
         ("missing.pt2", "no file at"),
         ("weights.pth", "a weights file does not name its network"),

@@ -535,7 +535,7 @@ def test_a_ratio_and_a_budget_exclude_each_other(digits_checkpoint: Path, tmp_pa
             {"max_macs_ratio": 1.0},
             "max_macs_ratio is a fraction .* between 0 and 1, like 0.4, not 1",
         ),
-        ({"max_params_ratio": 0.0}, "max_params_ratio is a fraction of the original.s params"),
+        ({"max_params_ratio": 0.0}, "max_params_ratio .--params. is a fraction of the original.s params"),
         ({"max_macs_ratio": 40}, "not 40"),
         ({"size_bytes": 0}, "at least one byte"),
     ],
