@@ -47,6 +47,7 @@ ROOMS = {
     "onnxruntime": ("runtimes.onnxruntime", "export.simplify"),  # the latter: one sample, to check a rewritten graph
     "onnxruntime.quantization": ("export",),  # the quantizer, not the runtime
     "sklearn": ("datasets",),
+    "pycocotools": ("tasks.detection",),
 }
 
 #: Heavy for a start, so imported inside functions, wherever that is.

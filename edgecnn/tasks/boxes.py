@@ -22,6 +22,7 @@ class Boxes:
         classes: [k], class numbers from 0.
         crowd: bool [k], boxes around groups of objects: finding them is neither right nor wrong (COCO's `iscrowd`);
             None: there are none.
+        size: height and width of the input, where it is known; boxes are within it.
 
     Raises:
         EdgecnnError: the lengths differ, or a box has a negative or no finite size.
@@ -36,6 +37,7 @@ class Boxes:
     xyxy: npt.NDArray[np.float64]
     classes: npt.NDArray[np.int64]
     crowd: npt.NDArray[np.bool_] | None = None
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         xyxy, classes = _columns("boxes", self.xyxy, self.classes)
@@ -49,7 +51,8 @@ class Boxes:
 
     def __getitem__(self, chosen: Any) -> Boxes:
         """Return the boxes of an index array or a mask."""
-        return Boxes(self.xyxy[chosen], self.classes[chosen], None if self.crowd is None else self.crowd[chosen])
+        crowd = None if self.crowd is None else self.crowd[chosen]
+        return Boxes(self.xyxy[chosen], self.classes[chosen], crowd, self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +123,8 @@ def _first(wrong: Any) -> int:
     return int(wrong.argmax())
 
 
-def per_image(items: Iterable[Boxes | Detections]) -> npt.NDArray[Any]:
-    """Return the boxes of n images as an array [n] of dtype object, as `Samples` and metrics take them."""
+def per_image(items: Iterable[Any]) -> npt.NDArray[Any]:
+    """Return what n images have, `Boxes` perhaps, as an array [n] of dtype object, as `Samples` and metrics take it."""
     listed = list(items)
     array = np.empty(len(listed), object)
     array[:] = listed
