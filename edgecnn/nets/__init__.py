@@ -17,7 +17,9 @@ NETS = Table(
         "resnet44": "edgecnn.nets.resnet:resnet44",
         "resnet56": "edgecnn.nets.resnet:resnet56",
         "resnet110": "edgecnn.nets.resnet:resnet110",
+        **{f"resnet101-v{number}": f"edgecnn.nets.variants:resnet101_v{number}" for number in range(1, 16)},
         "vgg16": "edgecnn.nets.vgg:vgg16",
         "vgg16-compact": "edgecnn.nets.vgg:vgg16_compact",
+        **{f"vgg19-v{number}": f"edgecnn.nets.variants:vgg19_v{number}" for number in range(1, 14)},
     },
 )

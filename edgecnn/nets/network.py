@@ -30,7 +30,16 @@ MODEL_FORMS = (
     "edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx file"
 )
 #: What a checkpoint gives the factories of networks of ours and of torchvision.
-_ARGUMENTS = ("aux_logits", "channels", "classes", "init_weights", "num_classes", "transform_input", "weights")
+_ARGUMENTS = (
+    "aux_logits",
+    "channels",
+    "classes",
+    "faithful",
+    "init_weights",
+    "num_classes",
+    "transform_input",
+    "weights",
+)
 _MOST_CLASSES = 2**15  # that a checkpoint may ask for; all of ImageNet has 21 841
 _MOST_PARAMS = 2**28  # of a network of ours; the largest has 2**25 for the images it is made for
 
