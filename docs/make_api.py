@@ -15,7 +15,7 @@ def main(folder: Path) -> None:
     for name in edgecnn.__all__:  # they are loaded on first use, and pdoc looks at what is there
         setattr(edgecnn, name, getattr(edgecnn, name))
     pdoc.render.configure(docformat="google", search=False)
-    pdoc.pdoc("edgecnn", output_directory=folder)
+    pdoc.pdoc("edgecnn", "edgecnn.testing", output_directory=folder)
     print(f"open {folder / 'edgecnn.html'}")
 
 

@@ -22,7 +22,7 @@ FLOORS = {
             "compress export targets fit estimate",
             "evaluate",
             "benchmarks",
-            "pipeline study report",
+            "pipeline study report testing",
             "demo doctor",  # the whole way once: pipeline, then report; what is installed
             "cli",
             "__main__",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
-from edgecnn.targets import open_target
+from edgecnn.targets import Target, open_target
 from edgecnn.targets.execute import check_runtime
 
 
@@ -57,7 +58,7 @@ def measure_files(
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (1,),
     device: Path | str = HOST,
-    target: str = "local",
+    target: str | Target = "local",
     data: Data | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
@@ -77,7 +78,8 @@ def measure_files(
         runtimes: `litert`, `onnxruntime`; none: the usual runtime of each file's format.
         threads: numbers of threads; each file is measured with each of them.
         device: the device to report for, as `load_device` takes it.
-        target: where to run: `local`, `ssh://user@host`, `adb:SERIAL` or `emulated:DEVICE`.
+        target: where to run: `local`, `ssh://user@host`, `adb:SERIAL` or `emulated:DEVICE`, or a `Target`,
+            open already.
         data: labelled samples for the accuracy, as `open_dataset` takes them; None: no accuracy.
         data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
         download: download a data set that is missing.
@@ -91,7 +93,7 @@ def measure_files(
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.
     """
     device = str(device)
-    target = check_target(device, target)
+    where = check_target(device, target) if isinstance(target, str) else target.name
     cases = plan_cases(files, runtimes, threads)
 
     @cache
@@ -100,11 +102,11 @@ def measure_files(
 
     _check_data(cases, data_for, normalization)
     accurate: dict[tuple[Path, str], Measurement] = {}
-    with open_target(target) as place:
+    with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
         check_threads(max(case.threads for case in cases), place)
         needed = {case.runtime for case in cases}
-        if install or (target != "local" and len(needed) > 1):  # the first worker tells of a single one
+        if install or (where != "local" and len(needed) > 1):  # the first worker tells of a single one
             for name in sorted(needed):
                 check_runtime(name, place, install=install)
         for case in cases:
