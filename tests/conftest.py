@@ -85,6 +85,7 @@ _SLOW_FILES = {
     "test_demo.py",
     "test_packaging.py",
     "test_docs.py",
+    "test_errors_page.py",
     "test_user_code.py",
     "test_wheel.py",
 }

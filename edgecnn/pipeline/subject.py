@@ -117,7 +117,8 @@ def _of_network(
     shape = dataset.shape if dataset else input_shape or network.input_shape
     if shape is None:
         raise EdgecnnError(
-            f"{network.name} does not record its input shape: give --data, or --input 1x3x224x224 (input_shape=)"
+            f"{network.name} does not record its input shape: give --data, or --input 1x3x224x224 (in Python "
+            "input_shape=(3, 224, 224))"
         )
     if dataset and input_shape and input_shape != shape:
         raise EdgecnnError(f"--input says {list(input_shape)}, data set '{dataset.name}' gives {list(shape)}")
