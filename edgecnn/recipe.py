@@ -18,6 +18,33 @@ WRITABLE: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: Step of a w8a8 quantization → what it does, in the order they are done.
+INT8_STEPS: Mapping[str, str] = {
+    "adaround": "rounds each weight up or down so that the layer's output changes least",
+    "bias": "corrects biases by the mean error of each filter's output",
+}
+MINMAX, AUTO = "minmax", "auto"
+
+
+def int8_steps(text: str) -> tuple[str, ...]:
+    """Return the steps that *text* names, in the order they are done: `adaround,bias`; none for `minmax`.
+
+    Raises:
+        EdgecnnError: an unknown step.
+
+    Example:
+        >>> int8_steps("bias,adaround")
+        ('adaround', 'bias')
+    """
+    if text in (MINMAX, AUTO):
+        return ()
+    named = [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in INT8_STEPS:
+            raise unknown_name("quantization step", name, (MINMAX, *INT8_STEPS))
+    return tuple(name for name in INT8_STEPS if name in named)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How the ranges of activations are found for precisions that are calibrated."""
@@ -57,6 +84,7 @@ class Recipe:
     input_dtype: str = "float32"  # of w8a8 files: "float32" or "int8"
     output_dtype: str = "float32"
     calibration: Calibration = Calibration()
+    quantize: str = MINMAX  # how w8a8 files are made: "minmax" (ranges alone), or steps: "adaround,bias"
     evaluation_samples: int = 1000
     limits: Mapping[str, Limits] = field(default_factory=dict)  # precision → limits
     runtime: str | None = None  # "tflite-micro": a file that it refuses, or that computes in float, is rejected
@@ -75,6 +103,7 @@ class Recipe:
         for dtype in (self.input_dtype, self.output_dtype):
             if dtype not in ("float32", "int8"):
                 raise unknown_name(f"dtype in recipe {self.name}:", dtype, ("float32", "int8"))
+        int8_steps(self.quantize)
         if self.runtime not in (None, "tflite-micro"):
             raise unknown_name(f"runtime in recipe {self.name}:", str(self.runtime), ("tflite-micro",))
         for part in self.bundle:

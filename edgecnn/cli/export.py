@@ -58,6 +58,14 @@ if TYPE_CHECKING:
     section="Export",
     help="Number of samples to verify on.",
 )
+@option(
+    "--quantize",
+    metavar="STEPS",
+    default_text="as in the recipe",
+    section="Export",
+    help="How int8 files are made: minmax (ranges alone), or steps joined by commas: adaround (adaptive rounding of "
+    "weights), bias (bias correction).",
+)
 @option("--name", metavar="NAME", default_text="the network's name", section="Output", help="Base name of the files.")
 @option(
     "-o",
@@ -82,6 +90,7 @@ def command(
     input_text: str | None,
     recipe: str,
     eval_samples: int | None,
+    quantize: str | None,
     name: str | None,
     out: Path,
     as_json: bool,
@@ -114,6 +123,7 @@ def command(
             data_dir=data_dir,
             download=download,
             evaluation_samples=eval_samples,
+            quantize=quantize,
             name=name,
             progress=progress,
         )

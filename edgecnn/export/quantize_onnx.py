@@ -12,6 +12,8 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export.int8 import corrected
+from edgecnn.export.int8.onnx_program import OnnxProgram
 from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quiet import quiet
 from edgecnn.locks import PrivateFolder
@@ -56,8 +58,12 @@ def quantize_onnx(
                 extra_options={"CalibStridedMinMax": math.gcd(CHUNK, len(calibration))},
             )
         model = onnx.load(quantized)
+        floats = onnx.load(prepared)
+    done: dict[str, Any] = {}
+    if calibration is not None:
+        done = corrected(artifact, OnnxProgram(floats), OnnxProgram(model), recipe, calibration, progress)
     ends = _quantized_io(onnx, model, recipe) if precision == "w8a8" else {}
-    metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends)
+    metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends, **done)
     save_onnx(model, path, metadata)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export.int8 import corrected
+from edgecnn.export.int8.tflite_program import TfliteProgram
 from edgecnn.export.quantizer import Quantizer
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite import save_tflite
@@ -50,7 +52,12 @@ def quantize_tflite(
                 artifact.graph, content, quantizer.ranges(content, rules, signature, chunks)
             )
         result = quantizer.quantize(content, rules, ranges)
-    metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,))
+    done: dict[str, Any] = {}
+    if calibration is not None:
+        floats, integers = (TfliteProgram(file, artifact.layout) for file in (content, result))
+        done = corrected(artifact, floats, integers, recipe, calibration, progress)
+        result = integers.pack() if done else result
+    metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,), **done)
     save_tflite(result, path, metadata)
 
 

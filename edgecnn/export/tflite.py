@@ -74,17 +74,9 @@ def _shorten_names(model: Any) -> None:
 
 
 def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
-    """Write a TFLite flatbuffer with edgecnn's *metadata* in its own metadata table, whole or not at all.
-
-    Constants that the converter appended behind the flatbuffer are taken into it: not every runtime reads them there.
-    """
+    """Write a TFLite flatbuffer with edgecnn's *metadata* in its own metadata table, whole or not at all."""
     schema = require("ai_edge_litert.schema_py_generated", "torch")
-    flatbuffers: Any = require("flatbuffers", "torch")
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # 0 and 1 stand for "in here"
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
+    model = load_tflite(content)
     _shorten_names(model)
     own = schema.BufferT()
     own.data = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
@@ -94,6 +86,26 @@ def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
     model.buffers.append(own)
     kept = [old for old in model.metadata or [] if old.name != METADATA_KEY.encode()]
     model.metadata = [*kept, entry]
+    write_whole(path, pack_tflite(model))
+
+
+def load_tflite(content: bytes) -> Any:
+    """Return a TFLite flatbuffer as the schema's `ModelT`.
+
+    Constants that the converter appended behind the flatbuffer are taken into it: not every runtime reads them there.
+    """
+    schema = require("ai_edge_litert.schema_py_generated", "torch")
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 stand for "in here"
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def pack_tflite(model: Any) -> bytes:
+    """Return the flatbuffer of a `ModelT`."""
+    flatbuffers: Any = require("flatbuffers", "torch")
 
     class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
         """The schema asks for constants at multiples of 16 bytes, which the generated Python code does not heed."""
@@ -101,6 +113,7 @@ def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
             return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
-    builder = AlignedBuilder(len(content) + 65536)
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = AlignedBuilder(size + 65536)
     builder.Finish(model.Pack(builder), b"TFL3")
-    write_whole(path, bytes(builder.Output()))
+    return bytes(builder.Output())

@@ -21,7 +21,8 @@ from edgecnn.evaluate.inputs import class_scores
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
 from edgecnn.evaluate.parity import Outputs, parity_of
 from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit
-from edgecnn.export import CalibrationInputs, FileFacts, quantize
+from edgecnn.export import CalibrationInputs, FileFacts
+from edgecnn.export import quantize as quantize_file
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware
 from edgecnn.files import destination
@@ -73,6 +74,7 @@ def export_model(
     data_dir: Path | str | None = None,
     download: bool = False,
     evaluation_samples: int | None = None,
+    quantize: str | None = None,
     name: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
@@ -92,6 +94,7 @@ def export_model(
         data_dir: where data sets lie; None: `$EDGECNN_DATA`.
         download: whether a data set that is not there may be fetched.
         evaluation_samples: how many evaluation samples to verify on; None: as the recipe says.
+        quantize: how w8a8 files are made: `minmax`, or steps such as `adaround,bias`; None: as the recipe says.
         name: of the files; None: as the network is known.
         progress: called with the step, what is done and the total.
 
@@ -100,6 +103,7 @@ def export_model(
             the recipe could be exported; where some could, the others are `failed` in the result.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    chosen = chosen if quantize is None else replace(chosen, quantize=quantize)
     subject = load_subject(
         model,
         data=data,
@@ -316,7 +320,7 @@ class _Writer:
         path = self.folder / f"{subject.name}.{precision}.{format_name}"
         samples = subject.data.calibration(self.recipe.calibration.samples)
         calibration = CalibrationInputs(samples, subject.normalization, subject.data.name)
-        return quantize(
+        return quantize_file(
             float_file, path, precision, recipe=self.recipe, calibration=calibration, progress=self.progress
         )
 
@@ -431,6 +435,8 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
                 "recipe": recipe.name,
                 "calibration": metadata.get("calibration"),
                 "calibration_samples": metadata.get("calibration_samples"),
+                "quantize": metadata.get("quantize"),
+                "corrections": metadata.get("corrections"),
             }
         )
     steps.append({"step": "verify", "data": subject.data.name, "n": n, "method": "measured"})

@@ -162,6 +162,23 @@ def every_tensor(path: str) -> Callable[[Arrays], Callable[[int], npt.NDArray[An
     return run
 
 
+def open_content(content: bytes) -> Callable[[Sequence[npt.NDArray[Any]]], Arrays]:
+    """Load a file's *content* and return what runs it: from the arrays of its inputs to those of its outputs."""
+    module = importlib.import_module("ai_edge_litert.interpreter")
+    interpreter = module.Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs = [detail["index"] for detail in interpreter.get_input_details()]
+    outputs = [detail["index"] for detail in interpreter.get_output_details()]
+
+    def run(arrays: Sequence[npt.NDArray[Any]]) -> Arrays:
+        for index, array in zip(inputs, arrays):  # noqa: B905 (Python 3.9)
+            interpreter.set_tensor(index, array)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in outputs]
+
+    return run
+
+
 def _plain(detail: Any) -> dict[str, Any]:
     shape = [int(size) for size in detail["shape"]]
     return {"name": detail["name"], "shape": shape, "dtype": np.dtype(detail["dtype"]).name}

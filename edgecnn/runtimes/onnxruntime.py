@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,23 @@ class _Session:
     def close(self) -> None:
         """Free the model."""
         del self._binding, self._session
+
+
+def open_content(content: bytes, optimize: bool = True) -> Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]:
+    """Load a file's *content* and return what runs it: from arrays by input name to those of its outputs.
+
+    Without *optimize* each node runs as it stands, none is fused with another.
+    """
+    os.environ["ORT_LOAD_CONFIG_FROM_MODEL"] = "0"
+    module = importlib.import_module("onnxruntime")
+    options = module.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if not optimize:
+        options.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = module.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda arrays: list(session.run(None, dict(arrays)))
 
 
 def _details(value: Any) -> dict[str, Any]:
