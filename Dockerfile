@@ -6,6 +6,8 @@ COPY edgecnn edgecnn
 COPY devices devices
 COPY export export
 COPY benchmarks/suites benchmarks/suites
+COPY benchmarks/tables/architecture-study/published benchmarks/tables/architecture-study/published
+COPY studies studies
 RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.11-slim-bookworm AS board

@@ -23,7 +23,7 @@ DOCUMENTS = [
 ]
 
 #: The pages that go on with the files of the README, in the order in which one needs the other.
-ORDER = ("compress", "export", "fit", "measure", "boards", "own-network", "python")
+ORDER = ("compress", "export", "fit", "measure", "boards", "own-network", "python", "study")
 #: Run in folders of their own.
 ALONE = ("first-hour",)
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "history": "List earlier measurements, or show one in full.",
     "report": "Write an HTML report on exported files: accuracy, latency, size, and the devices they fit.",
     "sensitivity": "Cut each layer of a network separately, and show the loss and the saving.",
+    "study": "Studies of many networks: published, counted, trained and deployed figures.",
 }
 
 COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us

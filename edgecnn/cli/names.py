@@ -62,6 +62,13 @@ def complete_runtimes(ctx: Context, param: Parameter, incomplete: str) -> list[s
     return _begun((f"{before}{comma}{name}" for name in RUNTIMES.names()), incomplete)
 
 
+def complete_study(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the studies that begin with *incomplete*, and TOML files."""
+    from edgecnn.study.definition import study_names
+
+    return _begun(study_names(), incomplete) + _paths(incomplete, ".toml")
+
+
 def complete_suite(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
     """Return the suites that begin with *incomplete*, and TOML files."""
     from edgecnn.benchmarks.suite import suite_names

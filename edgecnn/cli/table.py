@@ -169,6 +169,17 @@ def take_form(ctx: click.Context, param: click.Parameter, given: bool) -> bool:
     return given
 
 
+def take_format(ctx: click.Context, param: click.Parameter, form: str) -> str:
+    """Remember for all that is printed in *ctx* that `--format markdown` was given, and return *form*.
+
+    Raises:
+        click.UsageError: `--json` was given as well.
+    """
+    if form == "markdown" and ctx.meta.setdefault(_FORM, "markdown") != "markdown":
+        raise click.UsageError("give --json or --format markdown, not both")
+    return form
+
+
 def _in_markdown() -> bool:
     ctx = click.get_current_context(silent=True)
     return ctx is not None and ctx.meta.get(_FORM) == "markdown"
@@ -196,4 +207,4 @@ def _print_blocks(columns: Sequence[str], rows: Lines) -> None:
             say(f"  {column:<{widest}}  {', '.join(cell)}")
 
 
-__all__ = ["line_width", "print_table", "say", "shown", "take_form", "tell", "warn", "wrapped"]
+__all__ = ["line_width", "print_table", "say", "shown", "take_form", "take_format", "tell", "warn", "wrapped"]

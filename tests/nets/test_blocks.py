@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.nets import blocks, operations, variants
+from edgecnn.nets import blocks, operations, size, variants
 
 MODULES = [
     operations,
+    size,
     variants,
     *(importlib.import_module(f"edgecnn.nets.blocks.{found.name}") for found in pkgutil.iter_modules(blocks.__path__)),
 ]
