@@ -15,7 +15,21 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 _INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+_FITS = ("cover", "stretch", "letterbox")
 _MOST_PIXELS = 2**14  # a side
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image comes to lie in a network's input: *height* and *width* it is scaled to, and its corner there.
+
+    *left* and *top* are negative where it is cut off, positive where something is beside it, in pixels.
+    """
+
+    height: int
+    width: int
+    left: int
+    top: int
 
 
 @dataclass(frozen=True)
@@ -24,15 +38,20 @@ class Resize:
 
     With a *crop* the two give a ratio, for a network of any size: 256 and 224, the custom of ImageNet, keep 224/256 =
     0.875 of the shorter side. Without one the shorter side becomes *shorter_side* pixels whatever the network's size.
+    Other ways to *fit* keep the whole image: `stretch` scales height and width apart, `letterbox` by the same and fills
+    what is left.
 
     Example:
         >>> edgecnn.Resize.parse("256:224")
-        Resize(shorter_side=256, interpolation='bilinear', crop=224)
+        Resize(shorter_side=256, interpolation='bilinear', crop=224, fit='cover')
+        >>> edgecnn.Resize.parse("letterbox").place((480, 640), (320, 320))
+        Placement(height=240, width=320, left=0, top=40)
     """
 
     shorter_side: int
     interpolation: str = "bilinear"  # or "bicubic", "nearest"
     crop: int | None = None  # pixels of the square that is cut out
+    fit: str = "cover"  # or "stretch", "letterbox", for which the shorter side and the crop are nothing
 
     def __post_init__(self) -> None:
         if self.crop is not None and not 0 < self.crop <= self.shorter_side:
@@ -42,34 +61,49 @@ class Resize:
     def parse(cls, text: str) -> Resize:
         """Read `256` (the shorter side), `256:224` (and the crop), `256:224:bicubic` (and the interpolation).
 
+        `stretch` and `letterbox` stand alone, or with an interpolation: `letterbox:bicubic`.
+
         Raises:
             EdgecnnError: another text, or a crop larger than the side.
         """
+        fit, _, interpolation = text.partition(":")
+        if fit in _FITS[1:] and (interpolation or "bilinear") in _INTERPOLATIONS:
+            return cls(0, interpolation or "bilinear", fit=fit)
         match = re.fullmatch(r"([1-9][0-9]{0,4})(?::([1-9][0-9]{0,4}))?(?::([a-z]+))?", text)
         sides = [int(side) for side in match.groups()[:2] if side] if match else []
         if match is None or (match[3] or "bilinear") not in _INTERPOLATIONS or max(sides) > _MOST_PIXELS:
             raise EdgecnnError(
                 f"--resize '{text}' is not valid; write the shorter side in pixels, the crop, and the "
-                f"interpolation ({', '.join(_INTERPOLATIONS)}): 256, 256:224 or 256:224:bicubic"
+                f"interpolation ({', '.join(_INTERPOLATIONS)}): 256, 256:224 or 256:224:bicubic; or "
+                "stretch, or letterbox"
             )
         return cls(sides[0], match[3] or "bilinear", sides[1] if len(sides) == 2 else None)
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
         crop = "" if self.crop is None else f":{self.crop}"
-        return f"{self.shorter_side}{crop}{'' if self.interpolation == 'bilinear' else ':' + self.interpolation}"
+        size = str(self.shorter_side) if self.fit == "cover" else self.fit
+        return f"{size}{crop}{'' if self.interpolation == 'bilinear' else ':' + self.interpolation}"
 
     def size(self, image: tuple[int, int], side: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) that an *image* (height, width) is scaled to, for a network of *side* (H, W).
-
-        It covers the network's size; the centre of *side* is then cut out.
-        """
+        """Return the (height, width) that an *image* (height, width) is scaled to, for a network of *side* (H, W)."""
+        if self.fit == "stretch":
+            return side
+        if self.fit == "letterbox":
+            within = min(side[0] / image[0], side[1] / image[1])
+            return max(1, round(image[0] * within)), max(1, round(image[1] * within))
         covers = max(side[0] / image[0], side[1] / image[1])
         if self.crop is not None:
             scale = covers * self.shorter_side / self.crop
         else:
             scale = max(covers, self.shorter_side / min(image))
         return max(side[0], round(image[0] * scale)), max(side[1], round(image[1] * scale))
+
+    def place(self, image: tuple[int, int], side: tuple[int, int]) -> Placement:
+        """Return where an *image* (height, width) comes to lie, centred, in the input of a network of *side* (H, W)."""
+        height, width = self.size(image, side)
+        left, top = width - side[1], height - side[0]
+        return Placement(height, width, -(left // 2) if left > 0 else -left // 2, -(top // 2) if top > 0 else -top // 2)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization, Resize
+from edgecnn.normalization import Normalization, Placement, Resize
 
 NUMBERS = st.floats(-4, 4).map(lambda x: float(f"{x:g}"))
 SPREADS = st.floats(0.01, 4).map(lambda x: float(f"{x:g}"))
@@ -120,3 +120,27 @@ def test_means_and_deviations_come_in_pairs(mean: tuple[float, ...], std: tuple[
     """A mean without its deviation is refused where it is made."""
     with pytest.raises(EdgecnnError, match="as many means as standard deviations"):
         Normalization(mean, std)
+
+
+@pytest.mark.parametrize("text", ["stretch", "letterbox", "letterbox:bicubic"])
+def test_other_ways_to_fit_are_read_and_written(text: str) -> None:
+    """`stretch` and `letterbox` are read, with an interpolation or without, and written the same."""
+    assert str(Resize.parse(text)) == text
+    with pytest.raises(EdgecnnError, match="or stretch, or letterbox"):
+        Resize.parse(f"{text}:7")
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "side", "place"),
+    [
+        ("256", (500, 1000), (224, 224), Placement(256, 512, -144, -16)),
+        ("stretch", (500, 1000), (224, 96), Placement(224, 96, 0, 0)),
+        ("letterbox", (500, 1000), (224, 224), Placement(112, 224, 0, 56)),
+        ("letterbox", (1000, 500), (101, 100), Placement(101, 50, 25, 0)),
+    ],
+)
+def test_an_image_lies_in_the_middle(
+    text: str, image: tuple[int, int], side: tuple[int, int], place: Placement
+) -> None:
+    """What is too much is cut off on both sides, what is too little is filled on both."""
+    assert Resize.parse(text).place(image, side) == place

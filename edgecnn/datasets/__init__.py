@@ -1,4 +1,4 @@
-"""Data sets by name: `digits`, `mnist`, `cifar10`, `creditcard` and their like, `folder:DIR`, `npz:FILE`."""
+"""Data sets by name: `digits`, `cifar10`, `scenes` and their like; `folder:DIR`, `coco:DIR`, `csv:FILE` and others."""
 
 from __future__ import annotations
 
@@ -110,11 +110,27 @@ DATASETS = Table(
         "cifar10": "edgecnn.datasets.cifar:open_cifar10",
         "cifar100": "edgecnn.datasets.cifar:open_cifar100",
         "creditcard": "edgecnn.datasets.creditcard:open_creditcard",
+        "coco": "edgecnn.datasets.coco:open_coco",
+        "csv": "edgecnn.datasets.table:open_csv",
         "folder": "edgecnn.datasets.folder:open_folder",
+        "masks": "edgecnn.datasets.masks:open_masks",
         "npz": "edgecnn.datasets.npz:open_npz",
+        "scenes": "edgecnn.datasets.scenes:open_scenes",
     },
 )
 
+
+#: Data sets whose name goes on behind a colon, and with what.
+_ARGUMENTS = {
+    "folder": "DIR",
+    "coco": "DIR",
+    "masks": "DIR",
+    "csv": "FILE",
+    "npz": "FILE",
+    "scenes": "TASK",
+}
+#: Those that hold images in files, which `--resize` is for.
+_OF_IMAGES = ("folder", "coco", "masks", "csv")
 
 #: What is taken wherever data are: a name, edgecnn's own `Dataset`, arrays, or a `torch.utils.data.DataLoader`.
 Data: TypeAlias = "str | Dataset | Mapping[str, Any] | Sequence[Any] | Iterable[Any]"
@@ -132,8 +148,8 @@ def open_dataset(
     """Return a data set by its name, or one made of the data that are given.
 
     Args:
-        data: a name, found under *data_dir*; `folder:DIR` or `npz:FILE`; a `Dataset`, which is returned as it is; or
-            arrays or a DataLoader, as `dataset_of` takes them.
+        data: a name, found under *data_dir*; `folder:DIR`, `coco:DIR`, `masks:DIR`, `csv:FILE` or `npz:FILE`; a
+            `Dataset`, which is returned as it is; or arrays or a DataLoader, as `dataset_of` takes them.
         data_dir: where data sets lie; None: `$EDGECNN_DATA`.
         download: whether a data set that is not there may be fetched.
         side: height and width in pixels that images in files come to; None: as they are. Other data have their size.
@@ -156,13 +172,15 @@ def open_dataset(
 
         return dataset_of(data)
     kind, colon, argument = data.partition(":")
-    if colon and kind not in ("folder", "npz"):
-        raise EdgecnnError(f"data set '{data}': only folder:DIR and npz:FILE have a part after the colon")
+    if colon and kind not in _ARGUMENTS:
+        known = ", ".join(f"{name}:{what}" for name, what in _ARGUMENTS.items())
+        raise EdgecnnError(f"data set '{data}': only these have a part after the colon: {known}")
     opener = _opener(data, kind)
-    if resize is not None and kind in DATASETS.rows and kind != "folder":
-        raise EdgecnnError(f"data set '{data}' cannot be resized: --resize is for images in files, folder:DIR")
-    if kind in ("folder", "npz") and not argument:
-        raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{'DIR' if kind == 'folder' else 'FILE'}")
+    if resize is not None and kind in DATASETS.rows and kind not in _OF_IMAGES:
+        known = ", ".join(f"{name}:{_ARGUMENTS[name]}" for name in _OF_IMAGES)
+        raise EdgecnnError(f"data set '{data}' cannot be resized: --resize is for images in files, {known}")
+    if _ARGUMENTS.get(kind) in ("DIR", "FILE") and not argument:
+        raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{_ARGUMENTS[kind]}")
     how = Resize.parse(resize) if isinstance(resize, str) else resize
     dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, channels, how))
     assert isinstance(dataset, Dataset)
@@ -178,6 +196,7 @@ def _opener(data: str, kind: str) -> Any:
     if kind not in DATASETS.names():
         if Path(data).is_dir():
             raise EdgecnnError(f"unknown data set '{data}'; did you mean folder:{data}, the images in that folder?")
-        if Path(data).is_file() and data.endswith(".npz"):
-            raise EdgecnnError(f"unknown data set '{data}'; did you mean npz:{data}?")
+        for ending in ("npz", "csv"):
+            if Path(data).is_file() and data.endswith(f".{ending}"):
+                raise EdgecnnError(f"unknown data set '{data}'; did you mean {ending}:{data}?")
     return DATASETS.load(kind)

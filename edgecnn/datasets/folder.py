@@ -2,93 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
-from edgecnn.errors import EdgecnnError, require
-from edgecnn.normalization import Normalization, Resize
+from edgecnn.datasets.images import ImageFiles, check_channels, common_side, images_in
+from edgecnn.errors import EdgecnnError
+from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
 
 EVALUATION_SHARE = 0.2
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
-
-
-#: Channels → Pillow's mode.
-_MODES = {1: "L", 3: "RGB"}
-
-
-class ImageFiles:
-    """Images decoded when asked for; one of another size than *side* is scaled, and the centre cut out."""
-
-    def __init__(
-        self, paths: Sequence[Path], side: tuple[int, int], resize: Resize | None = None, channels: int = 3
-    ) -> None:
-        self.paths = paths
-        self.side = side
-        self.resize = resize
-        self.channels = channels
-        self._pillow = require("PIL.Image", "torch")
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, indices: Any) -> npt.NDArray[np.uint8]:
-        """Return uint8 [n, C, H, W]: grayscale or RGB."""
-        chosen = np.atleast_1d(np.arange(len(self.paths))[indices])
-        return np.stack([self._decode(self.paths[index]) for index in chosen])
-
-    def assumptions(self) -> tuple[str, ...]:
-        """Say how images of another size come to *side*, where nobody said how."""
-        height, width = self.side
-        few = self.paths[:: max(1, len(self.paths) // 4)]
-        if self.resize is not None or all(self._size(path) in (None, (width, height)) for path in few):
-            return ()
-        return (
-            f"images are scaled to cover {width}x{height} pixels, and cropped to the centre; ImageNet networks usually "
-            f"use --resize 256:224, which keeps a margin",
-        )
-
-    def _size(self, path: Path) -> tuple[int, int] | None:
-        """Return the width and height; None where it is no image, which is told when it is read."""
-        try:
-            with self._pillow.open(path) as opened:
-                width, height = opened.size
-                return width, height
-        except (OSError, ValueError):
-            return None
-
-    def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
-        height, width = self.side
-        image = decode(self._pillow, path, _MODES[self.channels])
-        if (image.height, image.width) != self.side:
-            # Without word from the network's makers the shorter side becomes that of the network.
-            how = self.resize or Resize(0)
-            scaled = how.size((image.height, image.width), self.side)
-            image = image.resize(scaled[::-1], self._pillow.Resampling[how.interpolation.upper()])
-            left, top = (image.width - width) // 2, (image.height - height) // 2
-            image = image.crop((left, top, left + width, top + height))
-        return np.asarray(image, np.uint8).reshape(height, width, self.channels).transpose(2, 0, 1)
-
-
-def decode(pillow: Any, path: Path, mode: str = "RGB") -> Any:
-    """Return the image at *path* in one of Pillow's modes: `RGB`, or `L` for grayscale (ITU-R 601-2 luma).
-
-    Raises:
-        EdgecnnError: the file is no readable image.
-    """
-    try:
-        with pillow.open(path) as opened:
-            if opened.mode.startswith("I;16"):  # Pillow's own conversion would clip 16 bits, not scale them
-                opened = pillow.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
-            return opened.convert(mode)
-    except (OSError, ValueError) as error:
-        raise EdgecnnError(f"{path}: not a readable image ({error}); remove or replace it") from None
+_ASSUMPTION = (
+    "images are scaled to cover {}x{} pixels, and cropped to the centre; ImageNet networks usually use "
+    "--resize 256:224, which keeps a margin"
+)
 
 
 def open_folder(request: DataRequest) -> Dataset:
@@ -104,11 +33,7 @@ def open_folder(request: DataRequest) -> Dataset:
         EdgecnnError: no such folder, no images in it, or different classes in the two parts.
     """
     root = Path(request.argument)
-    if request.channels not in (None, *_MODES):
-        raise EdgecnnError(
-            f"folder:{root}: images are read as grayscale (1 channel) or RGB (3), and the network takes "
-            f"{request.channels}; give arrays, npz:FILE"
-        )
+    check_channels(request, f"folder:{root}")
     if not root.is_dir():
         raise EdgecnnError(f"no folder at '{root}' (for --data folder:DIR)")
     train = root / "train"
@@ -135,7 +60,7 @@ def open_folder(request: DataRequest) -> Dataset:
         lambda: evaluation,
         Normalization.parse("unit" if images.channels == 1 else "imagenet"),
         classes,
-        images.assumptions(),
+        (_ASSUMPTION.format(*reversed(images.side)),) if request.resize is None and images.need_resizing() else (),
         "classification",
     )
 
@@ -145,20 +70,12 @@ def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+        found = images_in(root / name)
         paths += found
         labels += [label] * len(found)
     if not paths:
         raise EdgecnnError(
             f"{root}: no images; put them into one folder for each class, for example {root / 'cat' / '1.jpg'}"
         )
-    side = request.side or _common_side(paths)
+    side = request.side or common_side(paths)
     return classes, Samples.of(ImageFiles(paths, side, request.resize, request.channels or 3), np.asarray(labels))
-
-
-def _common_side(paths: Sequence[Path]) -> tuple[int, int]:
-    """Return the height and width of the first few images where they agree, else 224, the custom of ImageNet."""
-    pillow = require("PIL.Image", "torch")
-    sizes = {decode(pillow, path).size for path in paths[:: max(1, len(paths) // 16)]}
-    width, height = sizes.pop() if len(sizes) == 1 else (224, 224)
-    return height, width

@@ -127,7 +127,7 @@ def test_an_unknown_data_set_has_a_near_match() -> None:
     """`cifar` is told from `cifar10`, and a path behind the wrong name is refused."""
     with pytest.raises(EdgecnnError, match=r"did you mean 'cifar10"):
         open_dataset("cifar1")
-    with pytest.raises(EdgecnnError, match="only folder:DIR and npz:FILE"):
+    with pytest.raises(EdgecnnError, match="only these have a part after the colon: folder:DIR"):
         open_dataset("digits:here")
 
 
