@@ -20,6 +20,7 @@ WRITABLE: Mapping[str, tuple[str, ...]] = {
 
 #: Step of a w8a8 quantization → what it does, in the order they are done.
 INT8_STEPS: Mapping[str, str] = {
+    "cle": "levels the ranges of channels that share a scale (cross-layer equalization)",
     "adaround": "rounds each weight up or down so that the layer's output changes least",
     "bias": "corrects biases by the mean error of each filter's output",
 }

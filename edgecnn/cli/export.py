@@ -63,8 +63,8 @@ if TYPE_CHECKING:
     metavar="STEPS",
     default_text="as in the recipe",
     section="Export",
-    help="How int8 files are made: minmax (ranges alone), or steps joined by commas: adaround (adaptive rounding of "
-    "weights), bias (bias correction).",
+    help="How int8 files are made: minmax (ranges alone), or steps joined by commas: cle (cross-layer "
+    "equalization), adaround (adaptive rounding of weights), bias (bias correction).",
 )
 @option("--name", metavar="NAME", default_text="the network's name", section="Output", help="Base name of the files.")
 @option(

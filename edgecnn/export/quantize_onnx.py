@@ -12,7 +12,7 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
-from edgecnn.export.int8 import corrected
+from edgecnn.export.int8 import corrected, equalized
 from edgecnn.export.int8.onnx_program import OnnxProgram
 from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quiet import quiet
@@ -37,6 +37,7 @@ def quantize_onnx(
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported; see `runtimes.worker`
         os.environ["ORT_LOAD_CONFIG_FROM_MODEL"] = "0"  # else a file may have profiles written
         quantization = require("onnxruntime.quantization", "torch")
+        done: dict[str, Any] = {}
         prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
         # Folds batch norm and names shapes; the symbolic part is for transformers.
         quantization.shape_inference.quant_pre_process(str(artifact.path), str(prepared), skip_symbolic_shape=True)
@@ -45,6 +46,9 @@ def quantize_onnx(
             quantization.quantize_dynamic(prepared, quantized, weight_type=quantization.QuantType.QUInt8)
         else:
             assert calibration is not None  # `quantize` has seen to it
+            floats = OnnxProgram(onnx.load(prepared))
+            done = equalized(artifact, floats, recipe, calibration, progress)
+            prepared.write_bytes(floats.pack())
             quantization.quantize_static(
                 prepared,
                 quantized,
@@ -58,10 +62,8 @@ def quantize_onnx(
                 extra_options={"CalibStridedMinMax": math.gcd(CHUNK, len(calibration))},
             )
         model = onnx.load(quantized)
-        floats = onnx.load(prepared)
-    done: dict[str, Any] = {}
     if calibration is not None:
-        done = corrected(artifact, OnnxProgram(floats), OnnxProgram(model), recipe, calibration, progress)
+        done |= corrected(artifact, floats, OnnxProgram(model), recipe, calibration, progress)
     ends = _quantized_io(onnx, model, recipe) if precision == "w8a8" else {}
     metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends, **done)
     save_onnx(model, path, metadata)

@@ -12,12 +12,13 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
-from edgecnn.export.int8 import corrected
+from edgecnn.export.int8 import corrected, equalized
 from edgecnn.export.int8.tflite_program import TfliteProgram
 from edgecnn.export.quantizer import Quantizer
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite import save_tflite
 from edgecnn.export.tflite_ranges import widen_degenerate_ranges
+from edgecnn.formats.tflite import read_tflite_content
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
 
@@ -45,18 +46,21 @@ def quantize_tflite(
         content = artifact.path.read_bytes()
         rules = quantizer.rules(precision, recipe.input_dtype, recipe.output_dtype)
         ranges = None
+        done: dict[str, Any] = {}
         if calibration is not None:
+            floats = TfliteProgram(content, artifact.layout)
+            done = equalized(artifact, floats, recipe, calibration, progress)
+            content = floats.pack() if done else content
             signature, input_name = _signature(content)
             chunks = _chunks(calibration, input_name, artifact.layout, progress)
             ranges = widen_degenerate_ranges(
-                artifact.graph, content, quantizer.ranges(content, rules, signature, chunks)
+                read_tflite_content(content), content, quantizer.ranges(content, rules, signature, chunks)
             )
         result = quantizer.quantize(content, rules, ranges)
-    done: dict[str, Any] = {}
     if calibration is not None:
-        floats, integers = (TfliteProgram(file, artifact.layout) for file in (content, result))
-        done = corrected(artifact, floats, integers, recipe, calibration, progress)
-        result = integers.pack() if done else result
+        integers = TfliteProgram(result, artifact.layout)
+        done |= (corrections := corrected(artifact, floats, integers, recipe, calibration, progress))
+        result = integers.pack() if corrections else result
     metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,), **done)
     save_tflite(result, path, metadata)
 

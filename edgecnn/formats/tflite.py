@@ -36,6 +36,11 @@ def read_tflite(path: Path | str) -> Graph:
             raise EdgecnnError(f"{path}: broken .tflite file: {error}; copy or export it again") from None
 
 
+def read_tflite_content(content: bytes) -> Graph:
+    """Return what the *content* of a `.tflite` file says, one that edgecnn itself has made."""
+    return _read_model(Flatbuffer(content).root(), len(content))
+
+
 def _read_model(model: FlatbufferTable, size_bytes: int) -> Graph:
     subgraphs = model.tables(2)
     if not subgraphs:

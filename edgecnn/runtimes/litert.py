@@ -138,15 +138,15 @@ class _Interpreted:
         del self._interpreter
 
 
-def every_tensor(path: str) -> Callable[[Arrays], Callable[[int], npt.NDArray[Any]]]:
-    """Load the file at *path* so that every tensor can be read, and return what runs it.
+def every_tensor(file: str | bytes) -> Callable[[Arrays], Callable[[int], npt.NDArray[Any]]]:
+    """Load a file, its path or its content, so that every tensor can be read, and return what runs it.
 
     That takes the arrays of the inputs and returns what reads a tensor by its index in the graph, until the next run.
     The kernels are the runtime's own, not XNNPACK's, which keep no tensor between two operators.
     """
     module = importlib.import_module("ai_edge_litert.interpreter")
     interpreter = module.Interpreter(
-        model_path=path,
+        **({"model_path": file} if isinstance(file, str) else {"model_content": file}),
         experimental_preserve_all_tensors=True,
         experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )

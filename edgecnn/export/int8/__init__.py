@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.export import CalibrationInputs
+from edgecnn.export.int8.equalize import equalize
 from edgecnn.export.int8.program import Program
 from edgecnn.export.int8.refine import Correction, refine
 from edgecnn.formats import Graph
@@ -17,6 +18,15 @@ from edgecnn.recipe import Recipe, int8_steps
 
 _MOST_SAMPLES = 256
 _BYTES = 2**30  # of activations, of all samples together: each operator runs over all of them before the next
+
+
+def equalized(
+    artifact: Artifact, floats: Program, recipe: Recipe, calibration: CalibrationInputs, progress: Progress
+) -> dict[str, Any]:
+    """Equalize *floats*, the float network of *artifact*, in place where *recipe* says so; return its metadata."""
+    if "cle" not in int8_steps(recipe.quantize):
+        return {}
+    return {"equalization": equalize(floats, _samples(artifact, calibration), progress)}
 
 
 def corrected(
@@ -37,10 +47,19 @@ def corrected(
     steps = int8_steps(recipe.quantize)
     if not steps:
         return {}
+    told: dict[str, Any] = {"quantize": ",".join(steps)}
+    rounding, bias = "adaround" in steps, "bias" in steps
+    if rounding or bias:
+        samples = _samples(artifact, calibration)
+        done = refine(floats, integers, samples, rounding=rounding, bias=bias, progress=progress)
+        told["corrections"] = _summary(done, len(samples))
+    return told
+
+
+def _samples(artifact: Artifact, calibration: CalibrationInputs) -> list[Any]:
+    """Return as many calibration samples, at even distances, as may be in memory with all their activations."""
     count = min(len(calibration), _MOST_SAMPLES, max(8, _BYTES // max(_live_bytes(artifact.graph), 1)))
-    samples = [calibration[index] for index in np.linspace(0, len(calibration) - 1, count).round().astype(int)]
-    done = refine(floats, integers, samples, rounding="adaround" in steps, bias="bias" in steps, progress=progress)
-    return {"quantize": ",".join(steps), "corrections": _summary(done, len(samples))}
+    return [calibration[int(index)] for index in np.linspace(0, len(calibration) - 1, count).round()]
 
 
 def _live_bytes(graph: Graph) -> int:
@@ -68,4 +87,4 @@ def _summary(done: tuple[Correction, ...], samples: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["corrected"]
+__all__ = ["corrected", "equalized"]

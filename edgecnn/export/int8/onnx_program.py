@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from edgecnn.export.int8.program import Array, Kernel, Step, TensorId
 from edgecnn.runtimes.onnxruntime import open_content
 
 _DEQUANTIZE = "DequantizeLinear"
+#: Activations that are no straight line for positive numbers.
+_BENT = frozenset({"Sigmoid", "Tanh", "Elu", "Selu", "Celu", "Softplus", "HardSigmoid", "HardSwish", "Gelu", "Mish"})
 
 
 class OnnxProgram:
@@ -119,6 +122,35 @@ class OnnxProgram:
         if node.input[0] not in self._constants or scale is None or (zero_point is not None and np.any(zero_point)):
             return None, None
         return node.input[0], scale.astype(np.float64).reshape(-1)
+
+    def activation(self, step: int) -> tuple[float, float] | None:
+        """Return the limits that a node clips its output to: (0, 6) for ReLU6; None for another activation."""
+        node = self._nodes[step]
+        if node.op_type == "Relu":
+            return 0.0, math.inf
+        if node.op_type != "Clip":
+            return (-math.inf, math.inf) if node.op_type not in _BENT else None
+        ends = [self.constant(name) if name else None for name in [*node.input[1:], "", ""][:2]]
+        low, high = (
+            default if end is None else float(end) for end, default in zip(ends, (-math.inf, math.inf), strict=True)
+        )
+        return low, high
+
+    def observer(self, tensors: Sequence[TensorId]) -> Callable[[Array], list[Array]]:
+        """Return what runs the whole network on one sample and gives the values of *tensors*."""
+        model = self._onnx.ModelProto()
+        model.CopyFrom(self.model)
+        known = {value.name for value in model.graph.output}
+        extra = [name for name in dict.fromkeys(map(str, tensors)) if name not in known]
+        model.graph.output.extend(self._onnx.helper.make_empty_tensor_value_info(name) for name in extra)
+        run = open_content(model.SerializeToString())
+        order = [*(value.name for value in self.model.graph.output), *extra]
+
+        def observe(x: Array) -> list[Array]:
+            values = dict(zip(order, run({str(self.inputs[0]): self.enter(x)}), strict=True))
+            return [values[str(tensor)] for tensor in tensors]
+
+        return observe
 
     def real(self, tensor: TensorId, stored: Array) -> npt.NDArray[np.float32]:
         """Return the real numbers of an activation: between the conversions, those of a QDQ file are float already."""

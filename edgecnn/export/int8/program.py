@@ -49,6 +49,14 @@ class Program(Protocol):
         """Return the convolution or linear layer at *step*; None for other operators, and where its weights vary."""
         ...
 
+    def activation(self, step: int) -> tuple[float, float] | None:
+        """Return the limits that an operator clips its output to: (0, 6) for ReLU6; None for another activation."""
+        ...
+
+    def observer(self, tensors: Sequence[TensorId]) -> Callable[[Array], list[Array]]:
+        """Return what runs the whole network on one sample [1, C, H, W] and gives the values of *tensors*."""
+        ...
+
     def real(self, tensor: TensorId, stored: Array) -> npt.NDArray[np.float32]:
         """Return the real numbers that the *stored* values of an activation stand for."""
         ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -14,12 +15,15 @@ from edgecnn.errors import require
 from edgecnn.export.int8.linear import Geometry, LinearLayer
 from edgecnn.export.int8.program import Array, Kernel, Step, TensorId
 from edgecnn.export.tflite import load_tflite, pack_tflite
-from edgecnn.runtimes.litert import open_content
+from edgecnn.runtimes.litert import every_tensor, open_content
 
 #: TFLite's number of a tensor type → numpy's name; types that are not here are left alone.
 _TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
 #: Operator → the axes that bring its stored weights to [O, I / groups, kh, kw].
 _ORDERS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "FULLY_CONNECTED": (0, 1)}
+#: The limits that an activation clips to, as an operator of its own and as an option of another.
+_ACTIVATIONS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_0_TO_1": (0.0, 1.0)}
+_FUSED = {0: (-math.inf, math.inf), 1: (0.0, math.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 _SAME = 0  # the padding that keeps the size, halved by the stride
 
 
@@ -53,7 +57,9 @@ class TfliteProgram:
                 continue
             bias = int(op.inputs[2])
             if bias in seen:
-                self._graph.tensors.append(copy(self._graph.tensors[bias]))
+                own = copy(self._graph.tensors[bias])
+                own.name = own.name + b"/%d" % len(self._graph.tensors)  # the quantizer tells tensors by their names
+                self._graph.tensors.append(own)
                 op.inputs = np.array(op.inputs, np.int32)
                 op.inputs[2] = len(self._graph.tensors) - 1
             seen.add(bias)
@@ -106,6 +112,23 @@ class TfliteProgram:
             self._scale(weights, channels),
             None if bias is None else self._scale(bias, channels),
         )
+
+    def activation(self, step: int) -> tuple[float, float] | None:
+        """Return the limits that an operator clips its output to: (0, 6) for ReLU6; None for another activation."""
+        if self._kinds[step] in _ACTIVATIONS:
+            return _ACTIVATIONS[self._kinds[step]]
+        options = self._graph.operators[step].builtinOptions
+        return _FUSED.get(getattr(options, "fusedActivationFunction", 0))
+
+    def observer(self, tensors: Sequence[TensorId]) -> Callable[[Array], list[Array]]:
+        """Return what runs the whole network on one sample [1, C, H, W] and gives the values of *tensors*."""
+        run = every_tensor(self.pack())
+
+        def observe(x: Array) -> list[Array]:
+            read = run([self.enter(x)])
+            return [read(int(tensor)) for tensor in tensors]
+
+        return observe
 
     def real(self, tensor: TensorId, stored: Array) -> npt.NDArray[np.float32]:
         """Return the real numbers that the *stored* values of an activation stand for."""
