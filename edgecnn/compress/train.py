@@ -17,7 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
+from edgecnn.compress.averaging import take_average, update_average
 from edgecnn.compress.im2col import Columns
+from edgecnn.compress.learning_rate import SCHEDULES, OneCycle, Plateau
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.malloc import freed_memory_kept
 from edgecnn.compress.training_state import TrainingState
@@ -40,6 +42,8 @@ BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})
 #: are computed again.
 _MOST_KEPT = 2**30
 
+_AVERAGE_BATCHES = 100  # that batch norm takes its statistics from, once the weights are averages
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -58,6 +62,12 @@ class TrainConfig:
     cache_soft_targets: int = 0
     keep_zeros: bool = False  # weights of convolutions and linear layers that are 0 stay 0
     seed: int = 0
+    schedule: str = "one_cycle"  # or "plateau": `edgecnn.compress.learning_rate.Plateau`, for at most so many epochs
+    warmup: float = 0.3  # share of the cycle in which the learning rate rises
+    nesterov: bool = True  # of "sgd"
+    decay_vectors: bool = False  # whether biases and batch norm decay as well
+    keep_last_batch: bool = False  # whether the last samples of an epoch, fewer than a batch, are shown in it
+    average: float = 0.0  # the network becomes the moving average of its weights, with this decay; 0: the last ones
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -72,6 +82,10 @@ class TrainConfig:
             raise EdgecnnError(f"cache_soft_targets is a number of epochs, 0 or more, not {self.cache_soft_targets}")
         if not 0 <= self.epochs < math.inf:
             raise EdgecnnError(f"epochs are 0 or more, not {self.epochs:g}")
+        if self.schedule not in SCHEDULES:
+            raise EdgecnnError(f"unknown schedule '{self.schedule}'; known: {', '.join(SCHEDULES)}")
+        if not 0 < self.warmup < 1 or not 0 <= self.average < 1:
+            raise EdgecnnError("a warm-up is a share between 0 and 1, an average's decay at least 0 and below 1")
 
 
 def train(
@@ -117,15 +131,19 @@ def train(
             copy.deepcopy(teacher).to(device).to(memory_format=order).eval(), config.cache_soft_targets
         )
     # The incomplete last batch waits for the next epoch's order: batch norm cannot learn from a single sample.
-    steps = max(1, len(training) // config.batch_size)
+    whole = len(training) // config.batch_size
+    steps = max(1, math.ceil(len(training) / config.batch_size) if config.keep_last_batch else whole)
     total = max(1, round(config.epochs * steps))
     masks = nonzero_masks(trained) if config.keep_zeros else {}
     optimizer = _optimizer(trained, config)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total)
+    schedule = _schedule(optimizer, config, total)
     stored = None if state is None else TrainingState(state, module, dataclasses.asdict(config) | {"n": len(training)})
     first = 0 if stored is None else stored.restore(trained, optimizer, schedule)
     with torch.random.fork_rng(), freed_memory_kept():
         for epoch in range(first, math.ceil(total / steps)):
+            if schedule.is_over:
+                break
+            losses: list[torch.Tensor] = []
             # Every epoch draws its own numbers, so that one that goes on draws the same.
             torch.manual_seed(config.seed * 1_000_003 + epoch)
             view = epoch if soft_targets is None else soft_targets.view(epoch)
@@ -140,11 +158,18 @@ def train(
                 torch.autograd.backward(loss)
                 optimizer.step()
                 apply_masks(trained, masks)
+                losses.append(loss.detach())
+                if config.average:
+                    update_average(optimizer, config.average)
                 schedule.step()
                 progress("training", epoch * steps + done + 1, total)
             _check_weights(trained, epoch)
+            schedule.end_epoch(float(torch.stack(losses).mean()))
             if stored is not None:
                 stored.keep(epoch + 1, trained, optimizer, schedule)
+        if config.average:
+            shown = itertools.islice(_batches(training, config, normalization, 0, steps), _AVERAGE_BATCHES)
+            take_average(trained, optimizer, (x.to(device) for x, _ in shown))
     # Weights leave in the usual order of memory.
     return trained.cpu().to(memory_format=torch.contiguous_format).eval()
 
@@ -209,21 +234,32 @@ def _has_bfloat16(device: str) -> bool:
     return not BFLOAT16.isdisjoint(read_host().features)
 
 
-def _in_bfloat16(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device.type))
+def _in_bfloat16(device: torch.device, module: nn.Module) -> torch.autocast:
+    """Return what computes *module* in bfloat16 where that is faster: on a CPU, grouped convolutions are slower."""
+    has_groups = device.type == "cpu" and any(getattr(layer, "groups", 1) > 1 for layer in module.modules())
+    return torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device.type) and not has_groups)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, total: int) -> OneCycle | Plateau:
+    if config.schedule == "plateau":
+        return Plateau(optimizer)
+    return OneCycle(optimizer, config.learning_rate, total, pct_start=config.warmup)
 
 
 def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimizer; what has one dimension (biases, batch norm) does not decay."""
+    """Return the optimizer; what has one dimension (biases, batch norm) does not decay unless it is asked for."""
     matrices = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
     groups = [
         {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((matrices, config.weight_decay), (vectors, 0.0))
+        for parameters, decay in (
+            (matrices, config.weight_decay),
+            (vectors, config.weight_decay if config.decay_vectors else 0.0),
+        )
         if parameters
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=True)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=config.nesterov, fused=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
@@ -240,7 +276,7 @@ def _batches(
 
 def _scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Return what *module* gives for inputs [N, ...], in float32."""
-    with _in_bfloat16(x.device), Columns():
+    with _in_bfloat16(x.device, module), Columns():
         scores = module(x)
     if not isinstance(scores, torch.Tensor):
         raise EdgecnnError(
