@@ -333,10 +333,10 @@ def run(*, microcontrollers: bool) -> tuple[Procedure, float, list[dict[str, obj
     return everything, width, summary(rows, tests)
 
 
-def markdown(results: Sequence[dict[str, object]]) -> str:
-    """Return the results as a table."""
+def markdown(title: str, text: str | None, results: Sequence[dict[str, object]]) -> str:
+    """Return the results as a table below what the docstring *text* of a script says."""
     columns = list(results[0])
-    lines = ["# Published figures, predicted without them", "", *__doc__.splitlines()[2:], ""] if __doc__ else []
+    lines = [f"# {title}", "", *(text or "").splitlines()[2:], ""]
     lines += ["`band`: the figure is predicted to lie between estimate / band and estimate x band (the median).", ""]
     lines += [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     lines += [f"| {' | '.join(str(row[column]) for column in columns)} |" for row in results]
@@ -362,7 +362,7 @@ def main() -> None:
                 print(f"{device:16} {what} {model.networks} networks, band x {model.high:.2f}", file=sys.stdout)
         print(f"{width:.2f} deviations", [row for row in found if row["device"] == "all"], flush=True)
     write_whole(RESULTS.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
-    write_whole(RESULTS.with_suffix(".md"), markdown(results))
+    write_whole(RESULTS.with_suffix(".md"), markdown("Published figures, predicted without them", __doc__, results))
 
 
 if __name__ == "__main__":

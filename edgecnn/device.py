@@ -29,6 +29,7 @@ class Core:
     name: str
     count: int
     clock_mhz: float | None = None
+    kind: str | None = None  # file of `cores/` that it is like ("cortex-a76"); None: the one of its name
 
     def __str__(self) -> str:
         """`4 x Cortex-A72 at 1500 MHz`."""
@@ -108,6 +109,7 @@ class LatencyModel:
     output_block: int = 8
     winograd: float = 1.0  # share of the multiply-adds that its kernels take of a 3x3 convolution with stride 1
     cores: str | None = None  # the only cores that the threads ran on; None: all, or those that the system chose
+    features: tuple[str, ...] = ()  # instruction sets that its kernels use: only a device with all of them has them
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class DeviceProfile:
         return {
             **{key: getattr(self, key) for key in ("name", "title", "kind", "arch", "soc", "variant")},
             "variants": sorted(self.variants),
-            "cores": [{"name": c.name, "count": c.count, "clock_mhz": c.clock_mhz} for c in self.cores],
+            "cores": [asdict(core) for core in self.cores],
             "features": list(self.features),
             "memory": [
                 {

@@ -68,16 +68,19 @@ def predict_files(
     *,
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (),
+    cores: str | None = None,
     evaluate: Callable[[Artifact, str | None], Evaluation] | None = None,
 ) -> list[Prediction]:
     """Return what each file will take on *device*, for each of *runtimes* and *threads*.
 
-    Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients;
+    Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients,
+    without *cores* the first kind of cores of the device that has some;
     where there are none for those, the estimate is None, and the memory is checked all the same. *evaluate* gives the
     accuracy of a file in a runtime, on this machine: on another processor a kernel may round otherwise, no more.
 
     Raises:
-        EdgecnnError: a broken file, an unknown device, or no coefficients for *runtimes* or *threads* that are named.
+        EdgecnnError: a broken file, an unknown device, or no coefficients for *runtimes*, *threads* or *cores* that are
+            named.
     """
     if not files:
         raise EdgecnnError("give FILES to estimate: .tflite or .onnx")
@@ -88,18 +91,18 @@ def predict_files(
         for runtime in runtimes or (None,):
             evaluation = Evaluation() if evaluate is None else evaluate(artifact, runtime)
             for count in threads or (None,):
-                estimate, reason = _estimate(artifact.path, profile, count, runtime)
+                estimate, reason = _estimate(artifact.path, profile, count, runtime, cores)
                 found.append(Prediction(artifact, profile.name, estimate, reason, fit, evaluation))
     return found
 
 
 def _estimate(
-    path: Path, profile: DeviceProfile, threads: int | None, runtime: str | None
+    path: Path, profile: DeviceProfile, threads: int | None, runtime: str | None, cores: str | None
 ) -> tuple[Estimate | None, str | None]:
     try:
-        return estimate_latency(path, profile, threads=threads, runtime=runtime), None
+        return estimate_latency(path, profile, threads=threads, runtime=runtime, cores=cores), None
     except NoCoefficientsError as error:
-        if threads is not None or runtime is not None:
+        if threads is not None or runtime is not None or cores is not None:
             raise
         return None, str(error)
 

@@ -53,6 +53,13 @@ SLOWER = 4  # the exit code of a regression
     section="Device",
     help="Where to run: local, ssh://user@host, adb:SERIAL or emulated.",
 )
+@option(
+    "--cores",
+    metavar="NAME",
+    default_text="the first kind of cores with figures",
+    section="Device",
+    help="Estimate for threads on these cores only, for example Cortex-A55.",
+)
 @option("--yes", is_flag=True, section="Device", help="Build the emulated board without asking, if it is missing.")
 @option(
     "--install",
@@ -146,6 +153,7 @@ def command(
     suite: str | None,
     device: str | None,
     target: str | None,
+    cores: str | None,
     yes: bool,
     install: bool,
     runtime: str,
@@ -213,9 +221,11 @@ def command(
                 resize=resize,
                 progress=progress,
             )
-            predicted = predict_files(files, device, runtimes=runtimes, threads=threads, evaluate=evaluate)
+            predicted = predict_files(files, device, runtimes=runtimes, threads=threads, cores=cores, evaluate=evaluate)
         show_estimates(device, predicted, output, as_json)  # after the progress, which has standard output
         return 0
+    if cores is not None:
+        raise EdgecnnError("--cores is for estimates, with the --device of a board that is not connected: use --cpus")
     plan = with_given(
         Suite(files=tuple(map(str, files))) if suite is None else load_suite(suite, files),
         device=device,

@@ -21,7 +21,7 @@ def to_toml(models: Sequence[LatencyModel]) -> str:
 
 
 def _table(model: LatencyModel) -> str:
-    facts = {key: value for key, value in asdict(model).items() if key != "costs" and value is not None}
+    facts = {key: value for key, value in asdict(model).items() if key != "costs" and value not in (None, ())}
     # JSON writes text, numbers and escapes as TOML does.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
     costs = []

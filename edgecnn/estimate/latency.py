@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgecnn.device import LATENCY_KINDS, DeviceProfile, LatencyModel, load_device
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.estimate.cores import latency_models
 from edgecnn.estimate.fitting import MICRO_RUNTIMES, amounts_of, as_array
 from edgecnn.estimate.work import Blocks, Work, graph_works
 from edgecnn.formats import Graph, read_graph
@@ -61,18 +62,20 @@ def estimate_latency(
     *,
     threads: int | None = 1,
     runtime: str | None = None,
+    cores: str | None = None,
 ) -> Estimate:
-    """Return the latency of *file* on *device* that its profile's coefficients predict.
+    """Return the latency of *file* on *device* that its coefficients predict: its own, else those of its kind of core.
 
     Args:
         file: an exported file, or what one says.
         device: a profile, or the name of one.
-        threads: of the runtime; None: the largest number for which there are coefficients.
+        threads: of the runtime; None: the largest number for which the first of its kinds of cores has coefficients.
         runtime: whose kernels (`litert`, `onnxruntime`, `ncnn`); None: the usual one of the file's format, on a
             microcontroller the first of MICRO_RUNTIMES with coefficients.
+        cores: the name of the only cores that the threads run on ("Cortex-A55"); None: the first with coefficients.
 
     Raises:
-        EdgecnnError: no such file or device, or nothing in the file costs time.
+        EdgecnnError: no such file, device or cores, or nothing in the file costs time.
         NoCoefficientsError: no coefficients for that runtime, precision and number of threads.
 
     Example:
@@ -83,6 +86,8 @@ def estimate_latency(
     graph = file if isinstance(file, Graph) else read_graph(file)
     path = "" if isinstance(file, Graph) else str(file)
     profile = device if isinstance(device, DeviceProfile) else load_device(device)
+    own_models = profile.latency
+    profile = _with_models(profile, cores)
     name = runtime or usual_runtime(profile, graph.format)
     works: dict[str, list[Work]] = {}
     for precision, work in graph_works(graph, name):
@@ -116,7 +121,7 @@ def estimate_latency(
         coverage=min(model.coverage for model in models.values()),
         parts_ns=parts,
         rests_on=tuple(dict.fromkeys(model.source for model in models.values())),
-        notes=(*borrowed, *_notes(profile, list(models.values()))),
+        notes=(*borrowed, *_notes(profile, list(models.values()), own_models)),
     )
 
 
@@ -135,13 +140,40 @@ def _served_by(precision: str, profile: DeviceProfile, runtime: str) -> str:
     return precision if precision in own or other is None else other
 
 
+def _with_models(profile: DeviceProfile, cores: str | None) -> DeviceProfile:
+    """Return *profile* with all coefficients that serve for it, or with those of *cores* alone."""
+    models = latency_models(profile)
+    if cores is None:
+        return replace(profile, latency=models)
+    names = [core.name for core in profile.cores]
+    if cores not in names:
+        raise unknown_name(f"cores of {profile.name}", cores, names)
+    alone = len(names) == 1
+    return replace(profile, latency=tuple(m for m in models if m.cores == cores or (alone and m.cores is None)))
+
+
 def most_threads(profile: DeviceProfile, runtime: str, precisions: Iterable[str]) -> int:
-    """Return the largest number of threads with coefficients for all *precisions*; 1 where there is none."""
-    counts = [
-        {model.threads for model in profile.latency if (model.runtime, model.precision) == (runtime, precision)}
-        for precision in precisions
-    ]
-    return max(set.intersection(*counts), default=1)
+    """Return the largest number of threads with coefficients for all *precisions* on the first kind of cores with any.
+
+    It is 1 where there are none.
+    """
+    wanted = list(precisions)
+    places = _places(profile)
+    for cores in places:
+        counts = [
+            {m.threads for m in profile.latency if (m.runtime, m.precision, m.cores) == (runtime, precision, cores)}
+            for precision in wanted
+        ]
+        if common := set.intersection(*counts):
+            return max(common)
+    return 1
+
+
+def _places(profile: DeviceProfile) -> dict[str | None, int]:
+    """Return the sets of cores in the order in which they are taken: all of them, then each kind."""
+    named = [core.name for core in profile.cores]
+    others = [m.cores for m in profile.latency if m.cores is not None and m.cores not in named]
+    return {cores: place for place, cores in enumerate(dict.fromkeys([None, *named, *others]))}
 
 
 def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: int) -> LatencyModel:
@@ -150,10 +182,10 @@ def find_model(profile: DeviceProfile, runtime: str, precision: str, threads: in
     Raises:
         NoCoefficientsError: there are none; the message says which there are and how to get them.
     """
-    order: dict[str | None, int] = {None: -1, **{core.name: place for place, core in enumerate(profile.cores)}}
     fitting = [m for m in profile.latency if (m.runtime, m.precision, m.threads) == (runtime, precision, threads)]
     if fitting:
-        return min(fitting, key=lambda model: order.get(model.cores, len(order)))
+        places = _places(profile)
+        return min(fitting, key=lambda model: places[model.cores])
     wanted = f"{runtime}, {precision}, {threads} thread{'s' * (threads > 1)}"
     known = "; ".join(describe_models(profile.latency)) or "none"
     raise NoCoefficientsError(
@@ -181,12 +213,18 @@ def describe_models(models: Sequence[LatencyModel]) -> list[str]:
     ]
 
 
-def _notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> tuple[str, ...]:
+def _notes(profile: DeviceProfile, models: Sequence[LatencyModel], own: Sequence[LatencyModel]) -> tuple[str, ...]:
     few = min(models, key=lambda model: model.networks)
     text = f"the coefficients rest on {few.networks} network{'s' * (few.networks > 1)}; measure before you decide on it"
     cores = dict.fromkeys(f"the threads run on the {model.cores} cores" for model in models if model.cores)
     micro = _micro_notes(profile, models) if profile.kind == "mcu" else ()
-    return (*((text,) if few.networks < 10 else ()), *cores, *micro)
+    kinds = dict.fromkeys(
+        f"{profile.name} has no figures of its own for {model.runtime}, {model.precision}, {model.threads} "
+        f"thread{'s' * (model.threads > 1)}: these are of its kind of core, so the band is wider"
+        for model in models
+        if model not in own
+    )
+    return (*((text,) if few.networks < 10 else ()), *kinds, *cores, *micro)
 
 
 def _micro_notes(profile: DeviceProfile, models: Sequence[LatencyModel]) -> Iterator[str]:
