@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.tasks.boxes import Boxes, Detections, per_image
-from edgecnn.tasks.task import Outputs, Records, Task
+from edgecnn.tasks.task import Outputs, Records, Task, bootstrap
 
 #: The overlaps (IoU) from which a detection is right, and the recalls at which the precision is read.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -44,6 +44,23 @@ class Matches:
     objects: npt.NDArray[np.int64]
 
 
+class Matcher:
+    """Matches detections with objects, and keeps the last answer: the metrics of a batch ask for the same one."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, Any, Records] | None = None
+
+    def matches(self, outputs: Any, targets: Any) -> Records:
+        """Return the `Matches` [n] of a decoder's answers for n images.
+
+        Raises:
+            EdgecnnError: as `detections_of` and `match`.
+        """
+        if self._last is None or self._last[0] is not outputs or self._last[1] is not targets:
+            self._last = (outputs, targets, match(detections_of(outputs, targets), targets))
+        return self._last[2]
+
+
 @dataclass(frozen=True)
 class MeanAveragePrecision:
     """The mean over classes and over *thresholds* of the average precision, with 101 points of recall, as COCO's.
@@ -53,10 +70,12 @@ class MeanAveragePrecision:
     Args:
         name: `mAP50-95`, or `mAP50`.
         thresholds: how many of `IOU_THRESHOLDS` count, from the lowest on.
+        matcher: what finds the matches, once for several metrics.
     """
 
     name: str
     thresholds: int
+    matcher: Matcher
     higher_is_better: bool = True
 
     def record(self, outputs: Outputs, targets: Any) -> Records:
@@ -65,43 +84,97 @@ class MeanAveragePrecision:
         Raises:
             EdgecnnError: there was no decoder, or it gave something else than boxes of these images.
         """
-        return match(detections_of(outputs, targets), targets)
+        return self.matcher.matches(outputs, targets)
 
     def value(self, records: Records) -> float:
         """Return the mean average precision, [0, 1]; NaN where there are no objects."""
-        values = average_precisions(records, self.thresholds)
-        return float(np.mean(list(values.values()))) if values else float("nan")
+        return self._value_at(records)(np.arange(len(records)))
+
+    def interval(self, records: Records) -> tuple[float, float]:
+        """Return the 95 % interval of a bootstrap over the images."""
+        return bootstrap(self._value_at(records), len(records))
+
+    def lost(self, before: Records, after: Records) -> tuple[float, float, float]:
+        """Return by how much *after* is worse, and its 95 % interval, of a bootstrap over pairs."""
+        values = self._value_at(before), self._value_at(after)
+
+        def drop_at(chosen: npt.NDArray[np.int64]) -> float:
+            return values[0](chosen) - values[1](chosen)
+
+        return drop_at(np.arange(len(before))), *bootstrap(drop_at, len(before))
+
+    def details(self, records: Records) -> dict[str, Any]:
+        """Return the average precision of each class that there are objects of, by its number."""
+        values = Ranked.of(records, self.thresholds).average_precisions(np.ones(len(records)))
+        return {"average_precision": {str(number): value for number, value in values.items()}}
+
+    def _value_at(self, records: Records) -> Callable[[npt.NDArray[np.int64]], float]:
+        """Return the figure of the images that indices choose, once or several times; they are sorted once."""
+        ranked = Ranked.of(records, self.thresholds)
+
+        def value(chosen: npt.NDArray[np.int64]) -> float:
+            values = ranked.average_precisions(np.bincount(chosen, minlength=len(records)).astype(np.float64))
+            return float(np.mean(list(values.values()))) if values else float("nan")
+
+        return value
 
 
-def average_precisions(records: Records, thresholds: int = len(IOU_THRESHOLDS)) -> dict[int, float]:
-    """Return the average precision of each class that there are objects of, as the mean over the thresholds."""
-    objects = np.concatenate([one.objects for one in records])
-    classes = np.concatenate([one.classes for one in records])
-    scores = np.concatenate([one.scores for one in records])
-    right = np.concatenate([one.right[:thresholds] for one in records], axis=1)
-    wrong = ~right & ~np.concatenate([one.ignored[:thresholds] for one in records], axis=1)
-    order = np.lexsort((np.arange(len(scores)), -scores, classes))  # by class, surest first, ties as they come
-    classes, right, wrong = classes[order], right[:, order], wrong[:, order]
-    values = {}
-    for number, count in zip(*np.unique(objects, return_counts=True), strict=True):
-        start, end = np.searchsorted(classes, [number, number + 1])
-        values[int(number)] = _average_precision(right[:, start:end], wrong[:, start:end], int(count))
-    return values
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The d detections of n images by class, surest first, and the o objects by class.
+
+    Args:
+        classes: [d].
+        images: [d], which image each is of.
+        right: [t, d], found an object, at t thresholds; *wrong* likewise.
+        objects: [o], their classes; *of_images* [o], which image each is of.
+    """
+
+    classes: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+    right: npt.NDArray[np.bool_]
+    wrong: npt.NDArray[np.bool_]
+    objects: npt.NDArray[np.int64]
+    of_images: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, records: Records, thresholds: int) -> Ranked:
+        """Return what the `Matches` of n images come to at the lowest *thresholds*."""
+        classes = np.concatenate([one.classes for one in records])
+        scores = np.concatenate([one.scores for one in records])
+        order = np.lexsort((np.arange(len(scores)), -scores, classes))  # ties as they come
+        right = np.concatenate([one.right[:thresholds] for one in records], axis=1)
+        wrong = ~right & ~np.concatenate([one.ignored[:thresholds] for one in records], axis=1)
+        images = np.repeat(np.arange(len(records)), [len(one.classes) for one in records])
+        objects = np.concatenate([one.objects for one in records])
+        of_images = np.repeat(np.arange(len(records)), [len(one.objects) for one in records])
+        return cls(classes[order], images[order], right[:, order], wrong[:, order], objects, of_images)
+
+    def average_precisions(self, times: npt.NDArray[np.float64]) -> dict[int, float]:
+        """Return the average precision of each class that has objects, with image i taken *times*[i] times."""
+        there = np.bincount(self.objects, times[self.of_images]) if len(self.objects) else np.zeros(0)
+        values = {}
+        for number in np.flatnonzero(there):
+            start, end = np.searchsorted(self.classes, [number, number + 1])
+            weights = times[self.images[start:end]]
+            found = (self.right[:, start:end] * weights).cumsum(axis=1)
+            missed = (self.wrong[:, start:end] * weights).cumsum(axis=1)
+            values[int(number)] = _average_precision(found, missed, there[number])
+        return values
 
 
-def _average_precision(right: npt.NDArray[np.bool_], wrong: npt.NDArray[np.bool_], objects: int) -> float:
-    """Return the mean over thresholds [t] and points of recall of the precision of d detections, surest first, [t, d].
+def _average_precision(found: npt.NDArray[np.float64], missed: npt.NDArray[np.float64], objects: float) -> float:
+    """Return the mean precision over thresholds [t] and points of recall, of running counts of d detections [t, d].
 
     The precision at a recall is the highest at that or any higher one (Everingham et al. 2010, section 4.2).
     """
-    found, missed = right.cumsum(axis=1), wrong.cumsum(axis=1)
     precision = found / np.maximum(found + missed, 1)
     highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     total = 0.0
     for recall, envelope in zip(found / objects, highest, strict=True):
         at = np.searchsorted(recall, _RECALLS, side="left")
         total += envelope[at[at < len(envelope)]].sum()
-    return total / (len(right) * len(_RECALLS))
+    return float(total / (len(found) * len(_RECALLS)))
 
 
 def match(found: Sequence[Detections], targets: Sequence[Boxes]) -> Records:
@@ -220,8 +293,13 @@ def _as_detections(where: str, given: Any) -> Detections:
         raise EdgecnnError(f"{where} holds no numbers: {error}") from None
 
 
+_MATCHER = Matcher()
+
 DETECTION = Task(
     "detection",
     "the boxes of an image",
-    (MeanAveragePrecision("mAP50-95", len(IOU_THRESHOLDS)), MeanAveragePrecision("mAP50", 1)),
+    (
+        MeanAveragePrecision("mAP50-95", len(IOU_THRESHOLDS), _MATCHER),
+        MeanAveragePrecision("mAP50", 1, _MATCHER),
+    ),
 )

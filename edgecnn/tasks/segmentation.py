@@ -41,6 +41,11 @@ class MeanIoU:
         there = union > 0
         return float((common[there] / union[there]).mean()) if there.any() else float("nan")
 
+    def details(self, records: Records) -> dict[str, Any]:
+        """Return the IoU of each class that is in the masks or the answers, by its number."""
+        common, union = records.sum(axis=0).T
+        return {"iou": {str(number): float(common[number] / union[number]) for number in np.flatnonzero(union)}}
+
 
 @dataclass(frozen=True)
 class PixelAccuracy:

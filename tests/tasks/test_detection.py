@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.tasks.boxes import Boxes, Detections, per_image
-from edgecnn.tasks.detection import DETECTION, MeanAveragePrecision, average_precisions
-from edgecnn.tasks.task import score_of
+from edgecnn.tasks.detection import DETECTION
+from edgecnn.tasks.task import bootstrap, score_of
 
 MAP, MAP50 = DETECTION.metrics
 
@@ -89,16 +89,31 @@ def test_perfect_boxes_have_one_and_none_have_zero() -> None:
     right = [(truth[0].xyxy, [0.5, 0.9], [2, 7])]
     assert MAP.value(MAP.record(right, truth)) == pytest.approx(1.0)  # type: ignore[arg-type]
     none = MAP.record([([], [], [])], truth)  # type: ignore[list-item]
-    assert average_precisions(none) == {2: 0.0, 7: 0.0}
+    assert MAP.details(none) == {"average_precision": {"2": 0.0, "7": 0.0}}  # type: ignore[attr-defined]
+    assert score_of(MAP50, none).value == 0.0
     assert np.isnan(MAP.value(MAP.record(right, per_image([Boxes([], [])]))))  # type: ignore[arg-type]
 
 
 def test_the_interval_is_of_the_images() -> None:
     """The bootstrap draws images; its interval holds the figure."""
     truth, found = scenes(40, seed=1)
-    score = score_of(MAP50, MAP50.record(found, per_image(truth)))  # type: ignore[arg-type]
+    records = MAP50.record(found, per_image(truth))  # type: ignore[arg-type]
+    score = score_of(MAP50, records)
     assert score.low < score.value < score.high < score.low + 0.4
     assert score.n == 40
+    again = bootstrap(lambda at: MAP50.value(records[at]), 40)
+    assert (score.low, score.high) == pytest.approx(again, abs=0.02)  # but for equal scores, in images drawn twice
+
+
+def test_a_drop_is_of_pairs() -> None:
+    """The same records lose nothing, with no interval; without every other detection the figure falls."""
+    truth, found = scenes(40, seed=1)
+    before = MAP.record(found, per_image(truth))  # type: ignore[arg-type]
+    after = MAP.record([one[::2] for one in found], per_image(truth))  # type: ignore[arg-type]
+    assert MAP.lost(before, before) == (0.0, 0.0, 0.0)  # type: ignore[attr-defined]
+    drop, low, high = MAP.lost(before, after)  # type: ignore[attr-defined]
+    assert drop == pytest.approx(MAP.value(before) - MAP.value(after))
+    assert 0 < low < drop < high
 
 
 @pytest.mark.parametrize(
@@ -126,4 +141,4 @@ def test_what_no_decoder_should_give_is_told(outputs: Any, message: str) -> None
 def test_targets_that_are_no_boxes_are_told() -> None:
     """Class numbers cannot be detected."""
     with pytest.raises(EdgecnnError, match="the targets are no boxes; use --data coco:DIR"):
-        MeanAveragePrecision("mAP50", 1).record([([], [], [])], np.arange(1))  # type: ignore[list-item]
+        MAP.record([([], [], [])], np.arange(1))  # type: ignore[list-item]

@@ -22,10 +22,10 @@ from edgecnn import open_dataset
 from edgecnn.tasks.decoders import Ssd
 
 EPOCHS = {
-    "tiny_yolo": 30,
-    "tiny_ssd": 30,
-    "tiny_unet": 15,
-    "tiny_lraspp": 25,
+    "tiny_yolo": 14,
+    "tiny_ssd": 14,
+    "tiny_unet": 6,
+    "tiny_lraspp": 9,
     "beats": 8,
     "gauge": 15,
     "gauge_and_kind": 15,
