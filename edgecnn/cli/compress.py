@@ -15,6 +15,7 @@ from edgecnn.cli.shared import (
     F,
     common,
     data_options,
+    drop_fraction,
     model_options,
     parse_input_shape,
     print_json,
@@ -29,7 +30,6 @@ from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
 if TYPE_CHECKING:
     from edgecnn.pipeline import CompressResult
 
-_FEWEST_POINTS = 0.05  # of accuracy, less than one of 2 000 samples
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
 #: What tells how to search, and what a plan tells.
@@ -337,7 +337,7 @@ def command(
     path = _default_path(model) if out is None else out
     size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
     budget = Budget(
-        None if max_drop is None else _fraction(max_drop),
+        None if max_drop is None else drop_fraction(max_drop),
         macs,
         params,
         size_bytes,
@@ -392,17 +392,6 @@ def command(
     else:
         _print_result(result)
     return MISSES_A_GOAL if result.unmet else 0
-
-
-def _fraction(points: float) -> float:
-    """Return *points* of accuracy as a fraction.
-
-    Raises:
-        EdgecnnError: so few that a fraction was meant.
-    """
-    if 0 < points < _FEWEST_POINTS:
-        raise EdgecnnError(f"--max-drop is in points: for {100 * points:g} points of accuracy give {100 * points:g}")
-    return points / 100
 
 
 def _default_path(model: str) -> Path:

@@ -14,6 +14,7 @@ from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
+    drop_fraction,
     model_options,
     parse_folder,
     parse_input_shape,
@@ -63,8 +64,17 @@ if TYPE_CHECKING:
     metavar="STEPS",
     default_text="as in the recipe",
     section="Export",
-    help="How int8 files are made: minmax (ranges alone), or steps joined by commas: cle (cross-layer "
+    help="How int8 files are made: minmax (ranges alone), auto (tries the steps; the default with --max-drop), or "
+    "steps joined by commas: cle (cross-layer "
     "equalization), adaround (adaptive rounding of weights), bias (bias correction).",
+)
+@option(
+    "--max-drop",
+    type=click.FloatRange(min=0, max=100, max_open=True),
+    metavar="POINTS",
+    default_text="as in the recipe",
+    section="Export",
+    help="Accuracy that each file may lose, in percentage points.",
 )
 @option("--name", metavar="NAME", default_text="the network's name", section="Output", help="Base name of the files.")
 @option(
@@ -91,6 +101,7 @@ def command(
     recipe: str,
     eval_samples: int | None,
     quantize: str | None,
+    max_drop: float | None,
     name: str | None,
     out: Path,
     as_json: bool,
@@ -124,6 +135,7 @@ def command(
             download=download,
             evaluation_samples=eval_samples,
             quantize=quantize,
+            max_drop=None if max_drop is None else drop_fraction(max_drop),
             name=name,
             progress=progress,
         )
@@ -219,6 +231,10 @@ def _print(result: ExportResult) -> None:
     columns = ["file", "precision", "size", "accuracy", "95 %", "max diff", "worst SQNR", "top-1 agrees", "verdict"]
     title = f"Exported to {folder}, measured in each file's runtime on {n} samples"
     print_table(title, columns, rows, right=(2, 3, 4, 5, 6, 7), spare=(4, 1, 5, 7, 6))
+    for file in result.files:
+        if file.attempts:
+            tried = "; ".join(map(str, file.attempts))
+            say(f"{file.path.name}, on samples held back from calibration: {tried}")
     if result.reference_accuracy is not None:
         say(f"The original network: {format_share(result.reference_accuracy.top1)} on the same samples.")
     else:

@@ -30,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LINE_EVERY_S = 10.0  # within a step, where standard error is no terminal
 
+_FEWEST_POINTS = 0.05  # of accuracy, less than one of 2 000 samples
 _LARGEST_INPUT = 2**28  # values of one sample: 1 GiB of float32
 
 
@@ -259,6 +260,17 @@ def parse_cores(ctx: click.Context, param: click.Parameter, text: str | None) ->
             raise click.BadParameter(f"'{text}' is not a list of cores, like 0-3 or 4,5")
         cores += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(dict.fromkeys(cores))
+
+
+def drop_fraction(points: float) -> float:
+    """Return a drop of so many *points* of accuracy as a fraction.
+
+    Raises:
+        EdgecnnError: so few that a fraction was meant.
+    """
+    if 0 < points < _FEWEST_POINTS:
+        raise EdgecnnError(f"--max-drop is in points: for {100 * points:g} points of accuracy give {100 * points:g}")
+    return points / 100
 
 
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:

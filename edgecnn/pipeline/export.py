@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,6 @@ from edgecnn.evaluate.inputs import class_scores
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
 from edgecnn.evaluate.parity import Outputs, parity_of
 from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit
-from edgecnn.export import CalibrationInputs, FileFacts
-from edgecnn.export import quantize as quantize_file
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware
 from edgecnn.files import destination
@@ -33,8 +31,9 @@ from edgecnn.locks import InUseError, Lock, PrivateFolder
 from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named, original_outputs
+from edgecnn.pipeline.writer import Writer
 from edgecnn.progress import Progress, silent
-from edgecnn.recipe import Limits, Recipe, load_recipe
+from edgecnn.recipe import AUTO, Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 
@@ -75,6 +74,7 @@ def export_model(
     download: bool = False,
     evaluation_samples: int | None = None,
     quantize: str | None = None,
+    max_drop: float | None = None,
     name: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
@@ -94,7 +94,9 @@ def export_model(
         data_dir: where data sets lie; None: `$EDGECNN_DATA`.
         download: whether a data set that is not there may be fetched.
         evaluation_samples: how many evaluation samples to verify on; None: as the recipe says.
-        quantize: how w8a8 files are made: `minmax`, or steps such as `adaround,bias`; None: as the recipe says.
+        quantize: how w8a8 files are made: `minmax`, steps such as `adaround,bias`, or `auto`, which tries them; None:
+            as the recipe says, or `auto` with *max_drop*.
+        max_drop: the accuracy that each file may lose, as a fraction (0.005: half a point); None: as the recipe says.
         name: of the files; None: as the network is known.
         progress: called with the step, what is done and the total.
 
@@ -103,7 +105,7 @@ def export_model(
             the recipe could be exported; where some could, the others are `failed` in the result.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    chosen = chosen if quantize is None else replace(chosen, quantize=quantize)
+    chosen = _with_limits(chosen, quantize, max_drop)
     subject = load_subject(
         model,
         data=data,
@@ -116,6 +118,20 @@ def export_model(
     )
     subject = named(subject, name)
     return export_subject(subject, chosen, Path(folder), evaluation_samples=evaluation_samples, progress=progress)
+
+
+def _with_limits(recipe: Recipe, quantize: str | None, max_drop: float | None) -> Recipe:
+    """Return *recipe* with int8 files made by *quantize*, and *max_drop* for every file; None: as it says.
+
+    Raises:
+        EdgecnnError: an unknown step, or a drop that is no fraction.
+    """
+    if max_drop is not None:
+        precisions = {precision for chosen in recipe.files.values() for precision in chosen}
+        limits = {p: replace(recipe.limits.get(p, Limits()), max_accuracy_drop=max_drop) for p in precisions}
+        recipe = replace(recipe, limits={**recipe.limits, **limits})
+        quantize = quantize or AUTO
+    return recipe if quantize is None else replace(recipe, quantize=quantize)
 
 
 def export_subject(
@@ -134,7 +150,7 @@ def export_subject(
     _check_places(wanted, subject.name, folder)
     with _staged(folder) as staging:
         reference = _Reference.take(subject, samples, staging / "reference", progress)
-        writer = _Writer(subject, recipe, staging, progress)
+        writer = Writer(subject, recipe, staging, progress)
         for format_name, precision in wanted:
             path = folder / f"{subject.name}.{precision}.{format_name}"
             progress(f"writing {format_name} {precision}")
@@ -143,6 +159,7 @@ def export_subject(
                 artifact = writer.write(format_name, precision)
                 step = f"verifying {path.name}"
                 verified = _verify(artifact, precision, subject, samples, reference, recipe, progress)
+                verified = replace(verified, attempts=writer.attempts.get(artifact.path, ()))
                 if verified.breaks_limit and format_name == "tflite" and precision != "fp32":
                     float_file = writer.write("tflite", "fp32")
                     verified = replace(verified, layers=_layers(float_file, artifact, subject))
@@ -169,7 +186,7 @@ def export_subject(
 
 def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
     """Write the w8a8 TFLite file of *subject* to *folder* as an export by *recipe* would, without verifying it."""
-    return _Writer(subject, recipe, folder, progress).write("tflite", "w8a8")
+    return Writer(subject, recipe, folder, progress).write("tflite", "w8a8")
 
 
 def _wanted(subject: Subject, recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
@@ -275,67 +292,6 @@ class _Reference:
                 yield [stored[name] for name in stored.files]
 
 
-def _facts(subject: Subject) -> FileFacts:
-    source = subject.source.metadata.get("weights_sha256") or subject.source.sha256 if subject.source else None
-    return FileFacts(
-        model=subject.name,
-        normalization=subject.normalization,
-        labels=subject.labels,
-        weights_sha256=subject.network.weights_sha256() if subject.network else source,
-    )
-
-
-def _write_float(subject: Subject, format_name: str, staging: Path) -> Artifact:
-    path = staging / f"{subject.name}.fp32.{format_name}"
-    facts = _facts(subject)
-    if subject.network is None:
-        from edgecnn.export.onnx import simplify_onnx
-
-        assert subject.source is not None
-        return simplify_onnx(subject.source, path, facts)
-    if format_name == "onnx":
-        from edgecnn.export.onnx import to_onnx
-
-        return to_onnx(subject.network.module, path, subject.shape, facts)
-    from edgecnn.export.tflite import to_tflite
-
-    return to_tflite(subject.network.module, path, subject.shape, facts)
-
-
-@dataclass(frozen=True)
-class _Writer:
-    """Writes the files of a recipe into a folder; each format's float file is made once, or fails once."""
-
-    subject: Subject
-    recipe: Recipe
-    folder: Path
-    progress: Progress
-    floats: dict[str, Artifact | Exception] = field(default_factory=dict)
-
-    def write(self, format_name: str, precision: str) -> Artifact:
-        """Return the file of *precision*, written, not yet verified."""
-        subject, float_file = self.subject, self._float_file(format_name)
-        if precision == "fp32":
-            return float_file
-        path = self.folder / f"{subject.name}.{precision}.{format_name}"
-        samples = subject.data.calibration(self.recipe.calibration.samples)
-        calibration = CalibrationInputs(samples, subject.normalization, subject.data.name)
-        return quantize_file(
-            float_file, path, precision, recipe=self.recipe, calibration=calibration, progress=self.progress
-        )
-
-    def _float_file(self, format_name: str) -> Artifact:
-        if format_name not in self.floats:
-            try:
-                self.floats[format_name] = _write_float(self.subject, format_name, self.folder)
-            except Exception as error:
-                self.floats[format_name] = error
-        found = self.floats[format_name]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-
 def _verify(
     artifact: Artifact,
     precision: str,
@@ -436,7 +392,9 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
                 "calibration": metadata.get("calibration"),
                 "calibration_samples": metadata.get("calibration_samples"),
                 "quantize": metadata.get("quantize"),
+                "equalization": metadata.get("equalization"),
                 "corrections": metadata.get("corrections"),
+                "attempts": [attempt.to_json() for attempt in file.attempts],
             }
         )
     steps.append({"step": "verify", "data": subject.data.name, "n": n, "method": "measured"})

@@ -1,0 +1,98 @@
+"""Write the files of a recipe for a network and its data, not yet verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgecnn.artifact import Artifact
+from edgecnn.evaluate.verify import Attempt
+from edgecnn.export import CalibrationInputs, FileFacts, quantize
+from edgecnn.pipeline.int8_search import hold_back, search_int8
+from edgecnn.pipeline.subject import Subject
+from edgecnn.progress import Progress
+from edgecnn.recipe import AUTO, Recipe
+from edgecnn.samples import Samples
+
+
+def _facts(subject: Subject) -> FileFacts:
+    source = subject.source.metadata.get("weights_sha256") or subject.source.sha256 if subject.source else None
+    return FileFacts(
+        model=subject.name,
+        normalization=subject.normalization,
+        labels=subject.labels,
+        weights_sha256=subject.network.weights_sha256() if subject.network else source,
+    )
+
+
+def _write_float(subject: Subject, format_name: str, staging: Path) -> Artifact:
+    path = staging / f"{subject.name}.fp32.{format_name}"
+    facts = _facts(subject)
+    if subject.network is None:
+        from edgecnn.export.onnx import simplify_onnx
+
+        assert subject.source is not None
+        return simplify_onnx(subject.source, path, facts)
+    if format_name == "onnx":
+        from edgecnn.export.onnx import to_onnx
+
+        return to_onnx(subject.network.module, path, subject.shape, facts)
+    from edgecnn.export.tflite import to_tflite
+
+    return to_tflite(subject.network.module, path, subject.shape, facts)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the files of a recipe into a folder; each format's float file is made once, or fails once."""
+
+    subject: Subject
+    recipe: Recipe
+    folder: Path
+    progress: Progress
+    floats: dict[str, Artifact | Exception] = field(default_factory=dict)
+    attempts: dict[Path, tuple[Attempt, ...]] = field(default_factory=dict)  # w8a8 file → how it was found
+
+    def write(self, format_name: str, precision: str) -> Artifact:
+        """Return the file of *precision*, written, not yet verified."""
+        subject, float_file = self.subject, self._float_file(format_name)
+        if precision == "fp32":
+            return float_file
+        path = self.folder / f"{subject.name}.{precision}.{format_name}"
+        if precision == "w8a8" and self.recipe.quantize == AUTO:
+            return self._search(float_file, path)
+        samples = subject.data.calibration(self.recipe.calibration.samples)
+        return self._quantized(float_file, path, precision, self.recipe, samples)
+
+    def _quantized(
+        self, float_file: Artifact, path: Path, precision: str, recipe: Recipe, samples: Samples
+    ) -> Artifact:
+        calibration = CalibrationInputs(samples, self.subject.normalization, self.subject.data.name)
+        return quantize(float_file, path, precision, recipe=recipe, calibration=calibration, progress=self.progress)
+
+    def _search(self, float_file: Artifact, path: Path) -> Artifact:
+        """Write the best w8a8 file that is found on samples held back from calibration."""
+        calibration, held = hold_back(self.subject.data.training, self.recipe.calibration.samples)
+
+        def write(method: str, place: Path) -> Artifact:
+            recipe = replace(self.recipe, quantize=method)
+            return self._quantized(float_file, place, "w8a8", recipe, calibration)
+
+        best, attempts = search_int8(float_file, write, held, self.folder, self.subject.normalization, self.progress)
+        self.attempts[path] = attempts
+        best.path.rename(path)
+        return Artifact.open(path)
+
+    def _float_file(self, format_name: str) -> Artifact:
+        if format_name not in self.floats:
+            try:
+                self.floats[format_name] = _write_float(self.subject, format_name, self.folder)
+            except Exception as error:
+                self.floats[format_name] = error
+        found = self.floats[format_name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+__all__ = ["Writer"]
