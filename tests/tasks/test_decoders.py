@@ -22,14 +22,11 @@ from edgecnn.tasks.decoders import (
     DECODERS,
     Decoder,
     OwnDecoder,
-    RetinaNet,
-    Ssd,
-    YoloV5,
-    YoloV8,
     decoder_from_json,
     decoder_to_json,
     open_decoder,
 )
+from edgecnn.tasks.heads import RetinaNet, Ssd, YoloV5, YoloV8
 from edgecnn.tasks.nms import nms
 
 SIZE = (48, 64)

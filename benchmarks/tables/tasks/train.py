@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its name in all examples)
 
 from edgecnn import open_dataset
-from edgecnn.tasks.decoders import Ssd
+from edgecnn.tasks.heads import Ssd
 
 EPOCHS = {
     "tiny_yolo": 14,
