@@ -38,6 +38,10 @@ def run_demo(folder: Path | str, *, progress: Progress = silent) -> DemoResult:
 
     Raises:
         EdgecnnError: a package of the extras `torch` or `report` is missing.
+
+    Example:
+        >>> edgecnn.run_demo("demo").report.path  # doctest: +SKIP
+        PosixPath('demo/report.html')
     """
     folder = Path(folder)
     require("matplotlib", "report")  # missed now, not after a minute

@@ -365,6 +365,12 @@ def add_device(path: Path | str) -> Path:
 
     Raises:
         EdgecnnError: no such file, a broken one, or a name that a shipped device or `host` has.
+
+    Example:
+        >>> edgecnn.add_device("my-pi.toml").name
+        'my-pi.toml'
+        >>> edgecnn.load_device("my-pi").arch
+        'aarch64'
     """
     path = Path(path)
     if path.suffix != ".toml" or not path.is_file():

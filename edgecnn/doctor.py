@@ -85,7 +85,13 @@ class Board:
 
 @dataclass(frozen=True)
 class Installation:
-    """What `edgecnn doctor` finds."""
+    """What `edgecnn doctor` finds.
+
+    Example:
+        >>> installation = edgecnn.check_installation(boards=False)
+        >>> "torch" in [extra.name for extra in installation.extras]
+        True
+    """
 
     __repr__ = short_repr
 

@@ -165,7 +165,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One file on one device with one runtime and number of threads, in several processes."""
+    """One file on one device with one runtime and number of threads, in several processes.
+
+    Example:
+        >>> (measurement,) = edgecnn.read_measurements("results.json")
+        >>> measurement.p50_ns, measurement.peak_rss_bytes, len(measurement.runs)
+        (1000000.0, 52428800, 9)
+    """
 
     __repr__ = short_repr
 
@@ -318,6 +324,10 @@ def read_measurements(path: Path | str) -> list[Measurement]:
 
     Raises:
         EdgecnnError: no such file, no result file, or one of a newer version.
+
+    Example:
+        >>> [measurement.file for measurement in edgecnn.read_measurements("results.json")]
+        ['classifier.tflite']
     """
     try:
         document = convert(_Results, read_json(Path(path)), str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,39 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"pip could not install the dependencies: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     return programs
+
+
+@pytest.fixture(scope="module")
+def complete(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment whose edgecnn is the wheel; it borrows all other packages of this one."""
+    folder = tmp_path_factory.mktemp("complete")
+    made = run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", folder=folder)
+    assert made.returncode == 0, made.stderr
+    python = folder / "venv/bin/python"
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    done = run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, folder=folder)
+    assert done.returncode == 0, done.stderr
+    own, *_ = (folder / "venv").glob("lib/python*/site-packages")
+    # Searched after the environment's own folder; the lines of a checkout's .pth files are not followed from here.
+    others = [place for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]
+    (own / "borrowed.pth").write_text("\n".join(others) + "\n")
+    return python
+
+
+def test_the_first_hour_runs_from_the_wheel(complete: Path, tmp_path: Path) -> None:
+    """Who installs the wheel goes through docs/first-hour.md in an empty folder, with nothing of the checkout."""
+    where = run(complete, "-c", "import edgecnn, sys; print(edgecnn.__file__, *sys.path, sep='\\n')", folder=tmp_path)
+    file, *places = where.stdout.splitlines()
+    assert Path(file).is_relative_to(complete.parents[1])
+    assert str(ROOT) not in places
+    assert run(complete.with_name("edgecnn"), "--version", folder=tmp_path).stdout.startswith("edgecnn, version")
+    folder = tmp_path / "first"
+    folder.mkdir()
+    program = shutil.copy(ROOT / "tests/run_page.py", tmp_path)  # outside: Python looks in a program's own folder
+    done = run(complete, program, ROOT / "docs/first-hour.md", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.html").is_file()
+    assert {path.name for path in (folder / "firmware").glob("*.h")} == {"mynet.w8a8.tflite.h", "small.w8a8.tflite.h"}
 
 
 def test_the_core_is_light(installed: Path, tmp_path: Path) -> None:

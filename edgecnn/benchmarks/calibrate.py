@@ -77,6 +77,12 @@ def calibrate(
 
     Raises:
         EdgecnnError: an unknown device, too few networks, a target that does not answer, or no LiteRT there.
+
+    Example:
+        >>> for fitted in edgecnn.calibrate("my-pi.toml", target="ssh://pi@raspberrypi.local"):  # doctest: +SKIP
+        ...     print(fitted.model.runtime, fitted.model.precision, fitted.model.threads)
+        litert fp32 1
+        litert w8a8 1
     """
     if networks < LEAST_NETWORKS:
         raise EdgecnnError(f"a calibration needs {LEAST_NETWORKS} networks or more; {networks} are too few")

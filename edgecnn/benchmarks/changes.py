@@ -24,7 +24,14 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Change:
-    """How one case changed in latency, or in instructions; ratios are later / earlier, the interval is one of 95 %."""
+    """How one case changed in latency, or in instructions; ratios are later / earlier, the interval is one of 95 %.
+
+    Example:
+        >>> (measurement,) = edgecnn.read_measurements("results.json")
+        >>> change = edgecnn.find_change(measurement, [measurement])
+        >>> change.ratio, change.verdict
+        (1.0, 'same')
+    """
 
     __repr__ = short_repr
 
@@ -97,6 +104,11 @@ def find_change(measurement: Measurement, earlier: Sequence[Measurement], tolera
     Raises:
         EdgecnnError: *earlier* has no result of the file, or only under other conditions (the message says which), or
             one of the two has no latency.
+
+    Example:
+        >>> before, after = edgecnn.read_measurements("before.json"), edgecnn.read_measurements("results.json")
+        >>> edgecnn.find_change(after[0], before).ratio
+        2.0
     """
     before = find_counterpart(measurement.file, conditions_of(measurement), earlier)
     units = ("ns", "instructions")

@@ -27,7 +27,13 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One measurement in short; the fields are the columns of the table, of which `document` holds all of it."""
+    """One measurement in short; the fields are the columns of the table, of which `document` holds all of it.
+
+    Example:
+        >>> (entry,) = edgecnn.read_history(last=1)
+        >>> entry.name, entry.runtime, entry.p50_ns
+        ('classifier.tflite', 'litert', 1000000.0)
+    """
 
     __repr__ = short_repr
 
@@ -134,8 +140,8 @@ def read_history(
         EdgecnnError: the history cannot be read, is broken, or is one of a newer edgecnn.
 
     Example:
-        >>> edgecnn.read_history(last=3)
-        []
+        >>> [entry.name for entry in edgecnn.read_history(last=3)]
+        ['classifier.tflite']
     """
     place = Path(file) if file else history_file()
     if not _is_begun(place):

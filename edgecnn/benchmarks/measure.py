@@ -90,6 +90,12 @@ def measure(
 
     Raises:
         EdgecnnError: a broken file, an unknown or missing runtime, a device that is not at hand, or a worker that died.
+
+    Example:
+        >>> brief = edgecnn.BenchmarkConfig(processes=1, min_time_s=0.1)
+        >>> measurement = edgecnn.measure("classifier.tflite", threads=1, effort=brief)
+        >>> measurement.runtime, measurement.p50_ns > 0
+        ('litert', True)
     """
     artifact = Artifact.open(file)
     effort = effort or BenchmarkConfig()

@@ -91,6 +91,13 @@ def measure_files(
 
     Raises:
         EdgecnnError: as `plan_cases`, `open_dataset` and `measure` do; data that do not suit one of the files.
+
+    Example:
+        >>> brief = edgecnn.BenchmarkConfig(processes=1, min_time_s=0.1)
+        >>> for measurement in edgecnn.measure_files(["classifier.tflite"], threads=[1, 2], effort=brief):
+        ...     print(measurement.runtime, measurement.threads)
+        litert 1
+        litert 2
     """
     device = str(device)
     where = check_target(device, target) if isinstance(target, str) else target.name

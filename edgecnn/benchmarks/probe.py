@@ -31,6 +31,10 @@ def probe_device(target: str) -> DeviceProfile:
 
     Raises:
         EdgecnnError: an unknown target, no way in, or a machine that is no Linux.
+
+    Example:
+        >>> edgecnn.probe_device("local").kind
+        'linux'
     """
     with open_target(target) as place:
         host = _read_remote(place) if isinstance(place, Remote) else read_host()

@@ -139,6 +139,12 @@ def measure_suite(
 
     Raises:
         EdgecnnError: the suite names no files, or as `measure_files` does.
+
+    Example:
+        >>> brief = edgecnn.BenchmarkConfig(processes=1, min_time_s=0.1)
+        >>> suite = edgecnn.Suite(files=("classifier.tflite",), effort=brief)
+        >>> [measurement.file for measurement in edgecnn.measure_suite(suite)]
+        ['classifier.tflite']
     """
     _check_has_files(suite)
     if normalization is None and suite.normalize is not None:

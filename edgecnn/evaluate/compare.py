@@ -57,6 +57,11 @@ def compare(
 
     Raises:
         EdgecnnError: a broken file, data that are not there or do not fit, outputs of different shapes.
+
+    Example:
+        >>> found = edgecnn.compare("classifier.tflite", "classifier.tflite", input_shape=(1, 8, 8), samples=16)
+        >>> found.parity.max_abs_diff, found.parity.n
+        (0.0, 16)
     """
     files = Artifact.open(reference), Artifact.open(candidate)
     if data is not None:

@@ -51,7 +51,13 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """Calibration samples as the network wants them: float32 [1, C, H, W] one by one, streamed, never all in memory."""
+    """Calibration samples as the network wants them: float32 [1, C, H, W] one by one, streamed, never all in memory.
+
+    Example:
+        >>> digits = edgecnn.open_dataset("digits")
+        >>> len(edgecnn.CalibrationInputs(digits.calibration(16), digits.normalization))
+        16
+    """
 
     __repr__ = short_repr
 
@@ -91,6 +97,10 @@ def quantize(
     Raises:
         EdgecnnError: a precision the format cannot be written in, no calibration samples for `w8a8`, or no linear layer
             for `w4`.
+
+    Example:
+        >>> edgecnn.quantize("classifier.tflite", "classifier.w8.tflite", "w8").precision
+        'w8'
     """
     artifact, path = Artifact.open(artifact), Path(path)
     if precision not in WRITABLE[artifact.format]:

@@ -33,6 +33,11 @@ def to_onnx(
 
     Raises:
         EdgecnnError: the exporter or the checker refused the network; the message is theirs.
+
+    Example:
+        >>> network = edgecnn.build("edgecnn:digits-cnn")
+        >>> edgecnn.to_onnx(network.module, "digits.onnx", (1, 8, 8)).inputs[0].shape
+        (1, 1, 8, 8)
     """
     path = Path(path)
     torch = require("torch", "torch")

@@ -18,7 +18,8 @@ from edgecnn.errors import EdgecnnError, library_error, missing_package, place_o
 def quiet(what: str) -> Iterator[None]:
     """Send standard output and error to a file while *what* is done; name its first error line should that fail.
 
-    The converters print from C++, so the file descriptors themselves are turned, not `sys.stdout`.
+    The converters print from C++, so the file descriptors themselves are turned; and from Python, whose `sys.stdout`
+    leads elsewhere in a notebook.
 
     Raises:
         EdgecnnError: in place of any exception of the converter, with its message as one line.
@@ -28,7 +29,13 @@ def quiet(what: str) -> Iterator[None]:
     saved = os.dup(1), os.dup(2)
     level = logging.root.manager.disable
     try:
-        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+        with (
+            tempfile.TemporaryFile() as sink,
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
             os.dup2(sink.fileno(), 1)

@@ -33,6 +33,11 @@ def to_tflite(
 
     Raises:
         EdgecnnError: the converter refused the network; the message is its own.
+
+    Example:
+        >>> network = edgecnn.build("edgecnn:digits-cnn")
+        >>> edgecnn.to_tflite(network.module, "digits.tflite", (1, 8, 8)).inputs[0].shape
+        (1, 8, 8, 1)
     """
     path = Path(path)
     torch = require("torch", "torch")

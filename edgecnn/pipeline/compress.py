@@ -122,6 +122,12 @@ def compress_model(
 
     Raises:
         EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.
+
+    Example:
+        >>> how = {"data": "digits", "pruning_ratio": 0.5, "epochs": 0}
+        >>> small = edgecnn.compress_model("edgecnn:digits-cnn", "small.safetensors", **how)
+        >>> small.after.params < small.before.params / 2
+        True
     """
     path = Path(path)
     _check_ways(pruning_ratio, sparsity, budget, plan, reference)

@@ -103,6 +103,11 @@ def export_model(
     Raises:
         EdgecnnError: something is not there or does not fit, the network's own outputs are not finite, or no file of
             the recipe could be exported; where some could, the others are `failed` in the result.
+
+    Example:
+        >>> result = edgecnn.export_model("edgecnn:digits-cnn", "out", data="digits", recipe="x86")
+        >>> [file.path.name for file in result.files]
+        ['digits-cnn.fp32.onnx', 'digits-cnn.w8a8.onnx']
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     chosen = _with_limits(chosen, quantize, max_drop)

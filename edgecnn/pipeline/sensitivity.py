@@ -66,6 +66,11 @@ def measure_sensitivity(
 
     Raises:
         EdgecnnError: bad arguments, or a network that cannot be cut or judged.
+
+    Example:
+        >>> found = edgecnn.measure_sensitivity("edgecnn:digits-cnn", data="digits", ratios=[0.5])
+        >>> sorted({row.ratio for row in found.rows})
+        [0.5]
     """
     from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
     from edgecnn.compress.objective import CLASSIFICATION, check_scores, task_of

@@ -36,7 +36,13 @@ Evaluate = Callable[[Artifact, str | None], Evaluation]
 
 @dataclass(frozen=True)
 class Report:
-    """A page, and what stands on it."""
+    """A page, and what stands on it.
+
+    Example:
+        >>> report = edgecnn.write_report(["classifier.tflite"], results="results.json", devices=["stm32h7a3"])
+        >>> [(one.fit.device, one.fit.fits) for one in report.predictions]
+        [('stm32h7a3', True)]
+    """
 
     __repr__ = short_repr
 
@@ -105,8 +111,9 @@ def write_report(
             device, results of other files, or *path* cannot be written.
 
     Example:
-        >>> from edgecnn import write_report
-        >>> report = write_report(["out/m.w8a8.tflite"], "report.html", data="digits")  # doctest: +SKIP
+        >>> report = edgecnn.write_report(["classifier.tflite"], "page.html", results="results.json")
+        >>> report.path.read_text().startswith("<!doctype html>")
+        True
     """
     require("matplotlib", "report")  # missed now, not after the measurements
     if path is not None:

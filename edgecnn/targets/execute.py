@@ -222,6 +222,13 @@ def run_file(
 
     Raises:
         EdgecnnError: a pack does not suit the file, the runtime is missing, or it fails or dies on the file.
+
+    Example:
+        >>> import numpy as np
+        >>> samples = np.zeros((4, 8, 8, 1), np.float32)
+        >>> for (scores,) in edgecnn.run_file("classifier.tflite", [[samples]]):
+        ...     print(scores.shape)
+        (4, 10)
     """
     artifact = Artifact.open(file)
     job = {

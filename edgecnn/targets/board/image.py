@@ -134,6 +134,10 @@ def build_board(progress: Progress = silent) -> Image:
 
     Raises:
         EdgecnnError: a program is missing, apt has no Debian mirror, or a step of the build failed.
+
+    Example:
+        >>> edgecnn.build_board()  # doctest: +SKIP
+        Image(...)
     """
     check_programs()
     found = find_image()
