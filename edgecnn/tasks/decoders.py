@@ -23,6 +23,7 @@ from edgecnn.user_code import explain_user_errors
 DECODERS = Table(
     "decoder",
     {
+        "fcos": "edgecnn.tasks.heads:Fcos",
         "ssd": "edgecnn.tasks.heads:Ssd",
         "retinanet": "edgecnn.tasks.heads:RetinaNet",
         "yolov5": "edgecnn.tasks.heads:YoloV5",

@@ -1,4 +1,4 @@
-"""What the heads of detectors give, and how it becomes boxes: YOLO, SSD and RetinaNet, in numpy."""
+"""What the heads of detectors give, and how it becomes boxes: YOLO, SSD, RetinaNet and FCOS, in numpy."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class RetinaNet(Parameters):
         """Return the detections of n images."""
         maps = grid_anchors(self.size, self.grids, self.anchor_sizes, self.aspect_ratios)
         offsets, logits = _anchored("retinanet", outputs, sum(map(len, maps)))
-        scores = 1 / (1 + np.exp(-logits.clip(-60, 60)))
+        scores = _sigmoid(logits)
         return [self._image(*one, maps) for one in zip(offsets, scores, strict=True)]
 
     def _image(self, offsets: Array, scores: Array, maps: Sequence[Array]) -> Detections:
@@ -233,6 +233,55 @@ class RetinaNet(Parameters):
             start += len(anchors)
         boxes, chosen, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
         return self._kept(boxes, chosen, numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fcos(Parameters):
+    """The heads of FCOS, as torchvision has them: distances [n, k, 4], class logits [n, k, classes], centres [n, k, 1].
+
+    A score is the root of the sigmoid of the class times that of the centre (Tian et al. 2019, section 3.2); distances
+    are from the middle of a cell to the four edges, in sides of its anchor.
+
+    Args:
+        grids: height and width of each of m feature maps.
+        anchor_sizes: [m], in pixels: the unit of the distances of each map.
+    """
+
+    size: Grid = field()  # without the default that it has above
+    grids: tuple[Grid, ...]
+    anchor_sizes: tuple[float, ...]
+    score_threshold: float = 0.2
+    nms_threshold: float = 0.6
+    candidates: int = 1000
+    detections: int = 100
+
+    def __call__(self, outputs: Outputs) -> list[Detections]:
+        """Return the detections of n images."""
+        maps = grid_anchors(self.size, self.grids, [(one,) for one in self.anchor_sizes], [(1.0,)] * len(self.grids))
+        heads = _as_heads("fcos", outputs, ((3, 3, 3),))
+        by_columns = sorted(heads, key=lambda head: (head.shape[2] != 1, head.shape[2] != 4))
+        centres, *others = by_columns
+        offsets, logits = _anchored("fcos", others, sum(map(len, maps)))
+        scores = np.sqrt(_sigmoid(logits) * _sigmoid(centres.astype(np.float64)))
+        return [self._image(*one, maps) for one in zip(offsets, scores, strict=True)]
+
+    def _image(self, offsets: Array, scores: Array, maps: Sequence[Array]) -> Detections:
+        self._check_classes(scores.shape[1])
+        parts, start = [], 0
+        for anchors in maps:
+            at, classes = self._best(scores[start : start + len(anchors)])
+            sides = np.tile(anchors[at, 2:] - anchors[at, :2], 2)
+            middle = np.tile((anchors[at, :2] + anchors[at, 2:]) / 2, 2)
+            boxes = middle + offsets[start + at] * sides * [-1, -1, 1, 1]
+            boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
+            parts.append((clip(boxes, self.size), scores[start + at, classes], classes))
+            start += len(anchors)
+        boxes, chosen, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return self._kept(boxes, chosen, numbers)
+
+
+def _sigmoid(logits: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-logits.clip(-60, 60))))
 
 
 def _anchored(name: str, outputs: Outputs, anchors: int) -> tuple[Array, Array]:

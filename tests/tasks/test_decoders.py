@@ -188,7 +188,7 @@ def test_what_names_no_decoder_is_told(given: str, message: str) -> None:
     ("document", "message"),
     [
         ([], "expected an object with the name of a 'decoder'"),
-        ({"decoder": "os:system"}, "unknown decoder in x.json: 'os:system'; known: retinanet.* with --decode"),
+        ({"decoder": "os:system"}, "unknown decoder in x.json: 'os:system'; known: fcos, .* with --decode"),
         ({"decoder": "yolov8", "size": [1, 2, 3]}, r"are height and width in pixels, found \[1, 2, 3\]"),
         ({"decoder": "yolov8", "size": "big"}, "expected a list"),
         ({**decoder_to_json(SSD), "scales": [0.1]}, "2 feature maps need .* scales of 3 numbers, found 2, 2 and 1"),
