@@ -60,7 +60,9 @@ def test_one_table_the_fastest_first() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((MODEL, "--device", "pixel7pro", "--threads", "2"), "no latency coefficients for litert"),
+        ((MODEL, "--device", "pixel7pro", "--threads", "3"), "no latency coefficients for litert"),
+        ((MODEL, "--device", "pixel4", "--cores", "Kryo 485 Golt"), "did you mean 'Kryo 485 Gold'"),
+        ((MODEL, "--cores", "Cortex-A55"), "--cores is for estimates"),
         ((MODEL, "--device", "rpi44"), "did you mean 'rpi4'"),
         ((MODEL, "--runtime", "onnxruntime"), "for .tflite use: litert"),
         ((MODEL, "--runtime", "nonsense"), "unknown runtime 'nonsense'"),

@@ -21,7 +21,7 @@ def bench(*arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("device", ["rpi5", "stm32h7a3"])
+@pytest.mark.parametrize("device", ["nrf5340", "stm32h7a3"])
 def test_without_coefficients_the_rest_is_told(device: str) -> None:
     """The memory check and the way to a measurement appear, no band does, and the reason is one line."""
     said = bench(MODEL, "--device", device)
@@ -31,6 +31,16 @@ def test_without_coefficients_the_rest_is_told(device: str) -> None:
     assert "band: " not in said
     (result,) = json.loads(bench(MODEL, "--device", device, "--json"))["results"]
     assert (result["p50_ns"], result["fit"]["fits"]) == (None, True)
+
+
+def test_a_board_without_figures_of_its_own_says_whose_they_are() -> None:
+    """On a Raspberry Pi 5 the band is that of its kind of core, and a note and the source say so."""
+    said = bench(MODEL, "--device", "rpi5")
+    for words in ("band: ", "of its kind of core", "Arm Cortex-A76, scaled to 2400 MHz"):
+        assert words in said
+    small = json.loads(bench(MODEL, "--device", "pixel4", "--cores", "Kryo 485 Silver", "--json"))["results"][0]
+    assert small["threads"] == 4
+    assert small["p50_ns"] > json.loads(bench(MODEL, "--device", "pixel4", "--json"))["results"][0]["p50_ns"]
 
 
 def test_a_microcontroller_is_estimated() -> None:
