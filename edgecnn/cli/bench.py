@@ -123,6 +123,12 @@ SLOWER = 4  # the exit code of a regression
     help="If the board throttles, wait this long and repeat the process, up to three times.",
 )
 @option(
+    "--profile",
+    is_flag=True,
+    section="Measurement",
+    help="Show the time of each operator, by the runtime's own profiler; an int8 file beside its float file.",
+)
+@option(
     "--against",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -162,6 +168,7 @@ def command(
     min_time: float | None,
     cpus: tuple[int, ...],
     cool_down: float | None,
+    profile: bool,
     against: Path | None,
     tolerance: str,
     data: str | None,
@@ -193,6 +200,7 @@ def command(
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --yes --against before.json
       edgecnn bench out/m.w8a8.tflite --device rpi4
+      edgecnn bench out/m.w8a8.tflite out/m.fp32.tflite --profile
     """
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
     from edgecnn.benchmarks.history import keeping_history
@@ -208,6 +216,11 @@ def command(
     if output is not None:
         check_writable(output)
     runtimes = [name.strip() for name in runtime.split(",") if name.strip()]
+    if profile:
+        if suite is not None or against is not None or data is not None:
+            raise EdgecnnError("--profile takes neither --suite, --against nor --data")
+        show_profile(files, device, target, runtimes, threads, min_time, cpus, output, as_json)
+        return 0
     if device is not None and suite is None and target is None and against is None and not has_target(device):
         from edgecnn.benchmarks.predict import predict_files
         from edgecnn.cli.estimates import show_estimates
@@ -279,3 +292,40 @@ def command(
             print_results(results)
             print_changes(changes)
     return SLOWER if any(change.verdict == "slower" for change in changes) else 0
+
+
+def show_profile(
+    files: Sequence[Path],
+    device: str | None,
+    target: str | None,
+    runtimes: Sequence[str],
+    threads: Sequence[int],
+    min_time: float | None,
+    cpus: tuple[int, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Profile *files*, each in each of *runtimes* and with each number of *threads*, and show what came out."""
+    from edgecnn.benchmarks.measure import BenchmarkConfig
+    from edgecnn.benchmarks.profile import check_profilable, profile_file, with_float_files
+    from edgecnn.cli.profiles import show_profiles
+    from edgecnn.device import HOST
+
+    check_profilable(files)
+    effort = BenchmarkConfig(cpus=cpus) if min_time is None else BenchmarkConfig(cpus=cpus, min_time_s=min_time)
+    profiles = []
+    with showing_progress() as progress:
+        for file in with_float_files(files):
+            for runtime in runtimes or (None,):
+                for count in threads or (1,):
+                    taken = profile_file(
+                        file,
+                        runtime=runtime,
+                        threads=count,
+                        device=device or HOST,
+                        target=target or "local",
+                        effort=effort,
+                        progress=progress,
+                    )
+                    profiles.append(taken)
+    show_profiles(profiles, output, as_json)

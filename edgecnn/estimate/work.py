@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from edgecnn.estimate.kernels import CONVOLUTIONS, DEPTHWISE, LINEAR, constants_of, kernels_of
+from edgecnn.estimate.kernels import CONVOLUTIONS, DEPTHWISE, LINEAR, Kernel, constants_of, kernels_of
 from edgecnn.formats import Graph, Operator
 
 #: What a power costs, in multiply-adds: a local response normalization takes one for each value.
@@ -93,8 +93,13 @@ def graph_works(graph: Graph, runtime: str = "litert") -> list[tuple[str, Work]]
 
     The precision is the name of what the kernel computes in: `edgecnn.formats.precision.computed_precisions`.
     """
+    return [(kernel.precision, work) for kernel, work in kernel_works(graph, runtime)]
+
+
+def kernel_works(graph: Graph, runtime: str) -> list[tuple[Kernel, Work]]:
+    """Return the kernels that *runtime* runs of *graph*, each with what it has to do."""
     known = constants_of(graph)
-    return [(kernel.precision, _work(graph, kernel.operator, known)) for kernel in kernels_of(graph, runtime)]
+    return [(kernel, _work(graph, kernel.operator, known)) for kernel in kernels_of(graph, runtime)]
 
 
 def _work(graph: Graph, operator: Operator, known: frozenset[int]) -> Work:

@@ -33,7 +33,7 @@ def test_with_coefficients_there_is_no_reason() -> None:
 @pytest.mark.parametrize(("runtimes", "threads"), [(["plumerai"], []), ([], [3])])
 def test_what_is_named_must_be_known(runtimes: list[str], threads: list[int]) -> None:
     """A runtime or a number of threads that the user names and the profile does not know is an error."""
-    with pytest.raises(EdgecnnError, match="known: ncnn fp32 at 1, 4 threads.*litert fp32 at 1, 2, 4 threads"):
+    with pytest.raises(EdgecnnError, match=r"known: ncnn fp32 at 1, 4 threads.*litert fp32 at 1, 2, 4 threads"):
         predict_files([MODEL], "rpi5", runtimes=runtimes, threads=threads)
 
 
