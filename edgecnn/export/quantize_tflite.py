@@ -51,8 +51,7 @@ def quantize_tflite(
             floats = TfliteProgram(content, artifact.layout)
             done = equalized(artifact, floats, recipe, calibration, progress)
             content = floats.pack() if done else content
-            signature, input_name = _signature(content)
-            chunks = _chunks(calibration, input_name, artifact.layout, progress)
+            signature, chunks = quantizer_inputs(content, calibration, artifact.layout, progress)
             ranges = widen_degenerate_ranges(
                 read_tflite_content(content), content, quantizer.ranges(content, rules, signature, chunks)
             )
@@ -63,6 +62,14 @@ def quantize_tflite(
         result = integers.pack() if corrections else result
     metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,), **done)
     save_tflite(result, path, metadata)
+
+
+def quantizer_inputs(
+    content: bytes, calibration: CalibrationInputs, layout: str, progress: Progress
+) -> tuple[str, Iterator[_Chunk]]:
+    """Return the key of the signature of the file *content*, and the samples as the quantizer takes them."""
+    signature, input_name = _signature(content)
+    return signature, _chunks(calibration, input_name, layout, progress)
 
 
 def _chunks(calibration: CalibrationInputs, input_name: str, layout: str, progress: Progress) -> Iterator[_Chunk]:

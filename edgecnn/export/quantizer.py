@@ -58,7 +58,9 @@ class Quantizer:
                 rules.append({"regex": ".*", "operation": operation, "algorithm_key": "no_quantize"})
         return rules
 
-    def ranges(self, content: bytes, rules: Rules, signature: str, chunks: Iterable[Any]) -> Ranges:
+    def ranges(
+        self, content: bytes, rules: Rules, signature: str, chunks: Iterable[Any], *, library_default: bool = False
+    ) -> Ranges:
         """Return the smallest and largest value of every tensor over all samples of *chunks*, by tensor name.
 
         The quantizer's own default is a moving average over the samples: it forgets the extremes and clips them.
@@ -68,11 +70,12 @@ class Quantizer:
             rules: what will be quantized.
             signature: key of the file's signature.
             chunks: iterables of samples, each a dict of arrays by input name.
+            library_default: find the ranges as the quantizer does by itself, to compare with it.
         """
         manager = self._module("recipe_manager").RecipeManager()
         manager.load_quantization_recipe(rules)
-        update = self._module("utils.qsv_utils").min_max_update
-        calibrator = self._module("calibrator").Calibrator(content, num_threads=2, qsv_update_func=update)
+        update = {} if library_default else {"qsv_update_func": self._module("utils.qsv_utils").min_max_update}
+        calibrator = self._module("calibrator").Calibrator(content, num_threads=2, **update)
         for chunk in chunks:
             calibrator.calibrate({signature: chunk}, manager)
         return dict(calibrator.get_model_qsvs())

@@ -185,7 +185,7 @@ def export_subject(
     ]
     bad = [file.path for file in files if file.rejected] + [file.path for file in failed]
     chance = chance_warning("the network itself", reference.accuracy)
-    warnings = (*subject.warnings, *chance, *dict.fromkeys(losses), *_left_over(bad, folder))
+    warnings = (*subject.warnings, *writer.warnings, *chance, *dict.fromkeys(losses), *_left_over(bad, folder))
     return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy, tuple(failed))
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets.noise import NOISE
 from edgecnn.evaluate.verify import Attempt
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
+from edgecnn.export.calibration import check_calibration, check_halves
 from edgecnn.pipeline.int8_search import hold_back, search_int8
 from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress
@@ -52,6 +54,8 @@ class Writer:
     progress: Progress
     floats: dict[str, Artifact | Exception] = field(default_factory=dict)
     attempts: dict[Path, tuple[Attempt, ...]] = field(default_factory=dict)  # w8a8 file → how it was found
+    warnings: list[str] = field(default_factory=list)  # of the calibration samples
+    checked: list[Artifact] = field(default_factory=list)  # the float file that they were checked with
 
     def write(self, format_name: str, precision: str) -> Artifact:
         """Return the file of *precision*, written, not yet verified."""
@@ -59,10 +63,28 @@ class Writer:
         if precision == "fp32":
             return float_file
         path = self.folder / f"{subject.name}.{precision}.{format_name}"
+        if precision == "w8a8":
+            self._check(float_file)
         if precision == "w8a8" and self.recipe.quantize == AUTO:
             return self._search(float_file, path)
         samples = subject.data.calibration(self.recipe.calibration.samples)
         return self._quantized(float_file, path, precision, self.recipe, samples)
+
+    def _check(self, float_file: Artifact) -> None:
+        """Remember what is odd about the calibration samples; told once for all formats.
+
+        Raises:
+            EdgecnnError: they cannot be calibrated with.
+        """
+        data = self.subject.data
+        if self.checked or data.name == NOISE:
+            return
+        asked = self.recipe.calibration.samples
+        calibration = CalibrationInputs(data.calibration(asked), self.subject.normalization)
+        self.progress("checking the calibration samples")
+        told = check_calibration(calibration, asked, len(data.labels) if data.labels else None)
+        self.warnings.extend((*told, *check_halves(float_file, calibration)))
+        self.checked.append(float_file)
 
     def _quantized(
         self, float_file: Artifact, path: Path, precision: str, recipe: Recipe, samples: Samples

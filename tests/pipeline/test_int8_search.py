@@ -46,6 +46,7 @@ def test_the_best_attempt_is_the_file(tmp_path: Path) -> None:
     x = samples(200)
     result = export_model(network, tmp_path, recipe=recipe, data=(x.images, x.labels), max_drop=0.9)
     [file] = result.files
+    assert [text for text in result.warnings if "calibration has 160 samples" in text]
     first, *others = file.attempts
     assert first.quantize == "minmax"
     assert {name for attempt in others for name in attempt.quantize.split(",")} == {"bias", "cle", "adaround"}
