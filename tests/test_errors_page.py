@@ -50,7 +50,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for place in ("flat", *(f"images/{part}/{kind}" for part in ("train", "val") for kind in "abc")):
         (path / place).mkdir(parents=True)
         image.save(path / place / "0.png")
-    np.savez(path / "unlabelled.npz", x=np.zeros((20, 1, 12, 12), np.uint8))
+    x = np.zeros((20, 1, 12, 12), np.uint8)
+    np.savez(path / "unlabelled.npz", x=x)
+    np.savez(path / "from_one.npz", x=x, y=np.arange(20) % 3 + 1)
+    np.savez(path / "two.npz", x=x, y=np.arange(20) % 2)
     shutil.copy(CLASSIFIER, path / "m.tflite")
     (path / "pointer.tflite").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     (path / "notes.json").write_text('{"accuracy": 0.93}')

@@ -219,8 +219,18 @@ def check_classes(subject: Subject, classes: int, otherwise: str = "") -> None:
     if known is not None and len(known) != classes:
         raise EdgecnnError(
             f"{subject.name} distinguishes {classes} classes, data set '{subject.data.name}' has {len(known)}; "
-            f"use the data it was trained on{otherwise}"
+            f"{_remedy(subject, classes, len(known))}use the data it was trained on{otherwise}"
         )
+
+
+def _remedy(subject: Subject, classes: int, known: int) -> str:
+    """Return what to do about a network and data that differ by the one class that is usually the reason."""
+    if classes == known + 1:
+        return "if its first output is a background class, have your factory return scores[:, 1:]; else "
+    numbers = subject.data.evaluation.labels if classes == known - 1 else None
+    if numbers is not None and numbers.size and numbers.min() == 1:
+        return "no sample has class 0: number the classes from 0; else "
+    return ""
 
 
 def named(subject: Subject, name: str | None) -> Subject:

@@ -136,7 +136,7 @@ def _how_to_read(predictions: Sequence[Prediction]) -> Iterator[Markup]:
 def latency_notes(one: Prediction) -> Iterator[str]:
     """Yield what the latency estimate rests on and assumes, or why there is none."""
     if one.estimate is not None:
-        yield from (f"the estimate rests on {source}" for source in one.estimate.rests_on)
+        yield from (f"the estimate's coefficients: {source}" for source in one.estimate.rests_on)
         yield from one.estimate.notes
     if one.reason is not None:
         instead = f"with {one.estimate.runtime} instead" if one.estimate else "no estimate"

@@ -31,7 +31,7 @@ def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
 
 def _lead(title: str, facts: ReportFacts, rows: Sequence[Row]) -> str:
     files = {row.name: row.is_kept for row in rows}
-    data = f", accuracy on {facts.data}" if facts.data else ""
+    data = f", accuracy on the data set {facts.data}" if facts.data else ""
     rejected = len(files) - sum(files.values())
     verdict = f", {rejected} of them rejected by their recipe" if rejected else ""
     model = "" if facts.model == title else f"{facts.model}: "
