@@ -275,7 +275,8 @@ def _split(name: str) -> tuple[Path, str | None]:
     """Return the file and the variant of `rpi4:4gb`."""
     stem, colon, variant = name.partition(":")
     if stem != HOST and not stem.endswith(".toml") and "/" not in stem and stem not in device_names():
-        raise unknown_name("device", stem, device_names(), hint="(edgecnn devices lists them; the path of a .toml file is a device too)")
+        hint = "(edgecnn devices lists them; the path of a .toml file is a device too)"
+        raise unknown_name("device", stem, device_names(), hint=hint)
     return find_shipped("devices", stem, "device"), variant if colon else None
 
 

@@ -57,7 +57,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(CLASSIFIER, path / "m.tflite")
     (path / "pointer.tflite").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     (path / "notes.json").write_text('{"accuracy": 0.93}')
-    measured = edgecnn.measure(shutil.copy(CLASSIFIER, path / "other.tflite"), target=FakeTarget())
+    shutil.copy(CLASSIFIER, path / "other.tflite")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        measured = edgecnn.measure("other.tflite", target=FakeTarget())
     (path / "before.json").write_text(json.dumps(to_document([measured])))
     (path / "ssh_config").write_text("Host raspberrypi.local\n  HostName 127.0.0.1\n  Port 1\n")
     return path

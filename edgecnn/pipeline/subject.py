@@ -228,7 +228,7 @@ def _remedy(subject: Subject, classes: int, known: int) -> str:
     if classes == known + 1:
         return "if its first output is a background class, have your factory return scores[:, 1:]; else "
     numbers = subject.data.evaluation.labels if classes == known - 1 else None
-    if numbers is not None and numbers.size and numbers.min() == 1:
+    if numbers is not None and min(np.asarray(numbers), default=0) == 1:
         return "no sample has class 0: number the classes from 0; else "
     return ""
 
