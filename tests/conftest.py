@@ -79,6 +79,7 @@ _SLOW_FILES = {
     "pipeline/test_teachers.py",
     "report/test_browser.py",
     "targets/test_adb.py",
+    "targets/test_boards.py",
     "targets/test_emulated.py",
     "targets/test_ssh.py",
     "test_checkpoint.py",

@@ -19,6 +19,8 @@ import tempfile
 from typing import Any
 
 import numpy as np
+from tflite_micro.python.tflite_micro import runtime  # here, so that the processes that are forked have it
+from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
 AMPLE = 64 << 20
 ALIGNMENT = 16
@@ -42,8 +44,6 @@ def run(content: bytes, arena_bytes: int) -> tuple[bool, str]:
 
 
 def _child(content: bytes, arena_bytes: int) -> int:
-    from tflite_micro.python.tflite_micro import runtime
-
     try:
         interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena_bytes)
         interpreter.print_allocations()
@@ -59,8 +59,6 @@ def _child(content: bytes, arena_bytes: int) -> int:
 
 
 def _input_count(content: bytes) -> int:
-    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
-
     return int(schema.Model.GetRootAs(content, 0).Subgraphs(0).InputsLength())
 
 

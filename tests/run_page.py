@@ -3,7 +3,7 @@
 `python run_page.py PAGE.md`. A block of `sh` is run line by line: `edgecnn` in this process, so that torch is loaded
 once, `python` in one of its own; `# exit code N` at the end of a line says which code is right, 0 where nothing is
 said. A block of `python` whose first line is `# NAME.py` is written to that file, any other is run. Blocks of other
-languages are for reading.
+languages are for reading. Whatever is measured is measured for a twentieth of the time, in as many processes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from edgecnn.benchmarks import measure
 from edgecnn.cli import main
 
 
@@ -42,8 +45,20 @@ def run_line(line: str) -> None:
         sys.exit(f"{line}: exit code {code}, not {expected}")
 
 
+def measure_briefly() -> None:
+    """Have every process that measures do so shortly: the pages are about what is said, not about the figures."""
+    whole = measure.time_process
+
+    def brief(*args: Any, effort: measure.BenchmarkConfig, **more: Any) -> measure.TimedProcess:
+        shorter = replace(effort, warmup_s=effort.warmup_s / 20, min_time_s=effort.min_time_s / 20)
+        return whole(*args, effort=shorter, **more)
+
+    measure.time_process = brief
+
+
 def run_page(page: str) -> None:
     """Run the blocks of a page."""
+    measure_briefly()
     for language, text in blocks(page):
         if language == "sh":
             for line in text.splitlines():

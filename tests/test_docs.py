@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from run_page import blocks
+from forked import forked
+from run_page import blocks, run_page
 
 from edgecnn.cli import COMMANDS
 
@@ -30,8 +30,7 @@ ALONE = ("first-hour", "data")
 
 def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a page's blocks in *folder*."""
-    program = Path(__file__).with_name("run_page.py")
-    return subprocess.run([sys.executable, program, page], cwd=folder, capture_output=True, text=True, check=False)
+    return forked(run_page, page.read_text(encoding="utf-8"), cwd=folder)
 
 
 @pytest.fixture(scope="module")

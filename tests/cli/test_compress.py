@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from forked import edgecnn
 
 from edgecnn.checkpoint import read_weights
 from edgecnn.cli.compress import command
@@ -19,8 +19,7 @@ from tests.messages import messages
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command on digits."""
-    line = [sys.executable, "-m", "edgecnn", "compress", *map(str, arguments), "--data", "digits"]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
+    return edgecnn("compress", *arguments, "--data", "digits")
 
 
 def test_a_goal_is_searched_for_and_told(digits_checkpoint: Path, tmp_path: Path) -> None:

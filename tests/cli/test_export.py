@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import edgecnn
 
 from edgecnn.pipeline import ExportResult
 from tests.messages import messages
 
 PARITY = {"max_abs_diff", "sqnr_db", "top1_agreement", "n", "worst", "least_agreeing", "moved"}
-
-
-def edgecnn(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "edgecnn", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def one_line(run: subprocess.CompletedProcess[str]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
+
+from forked import edgecnn
 
 from tests.messages import messages
 
@@ -14,8 +15,7 @@ MODEL = Path(__file__).parents[1] / "data" / "classifier.tflite"
 
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command in *folder*."""
-    line = [sys.executable, "-m", "edgecnn", "report", *map(str, arguments)]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    return edgecnn("report", *arguments, cwd=folder)
 
 
 def test_the_page_is_written_and_named(tmp_path: Path) -> None:

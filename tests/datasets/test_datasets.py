@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.datasets.digits import read_digits
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Resize
 from edgecnn.tasks.boxes import Boxes, per_image
@@ -26,6 +27,17 @@ def test_digits_are_whole_and_their_parts_disjoint() -> None:
     assert (len(data.training), len(data.evaluation), data.shape) == (1258, 539, (1, 8, 8))
     assert not set(data.training.indices) & set(data.evaluation.indices)
     assert data.labels == tuple("0123456789")
+
+
+def test_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read without importing scikit-learn is what it gives; where its file is not, it is asked."""
+    sklearn = pytest.importorskip("sklearn.datasets")
+    given = sklearn.load_digits()
+    for _ in range(2):
+        images, target = read_digits()
+        assert np.array_equal(images, given.images)
+        assert np.array_equal(target, given.target)
+        monkeypatch.setattr("pathlib.Path.is_file", lambda path: False)
 
 
 def test_calibration_comes_from_training_alone() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from forked import edgecnn
 from torch import nn
 
 from edgecnn.errors import EdgecnnError
@@ -19,6 +18,7 @@ from edgecnn.recipe import load_recipe
 
 GROUPED = """
 import torch
+from forked import edgecnn
 from torch import nn
 
 def net():
@@ -59,9 +59,7 @@ def test_a_row_and_exit_code_3(tmp_path: Path) -> None:
     """Table and JSON have a row for the failed file, with its reason; the last line is that of the error."""
     (tmp_path / "own.py").write_text(GROUPED)
     words = ["export", "own:net", "--input", "1x4x6x6", "--recipe", "x86", "-o", "out", "--json"]
-    run = subprocess.run(
-        [sys.executable, "-m", "edgecnn", *words], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    run = edgecnn(*words, cwd=tmp_path)
     assert run.returncode == 3, run.stderr
     good, failed = json.loads(run.stdout)["files"]
     assert good["failed"] is None
