@@ -29,7 +29,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edgecnn.artifact import Artifact
-from edgecnn.evaluate.accuracy import outputs_of, plan_for
+from edgecnn.evaluate.inputs import plan_for
+from edgecnn.evaluate.run import run_artifact
 from edgecnn.export import CalibrationInputs
 from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quantize_tflite import quantizer_inputs
@@ -149,7 +150,9 @@ Scores = np.ndarray[Any, np.dtype[np.float64]]
 def scores_of(artifact: Artifact, samples: Samples, subject: Subject) -> Scores:
     """Return what the file gives in its own runtime, [n, classes]."""
     plan = plan_for(artifact, samples, subject.normalization, None)
-    return np.concatenate([outputs[0] for _, outputs in outputs_of(artifact, samples, plan)]).astype(np.float64)
+    return np.concatenate([answered.outputs[0] for answered in run_artifact(artifact, samples, plan)]).astype(
+        np.float64
+    )
 
 
 def judged(scores: Scores, expected: Scores, labels: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -65,14 +65,14 @@ def main() -> None:
     units = find_units(network.module, data.shape)
     rows = []
     for before, after in zip(plain.rows, recalibrated.rows, strict=True):
-        assert before.accuracy_lost is not None
-        assert after.accuracy_lost is not None
+        assert before.score_lost is not None
+        assert after.score_lost is not None
         smaller = cut(network.module, data.shape, {before.unit: before.ratio}, units=units).module
         trained = train(smaller, others.take(TRAINED_ON, seed=1), TRAINING, normalization, teacher=network.module)
         row = {
             "unit": before.unit,
             "ratio": before.ratio,
-            "accuracy_lost": {"plain": before.accuracy_lost.mean, "recalibrated": after.accuracy_lost.mean},
+            "accuracy_lost": {"plain": before.score_lost.mean, "recalibrated": after.score_lost.mean},
             "loss_increase": {"plain": before.loss_increase.mean, "recalibrated": after.loss_increase.mean},
             "accuracy_after_training": accuracy(trained, judges, normalization),
         }

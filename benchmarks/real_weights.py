@@ -34,14 +34,14 @@ def main(weights: Path) -> None:
                 data="cifar10",
                 evaluation_samples=10_000,
             )
-        assert result.reference_accuracy is not None
-        reference = result.reference_accuracy
+        assert result.reference is not None
+        reference = result.reference
         for file in result.files:
-            assert file.accuracy is not None
-            holds = abs(file.accuracy.top1 - reference.top1) <= ALLOWED[file.artifact.precision]
+            assert file.score is not None
+            holds = abs(file.score.value - reference.value) <= ALLOWED[file.artifact.precision]
             document = {key: value for key, value in file.to_json().items() if key not in ("path", "rejected")}
-            rows.append({"network": name, "published": published, "torch": reference.top1, "holds": holds, **document})
-            print(name, file.artifact.format, file.artifact.precision, format_share(file.accuracy.top1), holds)
+            rows.append({"network": name, "published": published, "torch": reference.value, "holds": holds, **document})
+            print(name, file.artifact.format, file.artifact.precision, format_share(file.score.value), holds)
     write_whole(TABLE.with_suffix(".json"), json.dumps({"schema_version": 1, "rows": rows}, indent=2) + "\n")
     lines = [
         "| network | published | torch | file | size | accuracy of 10 000, measured | SQNR |",

@@ -100,8 +100,8 @@ def ranks_alike(fast: Sensitivity, rows: list[dict[str, object]], original: floa
     lost = np.array([original - float(str(row["accuracy"])) for row in rows])
 
     def accuracy(row: Row) -> float:
-        assert row.accuracy_lost is not None
-        return row.accuracy_lost.mean
+        assert row.score_lost is not None
+        return row.score_lost.mean
 
     return {
         "ranking": spearman(mine, cost_benefits(loss_increase, gains, n)),

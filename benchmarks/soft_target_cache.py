@@ -28,10 +28,11 @@ from edgecnn.compress.augment import PHOTOGRAPHS
 from edgecnn.compress.prune import PruneConfig, prune, size_of
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.evaluate.networks import score_network
 from edgecnn.files import write_whole
 from edgecnn.host import read_host
-from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network, build
+from edgecnn.tasks.score import accuracy_to_json
 
 RESULT = Path(__file__).parent / "tables" / "soft_target_cache.json"
 CONFIG = TrainConfig(16, 128, "sgd", 0.05, augmentation=PHOTOGRAPHS)
@@ -48,9 +49,9 @@ def accuracy(student: Network, teacher: Network, data: Dataset, folder: Path) ->
         state = folder / f"cache_soft_targets-{cache_soft_targets}.training.safetensors"
         config = replace(CONFIG, cache_soft_targets=cache_soft_targets)
         module = train(student.module, fitting, config, data.normalization, _told, teacher=teacher.module, state=state)
-        reached[str(cache_soft_targets)] = accuracy_of(
-            replace(student, module=module), held_out, data.normalization
-        ).to_json()
+        reached[str(cache_soft_targets)] = accuracy_to_json(
+            score_network(replace(student, module=module), held_out, data.normalization)
+        )
     return reached
 
 

@@ -12,7 +12,6 @@ __version__ = "0.1.0"
 
 #: Public name → the module that has it; imported on first use, so that `import edgecnn` is light.
 _PUBLIC = {
-    "Accuracy": "edgecnn.measurement",
     "Artifact": "edgecnn.artifact",
     "Boxes": "edgecnn.tasks.boxes",
     "Budget": "edgecnn.pipeline",
@@ -39,9 +38,13 @@ _PUBLIC = {
     "ReportFacts": "edgecnn.report",
     "Resize": "edgecnn.normalization",
     "Samples": "edgecnn.samples",
+    "Score": "edgecnn.tasks.score",
     "Search": "edgecnn.pipeline",
     "Sensitivity": "edgecnn.compress.sensitivity",
     "Suite": "edgecnn.benchmarks.suite",
+    "TargetFacts": "edgecnn.tasks.task",
+    "Task": "edgecnn.tasks.task",
+    "TaskChoice": "edgecnn.evaluate.choice",
     "add_device": "edgecnn.device",
     "build": "edgecnn.nets.network",
     "build_board": "edgecnn.targets.board.image",
@@ -57,6 +60,7 @@ _PUBLIC = {
     "load_device": "edgecnn.device",
     "load_recipe": "edgecnn.recipe",
     "load_suite": "edgecnn.benchmarks.suite",
+    "load_task": "edgecnn.tasks",
     "measure": "edgecnn.benchmarks.measure",
     "measure_files": "edgecnn.benchmarks.plan",
     "measure_sensitivity": "edgecnn.pipeline",

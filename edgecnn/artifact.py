@@ -31,6 +31,9 @@ class _Metadata(TypedDict, total=False):
     normalization: Mapping[str, list[float]] | None
     labels: list[str] | None
     weights_sha256: str | None
+    task: str | None  # what the network does, and by which metric and decoder it is judged
+    metric: str | None
+    decode: Mapping[str, Any] | None
     tools: dict[str, str]
     calibration: str | None
     calibration_samples: int | None

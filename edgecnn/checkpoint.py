@@ -44,9 +44,13 @@ class Checkpoint:
     input_shape: tuple[int, ...] | None = None  # (C, H, W)
     normalization: Normalization | None = None
     labels: tuple[str, ...] | None = None
-    accuracy: Mapping[str, Any] | None = None  # {top1, n, low, high}, as `Accuracy.to_json` gives it
-    data: str | None = None  # the data set that the accuracy was taken on
+    accuracy: Mapping[str, Any] | None = None  # {top1, n, low, high}, as `accuracy_to_json` gives it
+    data: str | None = None  # the data set that the score was taken on
     history: tuple[Mapping[str, Any], ...] = ()  # the steps that made it, oldest first
+    task: str | None = None  # what the network does; None: not said
+    metric: str | None = None  # what it is judged by, where that is not the task's first metric
+    decode: Mapping[str, Any] | None = None  # what turns its raw outputs into what the metric takes
+    score: Mapping[str, Any] | None = None  # of another task than classification, as `Score.to_json` gives it
 
     def save(self, path: Path | str, module: nn.Module) -> None:
         """Write the weights of *module* and this description to *path*, whole or not at all."""

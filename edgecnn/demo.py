@@ -83,8 +83,8 @@ def _facts(folder: Path, compressed: CompressResult, exports: tuple[ExportResult
     return ReportFacts(
         model="edgecnn:digits-cnn",
         data=DATA,
-        before=NetworkFigures(before.params, before.macs, compressed.accuracy_before),
-        after=NetworkFigures(after.params, after.macs, compressed.accuracy_after),
+        before=NetworkFigures(before.params, before.macs, compressed.score_before),
+        after=NetworkFigures(after.params, after.macs, compressed.score_after),
         steps=(
             f"Trained on scikit-learn's digits for {EPOCHS} epochs.",
             f"Pruned: {100 * PRUNING_RATIO:.0f} % of the filters of every layer, those of the smallest L2 norm; "

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypedDict
 from edgecnn.errors import EdgecnnError
 from edgecnn.parsing import convert, from_table, read_json
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import Score, scores_from_json, scores_to_json
 
 SCHEMA_VERSION = 1
 
@@ -57,65 +58,6 @@ class Conditions(TypedDict, total=False):
     load_1m_max: float | None
     throttled: int | None
     repeated_after_throttling: int
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Top-1 accuracy as counts: *correct* of *n* evaluation samples.
-
-    Example:
-        >>> edgecnn.Accuracy(93, 100).top1
-        0.93
-    """
-
-    __repr__ = short_repr
-
-    correct: int
-    n: int
-    auc: float | None = None  # area under the ROC curve, of a file that tells two classes apart
-    classes: int | None = None  # of the data; None: not known
-    class_offset: int = 0  # the output that stands for class 0: 1 behind a background class
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.n or self.n < 1:
-            raise EdgecnnError(f"an accuracy counts 0 to n of at least 1 sample, not {self.correct} of {self.n}")
-
-    @property
-    def top1(self) -> float:
-        """The fraction of correct answers."""
-        return self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson score interval of the fraction (Wilson 1927, eq. for z = 1.96)."""
-        z, n, share = 1.959964, self.n, self.top1
-        centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-    @property
-    def is_chance(self) -> bool:
-        """Whether guessing among the classes gives as much, within the interval."""
-        return self.classes is not None and self.classes > 1 and self.interval[0] <= 1 / self.classes
-
-    def to_json(self) -> dict[str, float | int]:
-        """Return `{top1, n, low, high}`, fractions, and `auc`, `classes` and `class_offset` where there are such."""
-        low, high = self.interval
-        auc = {} if self.auc is None else {"auc": self.auc}
-        classes = {} if self.classes is None else {"classes": self.classes}
-        offset = {"class_offset": self.class_offset} if self.class_offset else {}
-        return {"top1": self.top1, "n": self.n, "low": low, "high": high, **auc, **classes, **offset}
-
-    @classmethod
-    def from_json(cls, stored: Any, where: str = "accuracy") -> Accuracy:
-        """Read what `to_json` wrote; *where* names it in errors.
-
-        Raises:
-            EdgecnnError: a key is missing or wrong.
-        """
-        table = convert(Mapping[str, Any], stored, where)
-        top1, n = convert(float, table.get("top1"), f"{where}.top1"), convert(int, table.get("n"), f"{where}.n")
-        return from_table(cls, {**table, "correct": round(top1 * n)}, where, strict=False)
 
 
 @dataclass(frozen=True)
@@ -187,13 +129,18 @@ class Measurement:
     size_bytes: int
     sha256: str | None = None
     interface: str | None = None  # which of the runtime's interfaces was used
-    accuracy: Accuracy | None = None
+    scores: tuple[Score, ...] = ()  # the task's first one first; none where none was taken
     assumptions: tuple[str, ...] = ()  # what the file does not say and we took for true
     warnings: tuple[str, ...] = ()
     conditions: Annotated[Mapping[str, Any], Conditions] = field(default_factory=dict)
     method: str = MEASURED
     #: What `check_fit` says of the peak, from the file alone.
     predicted_rss_bytes: int | None = field(default=None, metadata={"formerly": "foretold_rss_bytes"})
+
+    @property
+    def score(self) -> Score | None:
+        """The score that comparisons are about."""
+        return self.scores[0] if self.scores else None
 
     @property
     def values_ns(self) -> tuple[int, ...]:
@@ -268,7 +215,7 @@ class Measurement:
             "peak_rss_bytes": self.peak_rss_bytes,
             "predicted_rss_bytes": self.predicted_rss_bytes,
             "size_bytes": self.size_bytes,
-            "accuracy": self.accuracy.to_json() if self.accuracy else None,
+            **scores_to_json(self.scores),
             "assumptions": list(self.assumptions),
             "warnings": list(self.warnings),
             "conditions": dict(self.conditions),
@@ -292,12 +239,8 @@ class Measurement:
                 raise EdgecnnError(f"{where}.runs[{index}].values_ns: there are not {count} values left")
             runs.append({**run, "values_ns": values[:count]})
             values = values[count:]
-        accuracy = table.get("accuracy")
-        own = {**table, "runs": runs, "accuracy": None}
-        measurement = from_table(cls, own, where, strict=False)
-        if accuracy is None:
-            return measurement
-        return replace(measurement, accuracy=Accuracy.from_json(accuracy, f"{where}.accuracy"))
+        measurement = from_table(cls, {**table, "runs": runs, "scores": []}, where, strict=False)
+        return replace(measurement, scores=scores_from_json(table, where))
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

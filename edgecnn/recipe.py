@@ -57,13 +57,14 @@ class Calibration:
 class Limits:
     """What a file of one precision must reach against the original network, on the same samples; None: no limit."""
 
-    max_accuracy_drop: float | None = None  # as a fraction: 0.01 is one point
+    #: Of the task's score, as a fraction: 0.01 is one point.
+    max_drop: float | None = field(default=None, metadata={"formerly": "max_accuracy_drop"})
     min_sqnr_db: float | None = None  # of the worst output or channel: `edgecnn.evaluate.parity.parity_of`
     min_agreement: float | None = None  # of outputs that are class numbers: the fraction that is the same
 
     def __post_init__(self) -> None:
-        if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop < 1:
-            raise EdgecnnError(f"max_accuracy_drop is a fraction, 0.01 for one point, not {self.max_accuracy_drop:g}")
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise EdgecnnError(f"max_drop is a fraction, 0.01 for one point, not {self.max_drop:g}")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise EdgecnnError(f"min_agreement is a fraction, 0.99 for 99 %, not {self.min_agreement:g}")
 

@@ -99,3 +99,8 @@ def check_fraction(what: str, value: float) -> None:
     if not 0 <= value < 1:
         percent = f"; {value:g} % is {value / 100:g}" if 1 < value < 100 else ""
         raise EdgecnnError(f"a {what} is at least 0 and less than 1, not {value:g}{percent}")
+
+
+def format_score(value: float | None, *, is_share: bool = True) -> str:
+    """Return a score: a share as percent, `0.8699` → `86.99 %`; an error with four digits; None → `-`."""
+    return format_share(value) if value is None or is_share else f"{value:.4g}"

@@ -107,7 +107,7 @@ def test_export(board: ExportResult) -> None:
     check("export", file.to_json(), "key of a file")
     beside = json.loads(file.artifact.history_path.read_text())
     check("export", beside, "key beside a file")
-    assert set(beside["result"]) == {*file.to_json(), "reference_accuracy", "data"}
+    assert set(beside["result"]) == {*file.to_json(), "reference_accuracy", "reference_score", "data"}
     firmware = Firmware.of(file.artifact, ("a", "b"), {}, ())
     check("export", firmware.to_json(), "key of firmware")
     assert set(firmware.to_json()["inputs"][0]) == {"name", "shape", "size", "dtype", "scale", "zero_point"}

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy, Measurement, Memory, Run, percentile, read_measurements, to_document
+from edgecnn.measurement import Measurement, Memory, Run, percentile, read_measurements, to_document
+from edgecnn.tasks.score import share
 
 VALUES = st.lists(st.integers(1, 10**12), min_size=1, max_size=300)
 
@@ -48,7 +49,7 @@ def measurements(draw: st.DrawFn) -> Measurement:
         threads=draw(st.integers(1, 64)),
         runs=runs,
         size_bytes=1,
-        accuracy=draw(st.none() | st.builds(Accuracy, st.integers(0, n), st.just(n))),
+        scores=draw(st.just(()) | st.builds(lambda right: (share("accuracy", right, n),), st.integers(0, n))),
         warnings=tuple(draw(st.lists(st.text(), max_size=2))),
         conditions={"cpu": "one"},
     )
@@ -138,15 +139,15 @@ def test_a_file_of_this_version_is_read(tmp_path: Path) -> None:
 @given(st.integers(1, 10**6), st.data())
 def test_the_interval_holds_the_share(n: int, data: st.DataObject) -> None:
     """The 95 % interval lies within [0, 1] and around the measured share."""
-    accuracy = Accuracy(data.draw(st.integers(0, n)), n)
+    accuracy = share("accuracy", data.draw(st.integers(0, n)), n)
     low, high = accuracy.interval
-    assert 0 <= low <= accuracy.top1 + 1e-12
-    assert accuracy.top1 - 1e-12 <= high <= 1
+    assert 0 <= low <= accuracy.value + 1e-12
+    assert accuracy.value - 1e-12 <= high <= 1
 
 
 def test_a_measurement_is_a_row_of_a_table() -> None:
     """`pandas.json_normalize` makes columns of it: what is asked for most is a plain value, or one dict below."""
-    row = replace(of(run((1, 2, 3))), accuracy=Accuracy(9, 10)).to_json()
+    row = replace(of(run((1, 2, 3))), scores=(share("accuracy", 9, 10),)).to_json()
     plain = {key for key, value in row.items() if value is None or isinstance(value, (str, int, float))}
     assert {"file", "precision", "runtime", "device", "threads", "p50_ns", "peak_rss_bytes", "size_bytes"} <= plain
     assert row["accuracy"]["top1"] == 0.9

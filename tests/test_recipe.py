@@ -33,7 +33,7 @@ def test_the_mcu_recipe_is_integers_throughout() -> None:
         ("files = { onnx = ['fp32'] }\ncalibration = { samples = 0 }", "at least one sample"),
         ("files = { onnx = ['fp32'] }\ncalibratoin = {}", "did you mean 'calibration'"),
         (
-            "[files]\nonnx = ['fp32']\n[limits.fp32]\nmax_accuracy_drop = 1",
+            "[files]\nonnx = ['fp32']\n[limits.fp32]\nmax_drop = 1",
             r"mine\.toml.*a fraction, 0.01 for one point",
         ),
         ("[files]\nonnx = ['fp32']\n[limits.fp32]\nmin_agreement = 99", r"mine\.toml.*a fraction, 0.99 for 99 %"),

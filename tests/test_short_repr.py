@@ -61,7 +61,7 @@ def test_the_line_says_what_matters() -> None:
         repr(data) == "Dataset(name='arrays', normalization=unit, labels=('class 0', 'class 1'), task='classification')"
     )
     assert repr(data.evaluation) == "Samples(images=uint8[20, 1, 8, 8], labels=int64[20], indices=int64[4])"
-    assert repr(edgecnn.Accuracy(9, 10)) == "Accuracy(correct=9, n=10)"
+    assert repr(edgecnn.TaskChoice(task="regression")) == "TaskChoice(task='regression')"
 
 
 @pytest.mark.parametrize("name", sorted(set(edgecnn.__all__) - PLAIN))

@@ -71,8 +71,8 @@ def test_an_accuracy_is_that_of_the_function() -> None:
     runtime = FakeRuntime(lambda inputs: [np.pad(inputs[0].sum(axis=(1, 3)), ((0, 0), (0, 2)))])
     data = {"x_test": x, "y_test": y, "labels": np.array(list("abcdefghij"))}
     found = edgecnn.measure(CLASSIFIER, target=FakeTarget(runtime=runtime), data=data, normalization="unit")
-    assert found.accuracy is not None
-    assert found.accuracy.top1 == 1
+    assert found.score is not None
+    assert found.score.value == 1
 
 
 def test_a_missing_runtime_is_installed_on_request() -> None:

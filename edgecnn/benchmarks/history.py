@@ -15,6 +15,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement
 from edgecnn.parsing import checked, from_table, parse_json
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import ACCURACY
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,6 +56,8 @@ class HistoryEntry:
     peak_rss_bytes: int | None
     top1: float | None  # a fraction
     interface: str | None  # of the runtime: latencies of two interfaces are not comparable
+    metric: str | None = None  # what `score` is, where it is no top-1 accuracy
+    score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields; a figure not taken is null."""
@@ -62,7 +65,10 @@ class HistoryEntry:
 
 
 #: What only the document holds, of the fields of an entry.
-_IN_DOCUMENT = {"interface": "CASE WHEN json_valid(document) THEN json_extract(document, '$.interface') END"}
+_IN_DOCUMENT = {
+    name: f"CASE WHEN json_valid(document) THEN json_extract(document, '$.{key}') END"
+    for name, key in (("interface", "interface"), ("metric", "score.name"), ("score", "score.value"))
+}
 _COLUMNS = tuple(field.name for field in fields(HistoryEntry) if field.name not in _IN_DOCUMENT)
 
 
@@ -106,7 +112,7 @@ def add_to_history(measurement: Measurement, file: Path | None = None) -> int:
         EdgecnnError: the history cannot be written, is broken, or is one of a newer edgecnn.
     """
     path = Path(measurement.file)
-    accuracy = measurement.accuracy
+    accuracy = next((score for score in measurement.scores if score.name == ACCURACY), None)
     values = {
         "taken_at": measurement.conditions.get("taken_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "name": path.name,
@@ -114,7 +120,7 @@ def add_to_history(measurement: Measurement, file: Path | None = None) -> int:
         "processes": len(measurement.runs),
         "p50_ns": measurement.p50_ns,
         "peak_rss_bytes": measurement.peak_rss_bytes,
-        "top1": accuracy.top1 if accuracy else None,
+        "top1": accuracy.value if accuracy else None,
     }
     row = {name: values[name] if name in values else getattr(measurement, name) for name in _COLUMNS if name != "id"}
     row["document"] = json.dumps(measurement.to_json(), allow_nan=False)

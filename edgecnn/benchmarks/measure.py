@@ -17,7 +17,8 @@ from edgecnn.benchmarks.stability import find_instabilities, is_throttled
 from edgecnn.datasets import Data
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import Evaluation, chance_warning, evaluate_on
+from edgecnn.evaluate.choice import TaskChoice
+from edgecnn.evaluate.files import Evaluation, chance_warning, evaluate
 from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.fit import check_fit
 from edgecnn.host import FEATURES
@@ -69,6 +70,7 @@ def measure(
     device: Path | str = HOST,
     target: str | Target = "local",
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     normalization: Normalization | str | None = None,
     effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
@@ -83,7 +85,8 @@ def measure(
         threads: number of threads of the runtime.
         device: the device to report for, as `load_device` takes it.
         target: where to run, see `measure_files`, or an open `Target`.
-        data: labelled samples for the accuracy, as `open_dataset` takes them; None: no accuracy.
+        data: samples with targets for the score, as `open_dataset` takes them; None: no score.
+        task: what the network does; None: as the file records, else as the data say.
         normalization: input preprocessing of files that do not record it.
         effort: how long to measure; None: the defaults of `BenchmarkConfig`.
         progress: called with the step, what is done and the total.
@@ -110,15 +113,16 @@ def measure(
         check_architecture(device, place)
         check_threads(threads, place)
         limit_memory(device, place)
-        evaluation = Evaluation(None)
+        evaluation = Evaluation()
         processes: list[TimedProcess] = []
         outgrown: tuple[str, ...] = ()
         step = f"{artifact.path.name}, {name}, {threads} thread{'s' * (threads > 1)}"
         try:
             if dataset is not None:
-                evaluation = evaluate_on(
-                    dataset,
+                evaluation = evaluate(
                     artifact,
+                    dataset,
+                    task=task,
                     normalization=normalization,
                     runtime=name,
                     threads=threads,
@@ -147,7 +151,7 @@ def measure(
         runs=tuple(process.run for process in processes),
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
-        accuracy=evaluation.accuracy,
+        scores=evaluation.scores,
         assumptions=(*artifact.contradictions, *evaluation.assumptions),
         conditions={
             "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -160,7 +164,7 @@ def measure(
         predicted_rss_bytes=predicted_rss_bytes(artifact, name, device),
     )
     refused = _other_interface(first) if first else ()
-    chance = chance_warning("the file", measurement.accuracy)
+    chance = chance_warning("the file", measurement.score)
     return replace(measurement, warnings=(*outgrown, *refused, *chance, *find_instabilities(measurement)))
 
 

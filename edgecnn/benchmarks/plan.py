@@ -13,8 +13,9 @@ from edgecnn.benchmarks.measure import BenchmarkConfig, check_architecture, chec
 from edgecnn.datasets import Data, Dataset
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import Evaluation, chance_warning, evaluate_on, plan_for
-from edgecnn.evaluate.inputs import image_of, open_for
+from edgecnn.evaluate.choice import TaskChoice, choose, size_of_input
+from edgecnn.evaluate.files import Evaluation, chance_warning, evaluate
+from edgecnn.evaluate.inputs import image_of, open_for, plan_for
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
@@ -60,6 +61,7 @@ def measure_files(
     device: Path | str = HOST,
     target: str | Target = "local",
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     normalization: Normalization | str | None = None,
@@ -70,7 +72,7 @@ def measure_files(
 ) -> Iterator[Measurement]:
     """Yield the measurement of each file, runtime and number of threads as soon as it is taken.
 
-    Everything that can be checked is checked before the first measurement. The accuracy does not depend on the number
+    Everything that can be checked is checked before the first measurement. The score does not depend on the number
     of threads, so it is measured once for each file and runtime.
 
     Args:
@@ -80,7 +82,8 @@ def measure_files(
         device: the device to report for, as `load_device` takes it.
         target: where to run: `local`, `ssh://user@host`, `adb:SERIAL` or `emulated:DEVICE`, or a `Target`,
             open already.
-        data: labelled samples for the accuracy, as `open_dataset` takes them; None: no accuracy.
+        data: samples with targets for the score, as `open_dataset` takes them; None: no score.
+        task: what the networks do; None: as each file records, else as the data say.
         data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
         download: download a data set that is missing.
         normalization: input preprocessing of files that do not record it.
@@ -107,8 +110,8 @@ def measure_files(
     def data_for(image: tuple[int, int, int] | None) -> Dataset | None:
         return None if data is None else open_for(image, data, data_dir, download=download, resize=resize)
 
-    _check_data(cases, data_for, normalization)
-    accurate: dict[tuple[Path, str], Measurement] = {}
+    _check_data(cases, data_for, normalization, task)
+    judged: dict[tuple[Path, str], Measurement] = {}
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
         check_threads(max(case.threads for case in cases), place)
@@ -124,28 +127,30 @@ def measure_files(
                 threads=case.threads,
                 device=device,
                 target=place,
-                data=None if key in accurate else data_for(image_of(case.artifact)),
+                data=None if key in judged else data_for(image_of(case.artifact)),
+                task=task,
                 normalization=normalization,
                 effort=effort,
                 progress=progress,
             )
-            first = accurate.setdefault(key, measurement)
-            yield measurement if first is measurement else _with_accuracy_of(first, measurement)
+            first = judged.setdefault(key, measurement)
+            yield measurement if first is measurement else _with_scores_of(first, measurement)
 
 
-def _with_accuracy_of(first: Measurement, other: Measurement) -> Measurement:
-    """Return *other*, of the same file and runtime, with the accuracy of *first*."""
+def _with_scores_of(first: Measurement, other: Measurement) -> Measurement:
+    """Return *other*, of the same file and runtime, with the scores of *first*."""
     return replace(
         other,
-        accuracy=first.accuracy,
+        scores=first.scores,
         assumptions=first.assumptions,
-        warnings=(*chance_warning("the file", first.accuracy), *other.warnings),
+        warnings=(*chance_warning("the file", first.score), *other.warnings),
     )
 
 
 def evaluating(
     data: Data | None,
     *,
+    task: TaskChoice | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     normalization: Normalization | str | None = None,
@@ -162,7 +167,7 @@ def evaluating(
 
     def evaluation(artifact: Artifact, runtime: str | None) -> Evaluation:
         dataset = open_for(image_of(artifact), data, data_dir, download=download, resize=resize)
-        return evaluate_on(dataset, artifact, runtime=runtime, normalization=normalization, progress=progress)
+        return evaluate(artifact, dataset, task=task, runtime=runtime, normalization=normalization, progress=progress)
 
     return evaluation
 
@@ -174,6 +179,7 @@ def check_files(
     device: str = HOST,
     target: str = "local",
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     normalization: Normalization | str | None = None,
@@ -190,18 +196,21 @@ def check_files(
     def data_for(image: tuple[int, int, int] | None) -> Dataset | None:
         return None if data is None else open_for(image, data, data_dir, download=download)
 
-    _check_data(cases, data_for, normalization)
+    _check_data(cases, data_for, normalization, task)
 
 
 def _check_data(
     cases: Sequence[Case],
     data_for: Callable[[tuple[int, int, int] | None], Dataset | None],
     normalization: Normalization | str | None,
+    task: TaskChoice | str | None,
 ) -> None:
     for case in cases:
-        samples = data_for(image_of(case.artifact))
-        if samples is not None:
-            plan_for(case.artifact, samples.evaluation, normalization, samples.normalization)
+        data = data_for(image_of(case.artifact))
+        if data is not None:
+            plan_for(case.artifact, data.evaluation, normalization, data.normalization)
+            recorded, _ = TaskChoice.recorded(case.artifact.metadata, case.artifact.path.name)
+            choose(task, recorded, data).judge(data.facts, size_of_input(data.shape))
 
 
 def left_out(results: Sequence[Measurement], runtimes: Sequence[str]) -> list[str]:

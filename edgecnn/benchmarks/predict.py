@@ -11,10 +11,11 @@ from edgecnn.artifact import Artifact
 from edgecnn.device import HOST, DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import Estimate, NoCoefficientsError, estimate_latency
-from edgecnn.evaluate.accuracy import Evaluation, chance_warning
+from edgecnn.evaluate.files import Evaluation, chance_warning
 from edgecnn.fit import FitReport, check_fit
 from edgecnn.measurement import SCHEMA_VERSION
 from edgecnn.targets import target_of
+from edgecnn.tasks.score import scores_to_json
 
 #: What only an estimate tells; null where there is none.
 _ESTIMATED = ("runtime", "threads", "method", "p50_ns", "low_ns", "high_ns", "coverage", "parts_ns")
@@ -47,11 +48,11 @@ class Prediction:
             **dict.fromkeys((*_NOT_TAKEN, *_ESTIMATED)),
             **{key: [] for key in ("values_ns", "runs", "rests_on", "notes")},
             "assumptions": list(self.evaluation.assumptions),
-            "warnings": list(chance_warning("the file", self.evaluation.accuracy)),
+            "warnings": list(chance_warning("the file", self.evaluation.score)),
             "conditions": {},
             **(self.estimate.to_json() if self.estimate else {}),
-            "accuracy": self.evaluation.accuracy and self.evaluation.accuracy.to_json(),
-            "accuracy_device": HOST if self.evaluation.accuracy else None,
+            **scores_to_json(self.evaluation.scores),
+            "accuracy_device": HOST if self.evaluation.scores else None,
             "no_estimate": self.reason,
             "fit": self.fit.to_json() if self.fit else None,
         }
@@ -76,7 +77,7 @@ def predict_files(
     Without *runtimes* it is the usual one of the file, without *threads* the most for which there are coefficients,
     without *cores* the first kind of cores of the device that has some;
     where there are none for those, the estimate is None, and the memory is checked all the same. *evaluate* gives the
-    accuracy of a file in a runtime, on this machine: on another processor a kernel may round otherwise, no more.
+    scores of a file in a runtime, on this machine: on another processor a kernel may round otherwise, no more.
 
     Raises:
         EdgecnnError: a broken file, an unknown device, or no coefficients for *runtimes*, *threads* or *cores* that are

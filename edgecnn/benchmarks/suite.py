@@ -12,6 +12,7 @@ from edgecnn.benchmarks.measure import BenchmarkConfig, check_target
 from edgecnn.benchmarks.plan import check_files, measure_files, plan_cases
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.evaluate.choice import TaskChoice
 from edgecnn.measurement import Measurement
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.parsing import read_toml
@@ -20,6 +21,7 @@ from edgecnn.runtimes.conditions import read_machine
 from edgecnn.shipped import find_shipped, shipped_files
 from edgecnn.short_repr import short_repr
 from edgecnn.targets import device_of, open_target
+from edgecnn.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Suite:
     targets: Mapping[str, str] = field(default_factory=dict)  # device → where it is; else this machine
     runtimes: tuple[str, ...] = ()  # none: the usual one of each file
     threads: tuple[int, ...] = (1,)
-    data: str | None = None  # for the accuracy; None: none is taken
+    data: str | None = None  # for the score; None: none is taken
+    task: str | None = None  # what the networks do, a name in `TASKS`; None: as each file records, else the data say
     normalize: str | None = None  # for files that do not say what their input expects
     resize: str | None = None  # how images in files come to a file's size, as `Resize.parse` reads it
     effort: BenchmarkConfig = field(default_factory=BenchmarkConfig)
@@ -50,6 +53,8 @@ class Suite:
                 raise unknown_name("device among the suite's targets", device, self.devices)
         if not self.devices or not self.threads or min(self.threads) < 1 or self.effort.processes < 1:
             raise EdgecnnError("a suite needs a device, and at least 1 thread and 1 process")
+        if self.task is not None and self.task not in TASKS.rows:  # a file does not choose which code runs
+            raise unknown_name("task of the suite", self.task, TASKS.names())
         if self.normalize is not None:
             Normalization.parse(self.normalize)
         if self.resize is not None:
@@ -121,6 +126,7 @@ def measure_suite(
     *,
     data_dir: Path | str | None = None,
     download: bool = False,
+    task: TaskChoice | str | None = None,
     normalization: Normalization | str | None = None,
     resize: Resize | str | None = None,
     install: bool = False,
@@ -132,6 +138,7 @@ def measure_suite(
         suite: what to measure, from `load_suite`.
         data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
         download: download a data set that is missing.
+        task: what the networks do, in place of the suite's.
         normalization: input preprocessing, in place of the suite's.
         resize: how images come to the input's size, in place of the suite's.
         install: install a missing runtime on the target.
@@ -162,6 +169,7 @@ def measure_suite(
             device=device,
             target=target,
             data=suite.data,
+            task=TaskChoice.of(task).over(TaskChoice(task=suite.task)),
             data_dir=data_dir,
             download=download,
             normalization=normalization,
@@ -177,6 +185,7 @@ def check_suite(
     *,
     data_dir: Path | str | None = None,
     download: bool = False,
+    task: TaskChoice | str | None = None,
     normalization: Normalization | str | None = None,
 ) -> None:
     """Check all of *suite* that can be checked without its targets: devices, files, runtimes, data.
@@ -192,6 +201,7 @@ def check_suite(
             device=device,
             target=suite.targets.get(device, "local"),
             data=suite.data,
+            task=TaskChoice.of(task).over(TaskChoice(task=suite.task)),
             data_dir=data_dir,
             download=download,
             normalization=normalization or (Normalization.parse(suite.normalize) if suite.normalize else None),

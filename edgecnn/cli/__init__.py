@@ -21,7 +21,7 @@ from edgecnn.errors import EdgecnnError, explain_missing_packages, unknown_name
 
 #: Command → its one-line help. The module `edgecnn.cli.<command>` is imported only when the command is used.
 COMMANDS = {
-    "bench": "Measure latency, memory and accuracy of exported files.",
+    "bench": "Measure latency, memory and the score of exported files.",
     "compare": "Compare two exported files on the same samples, each in its own runtime.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
     "compress": "Make a network smaller and keep its accuracy.",

@@ -22,6 +22,7 @@ from edgecnn.cli.shared import (
     print_json,
     showing_progress,
     tables,
+    task_options,
 )
 from edgecnn.cli.table import warn
 from edgecnn.errors import EdgecnnError
@@ -30,6 +31,7 @@ from edgecnn.units import parse_share
 
 if TYPE_CHECKING:
     from edgecnn.benchmarks.changes import Change
+    from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.normalization import Normalization, Resize
 
 SLOWER = 4  # the exit code of a regression
@@ -144,6 +146,7 @@ SLOWER = 4  # the exit code of a regression
     help="Ignore changes in latency up to this.",
 )
 @data_options
+@task_options
 @option(
     "-o",
     "--output",
@@ -176,15 +179,16 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    task: TaskChoice,
     output: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure latency, memory and accuracy of exported files.
+    """Measure latency, memory and the score of exported files.
 
     Each file runs in worker processes of its own. Results measured before an error or Ctrl-C are still shown and
     written. Options given here override the suite. If the board of --device is not connected and --target is missing,
-    the latency is estimated and the memory checked; accuracy is measured on this machine. Accuracy is top-1, with its
-    95 % interval.
+    the latency is estimated and the memory checked; scores are measured on this machine. A score is that of the task,
+    top-1 accuracy for a classifier, with its 95 % interval.
 
     With --against the exit code is 4 if a file became slower by more than --tolerance. If the earlier result lacks a
     file or was measured under other conditions, nothing is measured. Latencies of hosted CI machines cannot be compared
@@ -195,6 +199,7 @@ def command(
       edgecnn bench out/m.w8a8.tflite out/m.fp32.onnx --data digits
       edgecnn bench out/m.w8a8.tflite --threads 1,2,4 --json -o results.json
       edgecnn bench theirs.tflite --data cifar10 --normalize pixels
+      edgecnn bench out/det.w8a8.tflite --data coco:DIR --decode yolov8
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target ssh://pi@raspberrypi.local
       edgecnn bench out/m.w8a8.tflite --device rpi4 --target emulated --data digits
       edgecnn bench --suite regression out/m.w8a8.tflite --against before.json
@@ -228,6 +233,7 @@ def command(
         with showing_progress() as progress:
             evaluate = evaluating(
                 data,
+                task=task,
                 data_dir=data_dir,
                 download=download,
                 normalization=normalization,
@@ -262,7 +268,7 @@ def command(
     if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board
 
-        given = partial(check_suite, plan, data_dir=data_dir, download=download, normalization=normalization)
+        given = partial(check_suite, plan, data_dir=data_dir, download=download, task=task, normalization=normalization)
         prepare_board(given, agreed=yes)
     results: list[Measurement] = []
     changes: list[Change] = []
@@ -270,6 +276,7 @@ def command(
         with showing_progress() as progress:
             taken = measure_suite(
                 plan,
+                task=task,
                 data_dir=data_dir,
                 download=download,
                 normalization=normalization,

@@ -21,6 +21,7 @@ from edgecnn.cli.shared import (
     print_json,
     showing_progress,
     tables,
+    task_options,
 )
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError
@@ -28,6 +29,7 @@ from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
 
 if TYPE_CHECKING:
+    from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.pipeline import CompressResult
 
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
@@ -247,6 +249,7 @@ def _stacked(options: Sequence[Callable[[F], F]], command: F) -> F:
 @click.command("compress", cls=Command)
 @model_options
 @data_options
+@task_options
 @option(
     "--input",
     "input_text",
@@ -279,6 +282,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    task: TaskChoice,
     ratio: float | None,
     sparsity: float | None,
     max_drop: float | None,
@@ -361,6 +365,7 @@ def command(
             model,
             path,
             data=data,
+            task=task,
             input_shape=parse_input_shape(input_text),
             pruning_ratio=ratio,
             sparsity=sparsity,
@@ -424,7 +429,8 @@ def _print_result(result: CompressResult) -> None:
         if not one.cuts:
             continue  # weights became 0: that changes nothing a round is told by
         cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
-        judged = "" if one.status.accuracy is None else f", {format_share(one.status.accuracy.top1)} right"
+        score = one.status.score
+        judged = "" if score is None else f", {score.name} {score.text}"
         lost = "" if one.kept else "; it lost too much and was reverted"
         say(
             f"round {one.number}: {cuts}: {format_count(one.status.params)} parameters, "
@@ -432,29 +438,29 @@ def _print_result(result: CompressResult) -> None:
         )
     if result.stopped:
         say(f"no further round: {result.stopped}")
-    columns = ["network", "parameters", "MACs", "accuracy", "95 %"]
+    columns = ["network", "parameters", "MACs", result.score_after.name, "95 %"]
     rows = []
-    for name, status, accuracy in (
-        ("original", result.before, result.accuracy_before),
-        (str(result.path), result.after, result.accuracy_after),
+    for name, status, score in (
+        ("original", result.before, result.score_before),
+        (str(result.path), result.after, result.score_after),
     ):
-        low, high = accuracy.interval
         row = [name, format_count(status.params), format_count(status.macs)]
-        rows.append([*row, format_share(accuracy.top1), f"{100 * low:.1f}…{100 * high:.1f}"])
-        if status.accuracy is not None:
-            rows[-1].append(format_share(status.accuracy.top1))
+        rows.append([*row, score.text, score.interval_text])
+        if status.score is not None:
+            rows[-1].append(status.score.text)
         if status.size_bytes is not None:
             rows[-1].append(format_bytes(status.size_bytes))
-    title = f"Measured in torch, on {result.accuracy_after.n} samples of the evaluation part"
-    if result.after.accuracy is not None and result.validation is not None:
+    title = f"Measured in torch, on {result.verdict.n} samples of the evaluation part"
+    if result.after.score is not None and result.validation is not None:
         others = "others of it" if result.validation.part == "evaluation" else "of the training part"
-        title += f"; validation on {result.after.accuracy.n} {others}"
+        title += f"; validation on {result.after.score.n} {others}"
         columns.append("validation")
     if result.after.size_bytes is not None:
         columns.append("w8a8 TFLite")
     print_table(title, columns, rows, right=range(1, len(columns)), spare=(4,))
     drop = result.verdict.lost
-    say(f"accuracy lost: {100 * drop.mean:.2f} points (95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f})")
+    interval = f"95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}"
+    say(f"{result.score_after.name} lost: {100 * drop.mean:.2f} points ({interval})")
     for reason, layers in by_reason(result.fixed).items():
         say(f"cannot be cut: {', '.join(layers)}: {reason}")
     for use in result.after.memory:

@@ -10,7 +10,7 @@ import click
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, parse_folder, print_json, showing_progress
 from edgecnn.cli.table import Cell, print_table, say
-from edgecnn.units import format_bytes, format_count, format_ns, format_share
+from edgecnn.units import format_bytes, format_count, format_ns
 
 if TYPE_CHECKING:
     from edgecnn.demo import DemoResult
@@ -61,9 +61,9 @@ def _print(result: DemoResult, out: Path) -> None:
         ["trained", format_count(compressed.before.params), format_count(compressed.before.macs)],
         ["compressed", format_count(compressed.after.params), format_count(compressed.after.macs)],
     ]
-    for row, accuracy in zip(rows, (compressed.accuracy_before, compressed.accuracy_after), strict=True):
-        row.append(format_share(accuracy.top1))
-    n = compressed.accuracy_after.n
+    for row, score in zip(rows, (compressed.score_before, compressed.score_after), strict=True):
+        row.append(score.text if score else "-")
+    n = compressed.verdict.n
     title = f"Measured in torch, on {n} samples"
     print_table(title, ["network", "parameters", "MACs", "accuracy"], rows, right=(1, 2, 3))
     fastest = sorted(result.report.measurements, key=lambda measurement: measurement.p50_ns or 0.0)
@@ -75,7 +75,7 @@ def _print(result: DemoResult, out: Path) -> None:
             format_ns(m.p90_ns),
             format_bytes(m.size_bytes),
             format_bytes(m.peak_rss_bytes),
-            format_share(m.accuracy.top1 if m.accuracy else None),
+            m.score.text if m.score else "-",
         ]
         for m in fastest
     ]

@@ -10,11 +10,22 @@ from pathlib import Path
 from edgecnn.benchmarks.predict import Prediction, how_to_measure, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say, warn
-from edgecnn.evaluate.accuracy import chance_warning
+from edgecnn.evaluate.files import chance_warning
 from edgecnn.files import write_whole
-from edgecnn.units import format_bytes, format_ns, format_share
+from edgecnn.tasks.score import title_of
+from edgecnn.units import format_bytes, format_ns
 
-_COLUMNS = ("file", "runtime", "threads", "estimate", "band", "RAM, estimated", "RAM left", "fits", "size", "top-1")
+_COLUMNS = (
+    "file",
+    "runtime",
+    "threads",
+    "estimate",
+    "band",
+    "RAM, estimated",
+    "RAM left",
+    "fits",
+    "size",
+)  # and the score
 _RIGHT = (2, 3, 5, 6, 8, 9)
 _SPARE = (8, 1, 2, 5, 6)
 
@@ -32,19 +43,24 @@ def show_estimates(device: str, predicted: Sequence[Prediction], output: Path | 
 def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
     fastest = sorted(predicted, key=lambda one: one.estimate.p50_ns if one.estimate else math.inf)
     estimates = [one.estimate for one in fastest if one.estimate]
+    title = title_of(one.evaluation.score for one in fastest)
     print_table(
-        f"Estimated for {device}, not measured", _COLUMNS, [_row(one) for one in fastest], right=_RIGHT, spare=_SPARE
+        f"Estimated for {device}, not measured",
+        (*_COLUMNS, title),
+        [_row(one) for one in fastest],
+        right=_RIGHT,
+        spare=_SPARE,
     )
     if estimates:
         share = f"{100 * estimates[0].coverage:.0f} %"
         say(f"band: contains the measured median for {share} of held-out networks")
     evaluations = [one.evaluation for one in fastest]
-    if any(evaluation.accuracy for evaluation in evaluations):
-        say(f"top-1: measured on this machine, not on {device}, whose kernels may round otherwise")
+    if any(evaluation.scores for evaluation in evaluations):
+        say(f"{title}: measured on this machine, not on {device}, whose kernels may round otherwise")
     for text in dict.fromkeys(text for evaluation in evaluations for text in evaluation.assumptions):
         say(text)
     for one in fastest:
-        for text in chance_warning(one.artifact.path.name, one.evaluation.accuracy):
+        for text in chance_warning(one.artifact.path.name, one.evaluation.score):
             warn(text)
     for text in dict.fromkeys(one.reason for one in fastest if one.reason):
         say(f"no estimate: {text}")
@@ -70,5 +86,5 @@ def _row(one: Prediction) -> tuple[str, ...]:
         format_bytes(ram.headroom_bytes if ram else None),
         "-" if fit is None or ram is None else "yes" if fit.fits else "no",
         format_bytes(one.artifact.size_bytes),
-        format_share(one.evaluation.accuracy.top1 if one.evaluation.accuracy else None),
+        one.evaluation.score.text if one.evaluation.score else "-",
     )

@@ -21,6 +21,7 @@ from edgecnn.cli.shared import (
     print_json,
     showing_progress,
     tables,
+    task_options,
 )
 from edgecnn.cli.table import format_worst, print_table, say, warn
 from edgecnn.errors import LimitError
@@ -28,6 +29,7 @@ from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_share
 
 if TYPE_CHECKING:
+    from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.evaluate.verify import ExportedFile
     from edgecnn.pipeline import ExportResult
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 @click.command("export", cls=Command)
 @model_options
 @data_options
+@task_options
 @option(
     "--input",
     "input_text",
@@ -97,6 +100,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    task: TaskChoice,
     input_text: str | None,
     recipe: str,
     eval_samples: int | None,
@@ -117,8 +121,10 @@ def command(
     Example:
       edgecnn export edgecnn:resnet20 --weights resnet20.safetensors --data cifar10 --recipe board -o out/
       edgecnn export torchvision:mobilenet_v2 --input 1x3x224x224 --recipe phone
+      edgecnn export FILE.py:factory --weights w.pth --data npz:sensors.npz --task regression -o out/
     """
     from edgecnn.pipeline import export_model
+    from edgecnn.pipeline.export import reference_to_json
     from edgecnn.recipe import load_recipe
 
     with showing_progress() as progress:
@@ -127,6 +133,7 @@ def command(
             out,
             recipe=recipe,
             data=data,
+            task=task,
             input_shape=parse_input_shape(input_text),
             weights=weights,
             normalization=normalization,
@@ -150,16 +157,11 @@ def command(
             more = f" and {len(file.float_operators) - 5} more" if len(file.float_operators) > 5 else ""
             warn(f"{file.path.name} still computes in float: {named}{more}")
     if as_json:
-        reference = result.reference_accuracy
-        print_json(
-            {
-                "files": [*(file.to_json() for file in result.files), *(file.to_json() for file in result.failed)],
-                "reference_accuracy": reference and reference.to_json(),
-            }
-        )
+        files = [*(file.to_json() for file in result.files), *(file.to_json() for file in result.failed)]
+        print_json({"files": files, **reference_to_json(result.reference)})
     else:
         _print(result)
-        words = _command(model, weights, data, normalization, resize, input_text, out)
+        words = _command(model, weights, data, task, normalization, resize, input_text, out)
         for file in result.files:
             _print_next_steps(file, load_recipe(recipe).runtime is not None, words)
     bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
@@ -190,6 +192,7 @@ def _command(
     model: str,
     weights: str | None,
     data: str | None,
+    task: TaskChoice,
     normalization: Normalization | None,
     resize: Resize | None,
     input_text: str | None,
@@ -199,6 +202,9 @@ def _command(
     given = {
         "--weights": weights,
         "--data": data,
+        "--task": task.task,
+        "--metric": task.metric,
+        "--decode": task.decode,
         "--normalize": normalization,
         "--resize": resize,
         "--input": input_text,
@@ -211,15 +217,14 @@ def _command(
 def _print(result: ExportResult) -> None:
     rows = []
     for file in result.files:
-        accuracy, parity = file.accuracy, file.parity
-        low, high = accuracy.interval if accuracy else (0.0, 0.0)
+        score, parity = file.score, file.parity
         rows.append(
             [
                 file.path.name,
                 file.artifact.precision,
                 format_bytes(file.artifact.size_bytes),
-                format_share(accuracy.top1 if accuracy else None),
-                f"{100 * low:.1f}…{100 * high:.1f}" if accuracy else "-",
+                score.text if score else "-",
+                score.interval_text if score else "-",
                 "identical" if parity.max_abs_diff == 0 else f"{parity.max_abs_diff:.2g}",
                 format_worst(parity),
                 format_share(parity.top1_agreement),
@@ -227,15 +232,16 @@ def _print(result: ExportResult) -> None:
             ]
         )
     rows += [[file.path.name, file.precision, *["-"] * 6, "failed"] for file in result.failed]
+    name = "score" if result.reference is None else result.reference.name
     folder, n = result.files[0].path.parent, result.files[0].parity.n
-    columns = ["file", "precision", "size", "accuracy", "95 %", "max diff", "worst SQNR", "top-1 agrees", "verdict"]
+    columns = ["file", "precision", "size", name, "95 %", "max diff", "worst SQNR", "top-1 agrees", "verdict"]
     title = f"Exported to {folder}, measured in each file's runtime on {n} samples"
     print_table(title, columns, rows, right=(2, 3, 4, 5, 6, 7), spare=(4, 1, 5, 7, 6))
     for file in result.files:
         if file.attempts:
             tried = "; ".join(map(str, file.attempts))
             say(f"{file.path.name}, on samples held back from calibration: {tried}")
-    if result.reference_accuracy is not None:
-        say(f"The original network: {format_share(result.reference_accuracy.top1)} on the same samples.")
+    if result.reference is not None:
+        say(f"The original network: {name} {result.reference.text} on the same samples.")
     else:
-        say(f"No accuracy: {result.no_accuracy}.")
+        say(f"No score: {result.no_score}.")

@@ -24,7 +24,7 @@ _COLUMNS = (
     "p50",
     "instructions",
     "peak RSS",
-    "top-1",
+    "score",
 )
 _RIGHT = (0, 6, 7, 8, 9, 10)
 _SPARE = (3, 9, 10, 5, 6, 8)
@@ -92,10 +92,16 @@ def _rows(entries: Sequence[HistoryEntry]) -> list[tuple[str, ...]]:
             format_ns(entry.p50_ns),
             format_count(entry.instructions),
             format_bytes(entry.peak_rss_bytes),
-            format_share(entry.top1),
+            _score(entry),
         )
         for entry in entries
     ]
+
+
+def _score(entry: HistoryEntry) -> str:
+    if entry.metric is None or entry.score is None:
+        return format_share(entry.top1)
+    return f"{entry.metric} {entry.score:.4g}"
 
 
 def _runtime(entry: HistoryEntry, entries: Sequence[HistoryEntry]) -> str:

@@ -106,6 +106,20 @@ def complete_normalization(ctx: Context, param: Parameter, incomplete: str) -> l
     return _begun(("imagenet", "mean=", "pixels", "unit"), incomplete)
 
 
+def complete_task(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the tasks that begin with *incomplete*."""
+    from edgecnn.tasks import TASKS
+
+    return _begun(TASKS.names(), incomplete)
+
+
+def complete_decoder(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the decoders that begin with *incomplete*, and their JSON files."""
+    from edgecnn.tasks.decoders import DECODERS
+
+    return _begun(DECODERS.names(), incomplete) + _paths(incomplete, ".json")
+
+
 def _begun(names: Iterable[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 

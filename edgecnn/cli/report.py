@@ -10,17 +10,19 @@ import click
 
 from edgecnn.cli.names import complete_device
 from edgecnn.cli.sections import Command, option
-from edgecnn.cli.shared import common, data_options, is_standard_output, print_json, showing_progress
+from edgecnn.cli.shared import common, data_options, is_standard_output, print_json, showing_progress, task_options
 from edgecnn.cli.table import say, warn
 from edgecnn.errors import EdgecnnError
 
 if TYPE_CHECKING:
+    from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.normalization import Normalization, Resize
 
 
 @click.command("report", cls=Command)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @data_options
+@task_options
 @option(
     "--device",
     "devices",
@@ -58,6 +60,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    task: TaskChoice,
     devices: tuple[str, ...],
     results: Path | None,
     title: str | None,
@@ -87,6 +90,7 @@ def command(
             None if to_standard_output else output,
             title=title,
             data=data,
+            task=task,
             data_dir=data_dir,
             download=download,
             normalization=normalization,

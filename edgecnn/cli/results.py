@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.measurement import EMULATED, Measurement, Memory
-from edgecnn.units import format_bytes, format_count, format_ns, format_share
+from edgecnn.tasks.score import title_of
+from edgecnn.units import format_bytes, format_count, format_ns
 
 if TYPE_CHECKING:
     from edgecnn.benchmarks.changes import Change
 
 _COLUMNS = (
     *("file", "runtime", "version", "threads", "p50", "p90", "p99", "calls/s"),
-    *("load", "first call", "peak RSS", "by fit", "size", "top-1", "95 %, n"),
+    *("load", "first call", "peak RSS", "by fit", "size"),  # and the score, with its interval
 )
 _RIGHT = tuple(range(3, 15))
 _SPARE = (2, 7, 14, 9, 8, 6, 12, 11, 5, 10)  # version, calls/s, interval, first call, load, p99, size, fit, p90, RSS
 
 _COUNTED_COLUMNS = (
     *("file", "runtime", "version", "instructions", "peak RSS", "by fit"),
-    *("RAM for it", "size", "top-1", "95 %, n"),
+    *("RAM for it", "size"),
 )
 _COUNTED_RIGHT = tuple(range(3, 10))
 _COUNTED_SPARE = (2, 9, 7, 6)
@@ -53,7 +54,13 @@ def _print_measured(results: Sequence[Measurement]) -> None:
     title = f"{first.method.capitalize()} on {first.device} ({first.conditions.get('cpu') or first.target})"
     if len({result.device for result in results}) > 1:
         title = first.method.capitalize()
-    print_table(title, _COLUMNS, [_row(result, fastest) for result in fastest], right=_RIGHT, spare=_SPARE)
+    print_table(
+        title,
+        (*_COLUMNS, *_score_columns(results)),
+        [_row(result, fastest) for result in fastest],
+        right=_RIGHT,
+        spare=_SPARE,
+    )
     for sentence in (*_means(fastest), *_memory(fastest), *missing_gains(fastest)):
         say(sentence)
 
@@ -64,7 +71,7 @@ def _print_counted(results: Sequence[Measurement]) -> None:
     devices = list(dict.fromkeys(result.device for result in fewest))
     rows = [_counted_row(result, fewest) for result in fewest]
     title = f"Emulated {', '.join(devices)}"
-    print_table(title, _COUNTED_COLUMNS, rows, right=_COUNTED_RIGHT, spare=_COUNTED_SPARE)
+    print_table(title, (*_COUNTED_COLUMNS, *_score_columns(results)), rows, right=_COUNTED_RIGHT, spare=_COUNTED_SPARE)
     say("instructions of one call, counted without caches or bandwidth: they do not measure time")
     for device in devices:
         features = next((r.conditions["features"] for r in fewest if r.device == device and r.runs), None)
@@ -117,7 +124,7 @@ def _row(result: Measurement, results: Sequence[Measurement]) -> tuple[str, ...]
         format_bytes(result.peak_rss_bytes),
         format_bytes(result.predicted_rss_bytes),
         format_bytes(result.size_bytes),
-        *_accuracy(result),
+        *_score(result),
     )
 
 
@@ -132,17 +139,20 @@ def _counted_row(result: Measurement, results: Sequence[Measurement]) -> tuple[s
         format_bytes(result.predicted_rss_bytes),
         limit,
         format_bytes(result.size_bytes),
-        *_accuracy(result),
+        *_score(result),
     )
 
 
-def _accuracy(result: Measurement) -> tuple[str, str]:
-    """Return the share of right answers, and its interval with the number of samples and, of two classes, the AUC."""
-    if result.accuracy is None:
+def _score_columns(results: Sequence[Measurement]) -> tuple[str, str]:
+    return title_of(result.score for result in results), "95 %, n"
+
+
+def _score(result: Measurement) -> tuple[str, str]:
+    """Return the score, and its interval with the number of samples and the further scores."""
+    if result.score is None:
         return "-", "-"
-    low, high = result.accuracy.interval
-    auc = "" if result.accuracy.auc is None else f", AUC {result.accuracy.auc:.4f}"
-    return format_share(result.accuracy.top1), f"{100 * low:.2f}…{100 * high:.2f}, {result.accuracy.n}{auc}"
+    further = "".join(f", {one.name} {one.text}" for one in result.scores[1:])
+    return result.score.text, f"{result.score.interval_text}, {result.score.n}{further}"
 
 
 def _figure(figure: float, unit: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,11 +18,15 @@ from edgecnn.cli.shared import (
     print_json,
     showing_progress,
     tables,
+    task_options,
 )
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
 from edgecnn.normalization import Normalization, Resize
+
+if TYPE_CHECKING:
+    from edgecnn.evaluate.choice import TaskChoice
 
 
 def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple[float, ...]:
@@ -39,6 +44,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @click.command("sensitivity", cls=Command)
 @model_options
 @data_options
+@task_options
 @option(
     "--input",
     "input_text",
@@ -105,6 +111,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    task: TaskChoice,
     input_text: str | None,
     ratios: tuple[float, ...],
     criterion: str,
@@ -137,6 +144,7 @@ def command(
         result = measure_sensitivity(
             model,
             data=data,
+            task=task,
             input_shape=parse_input_shape(input_text),
             ratios=ratios,
             criterion=criterion,

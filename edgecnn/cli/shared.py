@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import wraps
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgecnn.cli.interruption import check_interruption
-from edgecnn.cli.names import complete_data, complete_model, complete_normalization
+from edgecnn.cli.names import (
+    complete_data,
+    complete_decoder,
+    complete_model,
+    complete_normalization,
+    complete_task,
+)
 from edgecnn.cli.sections import option
 from edgecnn.cli.table import shown, take_form, tell
 from edgecnn.errors import EdgecnnError
@@ -106,6 +113,48 @@ def data_options(command: F) -> F:
     ):
         command = add(command)
     return command
+
+
+def task_options(command: F) -> F:
+    """Add what a network is judged as: one parameter *task*, a `TaskChoice`."""
+
+    @wraps(command)
+    def with_choice(*args: Any, task: str | None, metric: str | None, decode: str | None, **options: Any) -> Any:
+        from edgecnn.evaluate.choice import TaskChoice
+
+        return command(*args, task=TaskChoice(task=task, metric=metric, decode=decode), **options)
+
+    options = (
+        option(
+            "--task",
+            metavar="NAME",
+            shell_complete=complete_task,
+            default_text="as the model or the data say",
+            section="Network and data",
+            help="What the network does: classification, multilabel, regression, reconstruction, segmentation, "
+            "detection, embedding, none, or a task of your own.",
+        ),
+        option(
+            "--metric",
+            metavar="NAME",
+            default_text="the task's first",
+            section="Network and data",
+            help="What it is judged by: a metric of the task, or your own package.module:function or FILE.py:function, "
+            "(outputs, targets) -> number.",
+        ),
+        option(
+            "--decode",
+            metavar="NAME",
+            shell_complete=complete_decoder,
+            section="Network and data",
+            help="How raw outputs become boxes: ssd, retinanet, yolov5, yolov8, or your own package.module:function or "
+            "FILE.py:function. The files keep the raw outputs.",
+        ),
+    )
+    found: Any = with_choice
+    for add in reversed(options):
+        found = add(found)
+    return found  # type: ignore[no-any-return]
 
 
 def print_json(document: Any) -> None:

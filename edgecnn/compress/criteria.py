@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgecnn.compress import CRITERIA
 from edgecnn.compress.channels import NORMS, OUT, Convolution
+from edgecnn.compress.objective import CLASSIFIER, Distilled, Objective
 from edgecnn.compress.units import Unit
 from edgecnn.errors import EdgecnnError
+from edgecnn.nets.outputs import tensors_of
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.samples import Samples
 from edgecnn.user_code import explain_user_errors
@@ -67,26 +68,39 @@ GRADIENT_SAMPLES = 1024
 
 
 def with_gradients(
-    module: nn.Module, samples: Samples, normalization: Normalization | None, *, batch_size: int = 64
+    module: nn.Module,
+    samples: Samples,
+    normalization: Normalization | None,
+    *,
+    batch_size: int = 64,
+    objective: Objective = CLASSIFIER,
 ) -> nn.Module:
-    """Return a copy of *module* whose weights bear gradients of the loss over labelled *samples*.
+    """Return a copy of *module* whose weights bear gradients of the loss over *samples*, labelled for most tasks.
 
     `weight.grad` is the root mean square over the batches, which (g w)² asks for.
 
     Raises:
         EdgecnnError: samples without labels.
     """
-    if samples.labels is None:
-        raise EdgecnnError("gradients need labelled samples")
+    if (samples.labels is None and objective.task != "reconstruction") or isinstance(objective.loss, Distilled):
+        raise EdgecnnError(
+            f"criterion taylor needs gradients of a loss, and for task {objective.task} there is none without labelled "
+            "samples; use l2, for example"
+        )
     copied = copy.deepcopy(module).eval().requires_grad_(True)
     squares = {name: torch.zeros_like(parameter) for name, parameter in copied.named_parameters()}
     batches = 0
     for batch in samples.batched(batch_size):
-        x, y = torch.from_numpy(preprocess(batch.x, normalization)), torch.from_numpy(batch.y)
+        x = torch.from_numpy(preprocess(batch.x, normalization))
+        y = None if batch.y is None else torch.from_numpy(batch.y)
         batches += 1
         copied.zero_grad()
-        own_loss = getattr(copied, "loss", functional.cross_entropy)
-        torch.autograd.backward(own_loss(copied(x), y))
+        result = copied(x)
+        if callable(own_loss := getattr(copied, "loss", None)):
+            loss = own_loss(result, y)
+        else:
+            loss = objective.loss.train(tensors_of(result, "to grade"), x, y, 0.0)
+        torch.autograd.backward(loss)
         for name, parameter in copied.named_parameters():
             if parameter.grad is not None:
                 squares[name] += parameter.grad.square()

@@ -5,31 +5,33 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgecnn.compress.bn_recalibration import moving_statistics, noting_statistics
 from edgecnn.compress.channels import Removed
-from edgecnn.compress.objective import RECONSTRUCTION, check_scores, task_of
+from edgecnn.compress.objective import CLASSIFIER, Objective
 from edgecnn.compress.prefix_cache import Calls, Recording, live_bytes, read_calls, record, replay, share
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.layout import runs_channels_last
+from edgecnn.nets.outputs import Tensors, tensors_of
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
+from edgecnn.tasks.task import Records
 
 Floats = npt.NDArray[np.float64]
 
-LOSS, ERROR_PROBABILITY, CORRECT = range(3)  # the rows of what a sample gave
+LOSS, ERROR = range(2)  # the rows of what a sample gave
 
 _KEPT_BYTES = 2**28  # of results of the original, for one batch
 _LARGEST_BATCH = 256
 _PROBE = 2  # samples that a replay is tried on
-_WORST_LOSS = 100.0  # nats, in place of an infinity or a NaN
 
 
 class Trial:
@@ -43,18 +45,18 @@ class Trial:
         normalization: Normalization | None,
         progress: Progress = silent,
         *,
+        objective: Objective = CLASSIFIER,
         first: int = 512,
         seed: int = 0,
     ) -> None:
         """Set up the stages: *first* samples, then twice as many each time, up to all.
 
         Raises:
-            EdgecnnError: fewer than two samples, or a network whose outputs for them can not be judged: nothing says as
-                what, or they are something else.
+            EdgecnnError: fewer than two samples, or a network whose outputs do not suit the *objective*.
         """
         if len(samples) < 2:
             raise EdgecnnError("judging a network takes at least two samples; give more data")
-        self.task = task_of(original, labelled=samples.labels is not None)
+        self.objective = objective
         self.normalization = normalization
         self.progress = progress
         self.samples = samples.shuffled(seed)
@@ -74,16 +76,11 @@ class Trial:
             self.starts.append(self._start_of(self.variants[-1], probe))
         self.scales = [1.0] * len(self.variants)  # of the scores, before they tell how sure a variant is
         self._trace = record(original, probe, self.calls, set(self.starts))
-        if not isinstance(self._trace.output, torch.Tensor):
-            raise EdgecnnError(
-                f"the network gives a {type(self._trace.output).__name__}, not one tensor; wrap it in a module that "
-                f"returns only its scores"
-            )
-        if not torch.isfinite(self._trace.output).all():
+        if not all(bool(torch.isfinite(output).all()) for output in tensors_of(self._trace.output, "to judge")):
             raise EdgecnnError("the network's outputs contain NaN or infinite values; check its weights")
         self.batch_size = self._batch_size(set(self.starts))
-        self._of_original: list[Floats] = []
-        self._of_variants: list[list[Floats]] = [[] for _ in self.variants]
+        self._of_original: list[_Outcomes] = []
+        self._of_variants: list[list[_Outcomes]] = [[] for _ in self.variants]
 
     def recalibrate_batch_norm(self, samples: Samples, removed_channels: Sequence[Removed]) -> None:
         """Have what any training would mend at once follow each cut, on as many of *samples* as a batch holds.
@@ -123,15 +120,20 @@ class Trial:
         return self.stages[len(self._of_variants[variant]) - 1]
 
     def outcomes(self, variant: int) -> Floats:
-        """Return what *variant* gave: [3, n], rows `LOSS`, `ERROR_PROBABILITY` and `CORRECT`.
+        """Return what *variant* gave: [2, n], rows `LOSS` and `ERROR`."""
+        return np.concatenate([part.floats for part in self._of_variants[variant]], axis=1)
 
-        `CORRECT` is NaN where nothing is classified.
-        """
-        return np.concatenate(self._of_variants[variant], axis=1)
+    def records(self, variant: int) -> Records:
+        """Return what the objective's metric makes of what *variant* gave, [n, ...]."""
+        return np.concatenate([part.records for part in self._of_variants[variant]])
 
     def of_original(self, n: int | None = None) -> Floats:
         """Return what the original gave for the first *n* samples, likewise; None: for all that it has been run on."""
-        return np.concatenate(self._of_original, axis=1)[:, :n]
+        return np.concatenate([part.floats for part in self._of_original], axis=1)[:, :n]
+
+    def records_of_original(self, n: int | None = None) -> Records:
+        """Return the records of the original's first *n* samples, likewise."""
+        return np.concatenate([part.records for part in self._of_original])[:n]
 
     def _batch_size(self, starts: Collection[int]) -> int:
         """Return of how many samples the memory holds what passes that begin at *starts* need."""
@@ -152,22 +154,23 @@ class Trial:
         begin = self.stages[part - 1] if part else 0
         chosen = self.samples.indices[begin : self.stages[part]]
         starts = {self.starts[index] for index in waiting}
-        of_original: list[Floats] = []
-        found: dict[int, list[Floats]] = {index: [] for index in waiting}
+        of_original: list[_Outcomes] = []
+        found: dict[int, list[_Outcomes]] = {index: [] for index in waiting}
         batches = range(0, len(chosen), self.batch_size)
         for done, place in enumerate(batches):
             x, y = self._inputs(chosen[place : place + self.batch_size])
             recording = record(self.original, x, self.calls, starts)
-            of_original.append(_outcomes(recording.output, x, y, self.task))
+            original = tensors_of(recording.output, "to judge")
+            of_original.append(_Outcomes.of(self.objective, original, original, x, y))
             for count, index in enumerate(waiting):
-                output = replay(self.variants[index], recording, self.starts[index])
-                found[index].append(_outcomes(output, x, y, self.task, self.scales[index]))
+                output = tensors_of(replay(self.variants[index], recording, self.starts[index]), "to judge")
+                found[index].append(_Outcomes.of(self.objective, output, original, x, y, self.scales[index]))
                 step = f"judging {len(waiting)} cuts on up to {self.stages[part]} samples"
                 self.progress(step, done * len(waiting) + count + 1, len(batches) * len(waiting))
         if part == len(self._of_original):
-            self._of_original.append(np.concatenate(of_original, axis=1))
+            self._of_original.append(_Outcomes.joined(of_original))
         for index, outcomes in found.items():
-            self._of_variants[index].append(np.concatenate(outcomes, axis=1))
+            self._of_variants[index].append(_Outcomes.joined(outcomes))
 
     def _start_of(self, variant: nn.Module, x: torch.Tensor) -> int:
         """Return where passes of *variant* may begin, tried on *x*; 0 where that gives not what a whole pass gives."""
@@ -183,11 +186,37 @@ class Trial:
         self.without_cache.append(len(self.starts))
         return 0
 
-    def _inputs(self, indices: npt.NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the inputs [n, ...] and labels [n] (-1 where there are none) of the samples numbered *indices*."""
+    def _inputs(self, indices: npt.NDArray[np.int64]) -> tuple[torch.Tensor, Any]:
+        """Return the inputs [n, ...] and targets [n, ...] (None where there are none) of the samples *indices*."""
         x = np.ascontiguousarray(preprocess(self.samples.images[indices], self.normalization))
-        labels = np.full(len(indices), -1) if self.samples.labels is None else self.samples.labels[indices]
-        return torch.from_numpy(x), torch.from_numpy(labels)
+        return torch.from_numpy(x), None if self.samples.labels is None else self.samples.labels[indices]
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """What n samples gave: [2, n], and the records [n, ...] of the objective's metric."""
+
+    floats: Floats
+    records: Records
+
+    @classmethod
+    def of(
+        cls, objective: Objective, outputs: Tensors, original: Tensors, x: torch.Tensor, y: Any, scale: float = 1.0
+    ) -> _Outcomes:
+        """Judge a batch of *outputs* beside the *original*'s.
+
+        Raises:
+            EdgecnnError: outputs or targets that do not suit the objective.
+        """
+        records = objective.records(outputs, original, x, y)
+        target = torch.from_numpy(y) if isinstance(y, np.ndarray) and y.dtype != object else y
+        rows = objective.loss.each(outputs, original, x, target, scale)
+        return cls(torch.stack(rows).double().numpy(), records)
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Outcomes]) -> _Outcomes:
+        """Return the outcomes of several batches as those of one."""
+        return cls(np.concatenate([part.floats for part in parts], 1), np.concatenate([part.records for part in parts]))
 
 
 def _calls_of(original: nn.Module, x: torch.Tensor) -> Calls:
@@ -201,48 +230,23 @@ def _calls_of(original: nn.Module, x: torch.Tensor) -> Calls:
         return Calls({}, ())
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    tolerance = 1e-4 * (1 + float(b.abs().max()))
-    return a.shape == b.shape and torch.allclose(a, b, 1e-3, tolerance, equal_nan=True)
-
-
-def score_scale(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Return what makes the spread of the scores *after* [n, classes] that of those *before*."""
-    if before.ndim != 2 or after.shape != before.shape or before.shape[1] < 2:
-        return 1.0
-    ratio = float(before.float().std(1).mean() / after.float().std(1).mean())
-    return ratio if 0 < ratio < math.inf else 1.0
-
-
-def _outcomes(output: torch.Tensor, x: torch.Tensor, y: torch.Tensor, task: str, scale: float = 1.0) -> Floats:
-    """Return what each sample gave: [3, n], rows `LOSS`, `ERROR_PROBABILITY`, `CORRECT`.
-
-    Of a classifier: the cross entropy, 1 less the probability given to the right class by the scores times *scale*, and
-    whether that class is the answer.
-    Of a network that gives back its input: the mean squared error, the same as a share of the input's own mean square,
-    and NaN.
-
-    Raises:
-        EdgecnnError: the output is not what *task* asks for.
-    """
-    output = output.float()
-    if task == RECONSTRUCTION:
-        if output[0].numel() != x[0].numel():
-            raise EdgecnnError(
-                f"the network declares that it reconstructs its input {list(x.shape[1:])}, and gives "
-                f"{list(output.shape[1:])}"
-            )
-        squares = (output.flatten(1) - x.flatten(1)).square().mean(1).nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)
-        energy = x.flatten(1).square().mean(1).clamp_min(1e-12)
-        return torch.stack([squares, squares / energy, torch.full_like(squares, torch.nan)]).double().numpy()
-    check_scores(tuple(output.shape))
-    if int(y.max()) >= output.shape[1]:
-        raise EdgecnnError(
-            f"the network gives {output.shape[1]} class scores, the data has classes up to {int(y.max())}; "
-            "use the data set it was trained on"
-        )
-    loss, scaled = (
-        functional.cross_entropy(scores, y, reduction="none").nan_to_num(_WORST_LOSS, posinf=_WORST_LOSS)
-        for scores in (output, scale * output)
+def _close(a: Any, b: Any) -> bool:
+    """Return whether two outputs, each of one tensor or several, are the same but for rounding."""
+    first, second = (tensors_of(result, "to judge") for result in (a, b))
+    return len(first) == len(second) and all(
+        one.shape == other.shape
+        and torch.allclose(one, other, 1e-3, 1e-4 * (1 + float(other.abs().max())), equal_nan=True)
+        for one, other in zip(first, second, strict=True)
     )
-    return torch.stack([loss, 1 - scaled.neg().exp(), (output.argmax(1) == y).float()]).double().numpy()
+
+
+def score_scale(before: Any, after: Any) -> float:
+    """Return what makes the spread of the class scores *after*, of n samples, that of those *before*.
+
+    The scores are along the second axis of the first output, [n, classes, ...].
+    """
+    first, second = tensors_of(before, "to judge")[0], tensors_of(after, "to judge")[0]
+    if first.ndim < 2 or second.shape != first.shape or first.shape[1] < 2:
+        return 1.0
+    ratio = float(first.float().std(1).mean() / second.float().std(1).mean())
+    return ratio if 0 < ratio < math.inf else 1.0

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.compress.judging import ERROR_PROBABILITY, Trial
+from edgecnn.compress.judging import ERROR, Trial
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,8 +93,8 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _losses_of(trial: Trial, variant: int) -> Floats:
-    mine = trial.outcomes(variant)[ERROR_PROBABILITY]
-    lost: Floats = mine - trial.of_original(len(mine))[ERROR_PROBABILITY]
+    mine = trial.outcomes(variant)[ERROR]
+    lost: Floats = mine - trial.of_original(len(mine))[ERROR]
     return lost
 
 

@@ -21,17 +21,19 @@ from torch import nn
 
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.criteria import Criterion
-from edgecnn.compress.judging import CORRECT, ERROR_PROBABILITY, LOSS, Trial
+from edgecnn.compress.judging import ERROR, LOSS, Trial
 from edgecnn.compress.masking import MaskMismatchError
+from edgecnn.compress.objective import CLASSIFIER, Objective
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, cost_benefits, decide
 from edgecnn.compress.units import LAYER, Fixed, Units, find_units
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import ACCURACY, Score, score_to_json
+from edgecnn.tasks.task import drop_between, score_of
 
 GAINS = ("bytes", "macs")
 
@@ -71,8 +73,8 @@ class Row:
     kind: str
     ratio: float
     n: int  # samples it was judged on
-    accuracy: Accuracy | None  # None for a network that does not classify
-    accuracy_lost: MeanInterval | None
+    score: Score  # by the task's metric
+    score_lost: MeanInterval
     loss: float  # mean cross entropy, or mean squared error
     loss_increase: (
         MeanInterval  # of the right class's mean probability, see above; or the share of the input's energy lost
@@ -96,7 +98,7 @@ class Sensitivity:
     rows: tuple[Row, ...]
     costs: Costs  # of the original
     n: int  # samples there were
-    accuracy: Accuracy | None  # of the original, on as many samples as any row
+    score: Score  # of the original, on as many samples as any row
     loss: float
     per: str  # what loss increase is weighed against: `bytes` or `macs`
     agreement: float  # Spearman correlation expected between this ranking and that of samples drawn anew
@@ -132,7 +134,7 @@ class Sensitivity:
         """
         ranks = {id(row): rank for rank, row in enumerate(self.ranked, start=1)}
         original = {
-            "accuracy": self.accuracy.to_json() if self.accuracy else None,
+            **score_to_json(self.score),
             "loss": self.loss,
             **asdict(self.costs),
         }
@@ -150,8 +152,8 @@ class Sensitivity:
                     "kind": row.kind,
                     "ratio": row.ratio,
                     "n": row.n,
-                    "accuracy": row.accuracy.to_json() if row.accuracy else None,
-                    "accuracy_lost": asdict(row.accuracy_lost) if row.accuracy_lost else None,
+                    **score_to_json(row.score),
+                    **lost_to_json(row.score, row.score_lost),
                     "loss": row.loss,
                     "loss_increase": asdict(row.loss_increase),
                     "params_saved": row.saved.params,
@@ -207,18 +209,19 @@ def sensitivity(
     normalization: Normalization | None,
     progress: Progress = silent,
     *,
+    objective: Objective = CLASSIFIER,
     calibration: Samples | None = None,
 ) -> Sensitivity:
     """Return what each unit of *module* is worth, every one cut alone.
 
     Args:
-        module: in evaluation mode, with one input (C, H, W); classifies, or says that it gives back its input, see
-            `objective`.
+        module: in evaluation mode, with one input (C, H, W).
         input_shape: (C, H, W).
         samples: what to judge by; not those that the result is to be evaluated on.
         config: which cuts.
         normalization: how pixels become inputs.
         progress: called with the step, what is done and the total.
+        objective: what the network is judged by.
         calibration: samples by which statistics and scores follow each cut, others than those judged by; None: they
             stay, and what they are off counts as loss increase.
 
@@ -252,7 +255,16 @@ def sensitivity(
             yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.removed_channels)
 
     judged = judge(
-        module, input_shape, candidates(), samples, config, normalization, progress, found.fixed, calibration
+        module,
+        input_shape,
+        candidates(),
+        samples,
+        config,
+        normalization,
+        progress,
+        found.fixed,
+        objective=objective,
+        calibration=calibration,
     )
     return replace(
         judged,
@@ -306,6 +318,8 @@ def judge(
     normalization: Normalization | None,
     progress: Progress = silent,
     fixed: tuple[Fixed, ...] = (),
+    *,
+    objective: Objective = CLASSIFIER,
     calibration: Samples | None = None,
 ) -> Sensitivity:
     """Return the rows of *candidates*, each a changed copy of *module*; the rest as for `sensitivity`."""
@@ -321,7 +335,16 @@ def judge(
             removed_channels.append(candidate.removed_channels)
             yield candidate.module
 
-    trial = Trial(module, variants(), samples, normalization, progress, first=config.first, seed=config.seed)
+    trial = Trial(
+        module,
+        variants(),
+        samples,
+        normalization,
+        progress,
+        objective=objective,
+        first=config.first,
+        seed=config.seed,
+    )
     if calibration is not None:
         trial.recalibrate_batch_norm(calibration, removed_channels)
     gains = np.array([_gain(costs, config.per) for costs in saved], dtype=np.float64)
@@ -331,7 +354,7 @@ def judge(
         tuple(_row(*name, trial, index, saved[index]) for index, name in enumerate(names)),
         costs,
         len(samples),
-        _accuracy_of(original),
+        score_of(objective.metric, trial.records_of_original()),
         float(original[LOSS].mean()),
         config.per,
         agreement,
@@ -350,16 +373,17 @@ def costs_of(module: nn.Module, input_shape: tuple[int, ...]) -> Costs:
 def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: Costs) -> Row:
     mine = trial.outcomes(variant)
     original = trial.of_original(mine.shape[1])
-    accuracy = _accuracy_of(mine)
+    metric, records = trial.objective.metric, trial.records(variant)
+    before = trial.records_of_original(mine.shape[1])
     return Row(
         unit,
         kind,
         ratio,
         mine.shape[1],
-        accuracy,
-        accuracy_lost(original[CORRECT], mine[CORRECT]) if accuracy else None,
+        score_of(metric, records),
+        MeanInterval(*drop_between(metric, before, records)),
         float(mine[LOSS].mean()),
-        _change(mine[ERROR_PROBABILITY] - original[ERROR_PROBABILITY]),
+        _change(mine[ERROR] - original[ERROR]),
         saved,
     )
 
@@ -371,21 +395,10 @@ def _change(lost: Floats) -> MeanInterval:
     return MeanInterval(mean, mean - half, mean + half)
 
 
-def accuracy_lost(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> MeanInterval:
-    """Return the accuracy lost between two networks on the same samples, [n] of 0 and 1, with its 95 % interval.
-
-    Half a sample is added to each of the four cells, so that no flip at all does not look certain (Agresti and Min
-    2005, doi:10.1002/sim.1781).
-    """
-    lost, won, n = float((before > after).sum()) + 0.5, float((after > before).sum()) + 0.5, len(before) + 2
-    middle = (lost - won) / n
-    half = Z * math.sqrt(lost + won - (lost - won) ** 2 / n) / n
-    return MeanInterval(float(before.mean() - after.mean()), middle - half, middle + half)
-
-
-def _accuracy_of(outcomes: Floats) -> Accuracy | None:
-    correct = outcomes[CORRECT]
-    return None if np.isnan(correct).any() else Accuracy(int(correct.sum()), len(correct))
+def lost_to_json(score: Score, lost: MeanInterval) -> dict[str, Any]:
+    """Return `accuracy_lost` and `score_lost`, of which one is null."""
+    of_accuracy = score.name == ACCURACY
+    return {"accuracy_lost": asdict(lost) if of_accuracy else None, "score_lost": None if of_accuracy else asdict(lost)}
 
 
 def _gain(saved: Costs, per: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from edgecnn.nets.outputs import tensors_of
 from edgecnn.normalization import Normalization
 
 
@@ -32,17 +33,18 @@ class Renormalised(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Networks for the same inputs as one: the mean of their scores."""
+    """Networks for the same inputs as one: the mean of their outputs."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs [N, ...] to scores [N, classes]."""
-        return torch.stack([member(x.clone()).float() for member in self.members]).mean(
-            0
-        )  # one may write over its input
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Map inputs [N, ...] to the outputs of its members, [N, ...] each."""
+        # Copies, as one may write over its input.
+        given = [tensors_of(member(x.clone()), "that teaches") for member in self.members]
+        means = [torch.stack([one.float() for one in column]).mean(0) for column in zip(*given, strict=True)]
+        return means[0] if len(means) == 1 else tuple(means)
 
 
 def ensemble(modules: Sequence[nn.Module]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Train, fine-tune or distil a classifier; a training that is stopped goes on from its last whole epoch."""
+"""Train, fine-tune or distil a network; a training that is stopped goes on from its last whole epoch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgecnn.compress.augment import NO_AUGMENTATION, Augmentation, augmented
 from edgecnn.compress.averaging import take_average, update_average
@@ -22,10 +22,12 @@ from edgecnn.compress.im2col import Columns
 from edgecnn.compress.learning_rate import SCHEDULES, OneCycle, Plateau
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.malloc import freed_memory_kept
+from edgecnn.compress.objective import CLASSIFIER, Distilled, Objective, SquaredError
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
 from edgecnn.nets.layout import runs_channels_last
+from edgecnn.nets.outputs import Tensors, tensors_of
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
@@ -97,31 +99,39 @@ def train(
     *,
     teacher: nn.Module | None = None,
     state: Path | None = None,
+    objective: Objective = CLASSIFIER,
 ) -> nn.Module:
     """Return a trained copy of *module*, in evaluation mode; the same seed gives the same network on one machine.
 
     Computes on a CUDA device where there is one, else on the CPU, in bfloat16 where the CPU multiplies it itself.
 
     Args:
-        module: maps [N, ...] to scores [N, classes]; one with a method `loss(scores, labels)` is trained by it, any
-            other by the cross entropy.
-        training: labelled samples.
+        module: maps [N, ...] to its outputs; one with a method `loss(outputs, targets)` is trained by it, any other by
+            the loss of the *objective*.
+        training: samples; with targets, unless a teacher is enough.
         config: how.
         normalization: how pixels become inputs.
         progress: says the steps.
-        teacher: a network for the same inputs whose scores the module learns to give, as well as the labels
-            (Hinton et al. 2015, arXiv:1503.02531).
+        teacher: a network for the same inputs whose outputs the module learns to give, as well as the targets
+            (Hinton et al. 2015, arXiv:1503.02531); alone, where the objective has no loss of its own.
         state: a file that keeps the training after every epoch. Where it holds one of the same module and config, that
             one goes on and ends with the same network.
+        objective: what the network is trained for.
 
     Raises:
-        EdgecnnError: samples without labels, labels the network has no class for, several outputs, a loss or weights
-            that are no numbers, or a state of another training.
+        EdgecnnError: nothing to learn from (neither targets nor a teacher), targets that do not suit the outputs, a
+            loss or weights that are no numbers, or a state of another training.
     """
-    if training.labels is None:
-        raise EdgecnnError("training needs labelled samples")
     if config.epochs == 0:
         return copy.deepcopy(module).eval()
+    learns_targets = not isinstance(objective.loss, Distilled) or callable(getattr(module, "loss", None))
+    if training.labels is None and teacher is None and objective.task != "reconstruction":
+        raise EdgecnnError("training needs labelled samples, or a teacher")
+    if not learns_targets and teacher is None:
+        raise EdgecnnError(
+            f"task {objective.task} has no loss of edgecnn's own, so the network needs a teacher to learn from; or "
+            "give it a method loss(outputs, targets)"
+        )
     device = _device()
     order = _order_of_memory(module, teacher, training, normalization)
     trained = copy.deepcopy(module).to(device).to(memory_format=order).train()
@@ -151,7 +161,8 @@ def train(
             for done, (x, y) in enumerate(batches):
                 x = x.to(device, memory_format=order) if x.ndim == 4 else x.to(device)
                 teacher_logits = None if soft_targets is None else soft_targets.logits(view, done, x)
-                loss = _loss(trained, teacher_logits, x, y.to(device), config)
+                y = y.to(device) if isinstance(y, torch.Tensor) else y
+                loss = _loss(trained, teacher_logits, x, y, config, objective)
                 if not torch.isfinite(loss):
                     raise EdgecnnError(f"the loss became {loss.item()} in epoch {epoch + 1}; lower the learning rate")
                 optimizer.zero_grad()
@@ -185,20 +196,20 @@ class _SoftTargets:
     def __init__(self, teacher: nn.Module, cache_soft_targets: int) -> None:
         self.teacher = teacher
         self.cache_soft_targets = cache_soft_targets
-        self.kept: dict[tuple[int, int], torch.Tensor] = {}
+        self.kept: dict[tuple[int, int], Tensors] = {}
         self.room = _MOST_KEPT
 
     def view(self, epoch: int) -> int:
         """Return the number of the cached epoch that *epoch* repeats."""
         return epoch % self.cache_soft_targets if self.cache_soft_targets else epoch
 
-    def logits(self, view: int, step: int, x: torch.Tensor) -> torch.Tensor:
-        """Return the teacher's scores [N, classes] for the inputs *x* [N, ...] of that step."""
+    def logits(self, view: int, step: int, x: torch.Tensor) -> Tensors:
+        """Return the teacher's outputs [N, ...] for the inputs *x* [N, ...] of that step."""
         if (view, step) in self.kept:
             return self.kept[view, step]
         with torch.no_grad():
-            teacher_logits = _scores(self.teacher, x.clone())  # a network may write over its input
-        size = teacher_logits.numel() * teacher_logits.element_size()
+            teacher_logits = _outputs(self.teacher, x.clone())  # a network may write over its input
+        size = sum(one.numel() * one.element_size() for one in teacher_logits)
         if self.cache_soft_targets and size <= self.room:
             self.kept[view, step] = teacher_logits
             self.room -= size
@@ -265,49 +276,51 @@ def _optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
 
 def _batches(
     training: Samples, config: TrainConfig, normalization: Normalization | None, epoch: int, steps: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield the inputs [n, ...] and labels [n] of one epoch, augmented, in its own order."""
+) -> Iterator[tuple[torch.Tensor, Any]]:
+    """Yield the inputs [n, ...], augmented, and targets [n, ...] of one epoch, in its own order."""
     rng = np.random.default_rng([config.seed, epoch])
     for batch in itertools.islice(training.shuffled(config.seed + epoch).batched(config.batch_size), steps):
-        assert batch.y is not None
-        x = torch.from_numpy(preprocess(batch.x, normalization))
-        yield augmented(x, config.augmentation, rng), torch.from_numpy(batch.y)
+        x, y = torch.from_numpy(preprocess(batch.x, normalization)), batch.y
+        target = torch.from_numpy(y) if y is not None and y.dtype != object else y
+        yield augmented(x, config.augmentation, rng), target
 
 
-def _scores(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _outputs(module: nn.Module, x: torch.Tensor) -> Tensors:
     """Return what *module* gives for inputs [N, ...], in float32."""
     with _in_bfloat16(x.device, module), Columns():
-        scores = module(x)
-    if not isinstance(scores, torch.Tensor):
+        result = module(x)
+    try:
+        return [one.float() for one in tensors_of(result, "to train")]
+    except EdgecnnError:
         raise EdgecnnError(
-            f"in training mode the network returns a {type(scores).__name__}, not one tensor of scores; "
+            f"in training mode the network returns a {type(result).__name__}, not tensors; "
             "build it without auxiliary outputs, or wrap it in a module that returns only its scores"
-        )
-    return scores.float()
+        ) from None
 
 
 def _loss(
-    module: nn.Module, teacher_logits: torch.Tensor | None, x: torch.Tensor, y: torch.Tensor, config: TrainConfig
+    module: nn.Module, taught: Tensors | None, x: torch.Tensor, y: Any, config: TrainConfig, objective: Objective
 ) -> torch.Tensor:
-    """Return the module's own loss or the cross entropy, mixed with the divergence from what a teacher *says*."""
-    logits = _scores(module, x)
-    if logits.ndim != 2 or int(y.max()) >= logits.shape[1]:
+    """Return the module's own loss or the objective's, mixed with the distance from what a teacher gave."""
+    outputs = _outputs(module, x)
+    if taught is not None and len(outputs) != len(taught):
         raise EdgecnnError(
-            f"the network gives scores of shape {list(logits.shape[1:])}, the data has classes up to {y.max()}; "
-            "use the data set it was trained on"
+            f"in training mode the network returns {len(outputs)} tensors, its teacher {len(taught)}; build it without "
+            "auxiliary outputs, or wrap it in a module that returns only its scores"
         )
     if callable(own_loss := getattr(module, "loss", None)):
-        loss: torch.Tensor = own_loss(logits, y)
+        loss: torch.Tensor | None = own_loss(outputs[0] if len(outputs) == 1 else outputs, y)
     else:
-        loss = functional.cross_entropy(logits, y, label_smoothing=config.label_smoothing)
-    if teacher_logits is None:
+        loss = None if y is None else objective.loss.train(outputs, x, y, config.label_smoothing)
+        if y is None and objective.task == "reconstruction":
+            loss = objective.loss.train(outputs, x, y, config.label_smoothing)
+        if taught is None and len(outputs) > 1 and not isinstance(objective.loss, SquaredError):
+            raise EdgecnnError(
+                f"in training mode the network returns {len(outputs)} tensors, and task {objective.task} has a loss "
+                "for one; build it without auxiliary outputs, give it a teacher, or a method loss(outputs, targets)"
+            )
+    if taught is None:
+        assert loss is not None
         return loss
-    temperature = config.temperature
-    divergence = functional.kl_div(
-        functional.log_softmax(logits / temperature, 1),
-        functional.log_softmax(teacher_logits / temperature, 1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    # Gradients of soft scores shrink with the square of the temperature (section 2 of the paper).
-    return (1 - config.teacher_weight) * loss + config.teacher_weight * temperature**2 * divergence
+    distance = objective.loss.distil(outputs, taught, config.temperature)
+    return distance if loss is None else (1 - config.teacher_weight) * loss + config.teacher_weight * distance

@@ -9,11 +9,14 @@ from edgecnn.artifact import Artifact
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import outputs_of, plan_for
-from edgecnn.evaluate.inputs import image_of, open_for
-from edgecnn.evaluate.parity import Parity, parity_of
+from edgecnn.evaluate.choice import TaskChoice, choose
+from edgecnn.evaluate.inputs import image_of, open_for, plan_for
+from edgecnn.evaluate.judge import Judge
+from edgecnn.evaluate.parity import Parity
+from edgecnn.evaluate.run import run_artifact
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ def compare(
     candidate: Path | str | Artifact,
     *,
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     input_shape: tuple[int, ...] | None = None,
     samples: int | None = 1000,
     normalization: Normalization | str | None = None,
@@ -47,6 +51,7 @@ def compare(
         reference: a `.tflite` or `.onnx` file, or an `Artifact`.
         candidate: another one.
         data: the data whose evaluation samples are used, as `open_dataset` takes them; None: noise of *input_shape*.
+        task: what the networks do, for the answers that agree; None: as *reference* records, else the data say.
         input_shape: (C, H, W) of the noise.
         samples: how many at most; None: all.
         normalization: for files that do not say what their input expects.
@@ -74,8 +79,14 @@ def compare(
         )
     chosen = dataset.evaluation.take(samples)
     plans = [plan_for(file, chosen, normalization, dataset.normalization) for file in files]
-    runs = [outputs_of(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
-    parity = parity_of(((a, b) for (_, a), (_, b) in zip(*runs, strict=True)), centred=data is not None)
+    runs = [run_artifact(file, chosen, plan, threads=threads) for file, plan in zip(files, plans, strict=True)]
+    recorded, _ = TaskChoice.recorded(files[0].metadata, files[0].path.name)
+    # Scores are for `measure`; of the task, only what an answer is that may be another one matters here.
+    answers = choose(task, recorded, dataset).judge(dataset.facts).task.answers
+    judge = Judge(Task("none", "nothing", (), answers))
+    originals = (answered.outputs for answered in runs[0])
+    parity = judge.judge(runs[1], files[1].path.name, originals=originals, centred=data is not None).parity
+    assert parity is not None
     remarks = [text for file in files for text in file.contradictions]
     remarks += [*(text for plan in plans for text in plan.assumptions), *dataset.assumptions]
     if data is None:

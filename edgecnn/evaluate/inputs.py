@@ -15,6 +15,7 @@ from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.formats import TensorSpec
 from edgecnn.normalization import Normalization, Resize, preprocess
+from edgecnn.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,15 @@ def _assume(
     )
 
 
+def plan_for(
+    artifact: Artifact, samples: Samples, normalization: Normalization | str | None, of_data: Normalization | None
+) -> InputPlan:
+    """Return the `InputPlan` of *artifact* for *samples*; *normalization* may be text that `parse` reads."""
+    normalization = Normalization.of(normalization)
+    is_pixels = samples.images[samples.indices[:1]].dtype == np.uint8
+    return plan_input(artifact, samples.shape, is_pixels, normalization=normalization, of_data=of_data)
+
+
 def real_outputs(artifact: Artifact, outputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
     """Return the outputs [n, ...] of a file as float32, channels first where the file has them last.
 
@@ -121,15 +131,6 @@ def real_outputs(artifact: Artifact, outputs: Sequence[npt.NDArray[Any]]) -> lis
             real = real.transpose(0, 3, 1, 2)
         result.append(real)
     return result
-
-
-def class_scores(outputs: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32] | None:
-    """Return scores [n, classes] where the first output is that of a classifier, else None."""
-    if outputs[0].dtype.kind in "iub":
-        return None  # class numbers
-    scores = outputs[0].reshape(len(outputs[0]), -1) if outputs[0].ndim == 4 else outputs[0]
-    single_cell = outputs[0].ndim != 4 or outputs[0].shape[2:] == (1, 1)
-    return scores if scores.ndim == 2 and single_cell and scores.shape[1] > 1 else None
 
 
 def image_of(artifact: Artifact) -> tuple[int, int, int] | None:

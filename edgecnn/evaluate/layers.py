@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
-from edgecnn.evaluate.accuracy import plan_for
+from edgecnn.evaluate.inputs import plan_for
 from edgecnn.fit.advice import short_name
 from edgecnn.formats import Graph
 from edgecnn.normalization import Normalization

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.inputs import class_scores
 from edgecnn.short_repr import short_repr
 
 Outputs = list[npt.NDArray[Any]]  # [n, ...] each, channels first
@@ -69,7 +68,7 @@ class Parity:
     max_abs_diff: float
     signal: float  # sum of the reference's squares
     noise: float  # sum of the squared differences
-    agreeing: int | None  # samples with the same top-1 class; None where there are no class scores
+    top1_agreement: float | None  # the share of answers (classes of samples, of pixels) that are the same; None: none
     n: int
     parts: tuple[Part, ...] = ()
     moved: tuple[Part, ...] = ()  # channels that are constant in the reference, and another constant in the candidate
@@ -91,11 +90,6 @@ class Parity:
         known = [(part.agreement, part) for part in self.parts if part.agreement is not None]
         return min(known, key=lambda pair: pair[0])[1] if known else None
 
-    @property
-    def top1_agreement(self) -> float | None:
-        """The fraction of samples with the same top-1 class."""
-        return None if self.agreeing is None else self.agreeing / self.n
-
     def to_json(self) -> dict[str, Any]:
         """Return `{max_abs_diff, sqnr_db, top1_agreement, n, worst, least_agreeing, moved}`."""
         worst, least = self.worst, self.least_agreeing
@@ -110,8 +104,9 @@ class Parity:
         }
 
 
-def parity_of(pairs: Iterable[tuple[Outputs, Outputs]], *, centred: bool = True) -> Parity:
-    """Return the parity over *pairs* of (reference, candidate) outputs, each a list of arrays [n, ...].
+@dataclass
+class ParityTally:
+    """What is known so far of how close a candidate's outputs are to a reference's, over batches of the same samples.
 
     Judged are each output and each channel of it, by the ratio of signal to noise. The signal is the variance over
     samples and positions: a constant part carries nothing, and hides damage. An output of integers (class numbers) is
@@ -124,37 +119,80 @@ def parity_of(pairs: Iterable[tuple[Outputs, Outputs]], *, centred: bool = True)
       that does not occur), or less than a thousandth of its largest value.
 
     Args:
-        pairs: batches of both runs.
         centred: whether the constant part is taken away. Noise as input hardly moves the outputs: there what is
             constant counts as signal, and an output [n, c] is judged as a whole.
-
-    Raises:
-        EdgecnnError: the two give different outputs in number or shape.
+        answers: what of the outputs is the same or not, as `Task.answers`; None: no agreement is counted.
     """
-    agreeing, n, classifies = 0, 0, True
-    tallies: list[_Tally] = []
-    for reference, candidate in pairs:
+
+    centred: bool = True
+    answers: Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[Any]] | None = None
+    n: int = 0
+    same: int = 0
+    answered: int = 0
+    outputs: list[_Tally] = field(default_factory=list)
+
+    def add(self, reference: Sequence[npt.NDArray[Any]], candidate: Sequence[npt.NDArray[Any]]) -> None:
+        """Add a batch of outputs [n, ...] of both.
+
+        Raises:
+            EdgecnnError: they differ in number or shape.
+        """
         if [a.shape for a in reference] != [b.shape for b in candidate]:
             shapes = [[list(a.shape[1:]) for a in outputs] for outputs in (reference, candidate)]
             raise EdgecnnError(f"the two files have outputs of different shapes: {shapes[0]} and {shapes[1]}")
-        tallies = tallies or [_Tally(number, b.dtype.kind in "iub") for number, b in enumerate(candidate)]
-        for tally, a, b in zip(tallies, reference, candidate, strict=True):
+        self.outputs = self.outputs or [_Tally(number, b.dtype.kind in "iub") for number, b in enumerate(candidate)]
+        for tally, a, b in zip(self.outputs, reference, candidate, strict=True):
             rows = max(1, _AT_ONCE // max(a[:1].size, 1))
             for start in range(0, len(a), rows):
                 real = a[start : start + rows].astype(np.float64)
                 tally.add(real, real - b[start : start + rows])
-        scores = class_scores(reference), class_scores(candidate)
-        classifies = classifies and scores[0] is not None and scores[1] is not None
-        if scores[0] is not None and scores[1] is not None:
-            agreeing += int((scores[0].argmax(axis=1) == scores[1].argmax(axis=1)).sum())
-        n += len(reference[0])
-    if n == 0:
-        raise EdgecnnError("no samples to compare on")
-    parts = tuple(part for tally in tallies for part in tally.parts(centred))
-    moved = tuple(part for tally in tallies for part in tally.moved()) if centred else ()
-    biggest = max((tally.biggest for tally in tallies), default=0.0)
-    signal, noise = sum(tally.signal for tally in tallies), sum(tally.noise for tally in tallies)
-    return Parity(biggest, signal, noise, agreeing if classifies else None, n, parts, moved)
+        if self.answers is not None:
+            first, second = self.answers(reference), self.answers(candidate)
+            self.same += int((first == second).sum())
+            self.answered += first.size
+        self.n += len(reference[0])
+
+    @property
+    def parity(self) -> Parity:
+        """The parity of all batches.
+
+        Raises:
+            EdgecnnError: there were none.
+        """
+        if self.n == 0:
+            raise EdgecnnError("no samples to compare on")
+        tallies = self.outputs
+        return Parity(
+            max((tally.biggest for tally in tallies), default=0.0),
+            sum(tally.signal for tally in tallies),
+            sum(tally.noise for tally in tallies),
+            self.same / self.answered if self.answered else None,
+            self.n,
+            tuple(part for tally in tallies for part in tally.parts(self.centred)),
+            tuple(part for tally in tallies for part in tally.moved()) if self.centred else (),
+        )
+
+
+def parity_of(
+    pairs: Iterable[tuple[Outputs, Outputs]],
+    *,
+    centred: bool = True,
+    answers: Callable[[Sequence[npt.NDArray[Any]]], npt.NDArray[Any]] | None = None,
+) -> Parity:
+    """Return the parity over *pairs* of (reference, candidate) outputs, each a list of arrays [n, ...].
+
+    Args:
+        pairs: batches of both runs.
+        centred: see `ParityTally`.
+        answers: see `ParityTally`.
+
+    Raises:
+        EdgecnnError: the two give different outputs in number or shape, or there are none.
+    """
+    tally = ParityTally(centred, answers)
+    for reference, candidate in pairs:
+        tally.add(reference, candidate)
+    return tally.parity
 
 
 @dataclass
@@ -284,4 +322,4 @@ def _is_distribution(a: npt.NDArray[np.float64]) -> bool:
     return a.ndim > 1 and a.shape[1] > 1 and bool(a.min() >= 0 and np.allclose(a.sum(axis=1), 1, atol=1e-3))
 
 
-__all__ = ["Outputs", "Parity", "Part", "parity_of"]
+__all__ = ["Outputs", "Parity", "ParityTally", "Part", "parity_of"]

@@ -11,9 +11,10 @@ from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, library_error
 from edgecnn.evaluate.layers import LayerNoise
 from edgecnn.evaluate.parity import Parity
-from edgecnn.measurement import Accuracy
 from edgecnn.recipe import Limits
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import Score, scores_to_json
+from edgecnn.units import format_score
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ExportedFile:
     __repr__ = short_repr
 
     artifact: Artifact
-    accuracy: Accuracy | None
+    scores: tuple[Score, ...]  # the task's first one first; none where nothing says what is right
     parity: Parity
     float_operators: tuple[tuple[str, str], ...]  # of a w8a8 file: (kind, output) of what still computes in float
     rejected: str | None  # the limit it breaks, or what its runtime refuses; its name then ends in `.rejected`
@@ -54,6 +55,11 @@ class ExportedFile:
     breaks_limit: bool = False  # what it computes is not close enough to the network
     attempts: tuple[Attempt, ...] = ()  # of an int8 file that was searched for
     layers: tuple[LayerNoise, ...] = ()  # of a rejected TFLite file: where its signal gets lost, layer by layer
+
+    @property
+    def score(self) -> Score | None:
+        """The score that its limit is about."""
+        return self.scores[0] if self.scores else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's entry of `edgecnn export --json`."""
@@ -63,7 +69,7 @@ class ExportedFile:
             "format": self.artifact.format,
             "precision": self.artifact.precision,
             "size_bytes": self.artifact.size_bytes,
-            "accuracy": self.accuracy and self.accuracy.to_json(),
+            **scores_to_json(self.scores),
             "parity": self.parity.to_json(),
             "float_operators": [f"{kind} {output}" for kind, output in self.float_operators],
             "rejected": self.rejected,
@@ -99,20 +105,28 @@ class FailedFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's entry of `edgecnn export --json`: the keys of `ExportedFile`, null but for these."""
-        keys = ("path", "size_bytes", "accuracy", "parity", "float_operators", "rejected", "attempts", "layers")
+        lists = ("parity", "float_operators", "rejected", "attempts", "layers")
+        keys = ("path", "size_bytes", *scores_to_json(()), *lists)
         own = {"name": self.path.name, "format": self.format, "precision": self.precision, "failed": self.reason}
         return {**dict.fromkeys(keys), **own}
 
 
-def broken_limit(limits: Limits, parity: Parity, accuracy: Accuracy | None, reference: Accuracy | None) -> str | None:
-    """Return the sentence that says which limit is broken, None where none is."""
-    if limits.max_accuracy_drop is not None and accuracy is not None and reference is not None:
-        drop = reference.top1 - accuracy.top1
+def broken_limit(limits: Limits, parity: Parity, score: Score | None, reference: Score | None) -> str | None:
+    """Return the sentence that says which limit is broken, None where none is.
+
+    The *reference* is the original network's score on the same samples.
+    """
+    if limits.max_drop is not None and score is not None and reference is not None:
+        drop = score.drop_from(reference.value)
         # In whole samples: a single one that tips over is rounding, however few there are.
-        if reference.correct - accuracy.correct > max(1.0, limits.max_accuracy_drop * accuracy.n + 1e-9):
+        if drop > max(1 / score.n, limits.max_drop) + 1e-9:
+            better = score.higher_is_better
+            before, after = (format_score(one.value, is_share=better) for one in (reference, score))
+            yielded = f"fell by {100 * drop:.2f} points" if better else f"rose by {100 * drop:.2f} %"
+            unit = "" if better else " %"
             return (
-                f"accuracy fell by {100 * drop:.2f} points (from {100 * reference.top1:.2f} to "
-                f"{100 * accuracy.top1:.2f} % of {accuracy.n}), the recipe allows {100 * limits.max_accuracy_drop:.2f}"
+                f"{score.name} {yielded} (from {before} to {after}, {score.n} samples), the recipe allows "
+                f"{100 * limits.max_drop:.2f}{unit}"
             )
     worst = parity.worst
     if limits.min_sqnr_db is not None and worst is not None and (worst.sqnr_db or 0.0) < limits.min_sqnr_db:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class FileFacts:
     normalization: Normalization | None = None
     labels: tuple[str, ...] | None = None
     weights_sha256: str | None = None
+    judged_by: Mapping[str, Any] = field(default_factory=dict)  # `task`, `metric` and `decode`
 
     def to_json(self, **written: Any) -> dict[str, Any]:
         """Return the metadata document, with what the writer knows in *written*."""
@@ -45,6 +47,7 @@ class FileFacts:
             "normalization": None if norm is None else {"mean": list(norm.mean), "std": list(norm.std)},
             "labels": None if self.labels is None else list(self.labels),
             "weights_sha256": self.weights_sha256,
+            **self.judged_by,
             **written,
         }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from edgecnn.device import DeviceProfile
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import device_within
-from edgecnn.measurement import Accuracy
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import Score
 from edgecnn.units import format_bytes
 
 _ROUNDING = 1e-9  # of shares, which is less than one of a thousand million samples
@@ -33,7 +33,7 @@ class NetworkStatus:
 
     params: int
     macs: int
-    accuracy: Accuracy | None = None  # on the validation part
+    score: Score | None = None  # on the validation part
     size_bytes: int | None = None  # of its w8a8 TFLite file
     memory: tuple[MemoryUse, ...] = ()  # of the device that it is to fit
 
@@ -56,7 +56,7 @@ class Shortfall:
     share: float  # of what the network has of it now, that is still to go
 
 
-#: Of the accuracy that may be lost. More is of no use, and most likely points that were meant as a fraction.
+#: Of the score that may be lost. More is of no use, and most likely points that were meant as a fraction.
 LARGEST_DROP = 0.25
 
 
@@ -69,7 +69,7 @@ class Budget:
         True
     """
 
-    max_drop: float | None = None  # of the accuracy, as a fraction: 0.01 is one point
+    max_drop: float | None = None  # of the task's score, as a fraction: 0.01 is one point
     max_macs_ratio: float | None = None  # fraction of the original's multiply-adds that may be left
     max_params_ratio: float | None = None  # likewise of the parameters
     size_bytes: int | None = None  # of the w8a8 TFLite file on disk
@@ -84,7 +84,7 @@ class Budget:
                 raise EdgecnnError(f"a limit of {size} bytes of {name} is too small; give --{name}, for example 64KiB")
         if self.max_drop is not None and not 0 <= self.max_drop <= LARGEST_DROP:
             raise EdgecnnError(
-                f"the accuracy may drop by 0 to {100 * LARGEST_DROP:g} points, not {100 * self.max_drop:g}: in Python "
+                f"the score may drop by 0 to {100 * LARGEST_DROP:g} points, not {100 * self.max_drop:g}: in Python "
                 "max_drop is a fraction, 0.02 for 2 points; on the command line --max-drop 2 is 2 points"
             )
         for name in ("macs", "params"):
@@ -99,7 +99,7 @@ class Budget:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing but the accuracy says when to stop."""
+        """Whether nothing but the score says when to stop."""
         return self.max_macs_ratio is None and self.max_params_ratio is None and not self.needs_file
 
     @property
@@ -154,12 +154,13 @@ class Budget:
                 )
 
     def unmet(self, original: NetworkStatus, now: NetworkStatus, reference: float | None = None) -> tuple[str, ...]:
-        """Return a sentence for each goal that *now* does not meet, those of size and that of accuracy."""
+        """Return a sentence for each goal that *now* does not meet, those of size and that of the score."""
         drop = drop_of(reference, now)
         sentences = [shortfall.sentence for shortfall in self.shortfalls(original, now)]
         if not self.allows(drop):
+            name = "score" if now.score is None else now.score.name
             sentences.append(
-                f"the accuracy is {100 * (drop or 0):.2f} points lower; the goal allows {100 * (self.max_drop or 0):g}"
+                f"the {name} is {100 * (drop or 0):.2f} points lower; the goal allows {100 * (self.max_drop or 0):g}"
             )
         return tuple(sentences)
 
@@ -170,8 +171,8 @@ class Budget:
 
 
 def drop_of(reference: float | None, now: NetworkStatus) -> float | None:
-    """Return by how much the accuracy of *now* is below *reference*; None where one of them is not known."""
-    return None if reference is None or now.accuracy is None else reference - now.accuracy.top1
+    """Return by how much the score of *now* is worse than *reference*; None where one of them is not known."""
+    return None if reference is None or now.score is None else now.score.drop_from(reference)
 
 
 @dataclass(frozen=True)

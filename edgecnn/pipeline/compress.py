@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.compress import CRITERIA, ORDERS
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, explain_missing_packages
+from edgecnn.evaluate.choice import TaskChoice, size_of_input
 from edgecnn.files import check_name, check_writable, destination
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.budget import Budget, NetworkStatus, Search, SparseSize
 from edgecnn.pipeline.plan import TRAINING, Plan, Round, TrainingSettings, checked_epochs, layers_of, read_plan
 from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.run_folder import RunFolder, folder_of
-from edgecnn.pipeline.subject import Subject, check_classes, load_subject, original_outputs
+from edgecnn.pipeline.subject import Subject, check_outputs, load_subject, run_original
 from edgecnn.progress import Progress, silent
+from edgecnn.tasks.score import score_to_json
 from edgecnn.units import check_fraction
 
 if TYPE_CHECKING:
+    from edgecnn.compress.objective import Objective
     from edgecnn.nets.network import Model, Network
     from edgecnn.pipeline.judging import Validation
     from edgecnn.pipeline.search import SearchResult
@@ -47,6 +50,7 @@ def compress_model(
     path: Path | str,
     *,
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     input_shape: tuple[int, ...] | None = None,
     pruning_ratio: float | None = None,
     sparsity: float | None = None,
@@ -88,11 +92,14 @@ def compress_model(
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
         data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: the plan's.
+        task: what the network does: a name in `TASKS`, or a `TaskChoice` with a metric or a decoder; None: as the
+            network says, else as the data say. A task without a loss of its own is trained by the original's raw
+            outputs, and where nothing says what is right, it is judged by them as well.
         input_shape: (C, H, W) that images in files come to; None: as the network says.
         pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where nothing else is given.
         sparsity: share of the weights of convolutions and linear layers that become 0, in [0, 1). The shapes stay, and
             so do the sizes of dense files; what zip makes of them is told.
-        budget: the goals: the accuracy that may be lost, the size that is needed.
+        budget: the goals: the score that may be lost, the size that is needed.
         plan: a plan's file; it decides on all but the data.
         search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
         criterion: a name in `CRITERIA`, or `package.module:function` or `FILE.py:function` of your own. Beside a plan
@@ -109,7 +116,7 @@ def compress_model(
             scores as they were; 0: each epoch has batches of its own.
         teachers: networks that teach in the original's place, by the mean of their scores: as they are, checkpoints,
             or `MODEL=WEIGHTS`. With a *pruning_ratio* there is no teacher but by this. Beside a plan, those it names.
-        reference: the accuracy that drops are counted from, as a fraction; None: the original's on the part that is
+        reference: the score that drops are counted from, as a fraction; None: the original's on the part that is
             judged by.
         resume: whether to go on with a run that was stopped.
         weights: see `edgecnn.build`.
@@ -151,6 +158,7 @@ def compress_model(
     subject = load_subject(
         model,
         data=data,
+        task=task,
         input_shape=input_shape,
         weights=weights,
         normalization=normalization,
@@ -160,9 +168,11 @@ def compress_model(
         seen=seen,
     )
     network = _checked(subject, model if isinstance(model, str) else subject.name)
-    from edgecnn.pipeline.judging import Validation, choose_validation, chosen_before
+    from edgecnn.compress.objective import Distilled
+    from edgecnn.pipeline.judging import Validation, choose_validation, chosen_before, objective_of
     from edgecnn.pipeline.teachers import described, load_teachers
 
+    objective = objective_of(subject)
     others = load_teachers(teachers, subject)
     if written is not None:
         _check_plan(written, network, where=str(plan))
@@ -170,11 +180,13 @@ def compress_model(
         chosen, method = written, written.method
         chosen_by = Validation(method.validation_from, method.validation_split) if method.validation_split else None
     else:
-        shift, flip = _augmentation(subject, augment)
+        shift, flip = _augmentation(subject, augment, objective)
         # Without a search there is nothing to choose.
-        chosen_by = chosen_before(subject) if budget is None else choose_validation(subject, progress)
+        chosen_by = chosen_before(subject) if budget is None else choose_validation(subject, objective.metric, progress)
         validation_split, validation_from = (0.0, TRAINING) if chosen_by is None else (chosen_by.share, chosen_by.part)
-        taught = 0.0 if budget is None and sparsity is None and not others else TrainingSettings.teacher_weight
+        needs_teacher = isinstance(objective.loss, Distilled) and not callable(getattr(network.module, "loss", None))
+        is_taught = needs_teacher or budget is not None or sparsity is not None or others
+        taught = TrainingSettings.teacher_weight if is_taught else 0.0
         if round_to is None:
             round_to = 1 if device is None else device.channels_at_once
         method = TrainingSettings(
@@ -225,28 +237,27 @@ def _compressed(
     progress: Progress,
 ) -> CompressResult:
     from edgecnn.compress.units import find_units
-    from edgecnn.nets.evaluate import correct_of
-    from edgecnn.pipeline.judging import verdict
+    from edgecnn.pipeline.judging import records_of, verdict
     from edgecnn.pipeline.search import apply_plan, search
     from edgecnn.pipeline.steps import Steps
 
     assert subject.network is not None
     steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress, teachers, validation)
     original = steps.start().status
-    counted_from = original.accuracy.top1 if reference is None and original.accuracy is not None else reference
+    counted_from = original.score.value if reference is None and original.score is not None else reference
     if budget is None:
         found = apply_plan(steps, plan)
     else:
         assert counted_from is not None
         found = search(steps, config, plan.epochs, counted_from)
     network, status = found.state.network, found.state.status
-    evaluation, normalization = steps.parts.evaluation, subject.normalization
+    evaluation, metric = steps.parts.evaluation, steps.objective.metric
     progress("judging on the evaluation part")
-    before = None if validation is None else validation.correct(evaluation)
+    before = None if validation is None else validation.records(evaluation)
     if before is None:
-        before = correct_of(subject.network, evaluation, normalization)
-    after = correct_of(network, evaluation, normalization) if found.rounds or found.epochs else before
-    final = verdict(before, after, budget or Budget(), reference)
+        before = records_of(subject, subject.network, evaluation, metric)
+    after = records_of(subject, network, evaluation, metric) if found.rounds or found.epochs else before
+    final = verdict(metric, before, after, budget or Budget(), reference)
     sparse = plan.is_sparse(len(plan.rounds))
     result = CompressResult(
         path,
@@ -276,7 +287,7 @@ def _compressed(
     done = replace(plan, rounds=found.rounds, epochs=found.epochs)
     replace(
         checkpoint,
-        accuracy=result.accuracy_after.to_json(),
+        **score_to_json(result.score_after),
         data=subject.data.name,
         history=(*checkpoint.history, *_history(done, subject.data.name)),
     ).save(path, network.module)
@@ -364,29 +375,28 @@ def _check_plan(plan: Plan, network: Network, *, where: str) -> None:
 
 def _checked(subject: Subject, model: str) -> Network:
     """Return the network, seen to be one that can be cut and judged by its data."""
-    from edgecnn.compress.objective import CLASSIFICATION, check_scores, task_of
-
     network = subject.network
     if network is None or network.checkpoint is None:
         raise EdgecnnError(f"{model}: an exported program cannot be pruned; give the network that it was made from")
     network.check_code()
-    if subject.data.training.labels is None:
-        raise EdgecnnError(f"data set '{subject.data.name}' has no labels; compress needs them for training")
-    _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
-    if len(outputs) != 1:
-        raise EdgecnnError(
-            f"{subject.name} gives {len(outputs)} outputs, and compress trains networks with one; wrap it in a module "
-            f"that returns only its scores"
-        )
-    if task_of(network.module, labelled=True) != CLASSIFICATION:
-        raise EdgecnnError(f"{subject.name} declares that it reconstructs its input; compress only trains classifiers")
-    check_scores(outputs[0].shape)
-    check_classes(subject, outputs[0].shape[1])
+    first = next(iter(run_original(subject, subject.data.training.take(1), threads=1)))
+    check_outputs(subject, first.outputs, background=False)
     return network
 
 
-def _augmentation(subject: Subject, augment: bool | None) -> tuple[int, bool]:
-    """Return by how many pixels training images are moved, and whether half of them are mirrored."""
+def _augmentation(subject: Subject, augment: bool | None, objective: Objective) -> tuple[int, bool]:
+    """Return by how many pixels training images are moved, and whether half of them are mirrored.
+
+    Raises:
+        EdgecnnError: it is asked for, and a target is not right for an image that was moved.
+    """
+    if not objective.keeps_when_moved:
+        if augment:
+            raise EdgecnnError(
+                f"task {objective.task}: the targets would be wrong for images that are shifted and mirrored; leave "
+                "out --augment"
+            )
+        return 0, False
     shape = subject.shape
     photographs = len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= _PHOTOGRAPH_SIDE
     return (_PHOTOGRAPH_SHIFT, True) if augment or (augment is None and photographs) else (0, False)
@@ -426,8 +436,8 @@ def _identity(
 ) -> dict[str, Any]:
     """Return all that the result depends on, in JSON's types."""
     training = subject.data.training
-    assert training.labels is not None
-    digest = hashlib.sha256(training.labels[training.indices].tobytes())
+    classes = training.class_numbers
+    digest = hashlib.sha256(b"" if classes is None else classes[training.indices].tobytes())
     for batch in training.take(256):
         digest.update(batch.x.tobytes())
     rounds = json.dumps([asdict(one) for one in plan.rounds])
@@ -435,6 +445,7 @@ def _identity(
         "network": network.weights_sha256(),
         "data": f"{subject.data.name} {digest.hexdigest()}",
         "normalization": str(subject.normalization),
+        **({} if subject.is_classifier else {"task": subject.choice.to_json(size_of_input(subject.shape))}),
         **asdict(plan.method),
         "epochs": plan.epochs,
         **({"teachers": [one.rpartition(" ")[2] for one in plan.teachers]} if plan.teachers else {}),

@@ -16,10 +16,13 @@ from edgecnn.artifact import Artifact
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import NOISE
 from edgecnn.errors import EdgecnnError, explain_missing_packages
-from edgecnn.evaluate.accuracy import chance_warning, check_finite, count_correct, no_classifier, outputs_of, plan_for
-from edgecnn.evaluate.inputs import class_scores
+from edgecnn.evaluate.choice import TaskChoice, size_of_input
+from edgecnn.evaluate.files import background_told, chance_warning
+from edgecnn.evaluate.inputs import plan_for
+from edgecnn.evaluate.judge import Verdict
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
-from edgecnn.evaluate.parity import Outputs, parity_of
+from edgecnn.evaluate.parity import Outputs
+from edgecnn.evaluate.run import Answered, run_artifact
 from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware
@@ -28,14 +31,14 @@ from edgecnn.fit import arenas_to_set, not_counted, why_refused
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.locks import InUseError, Lock, PrivateFolder
-from edgecnn.measurement import Accuracy
 from edgecnn.normalization import Normalization, Resize
-from edgecnn.pipeline.subject import Subject, check_classes, load_subject, named, original_outputs
+from edgecnn.pipeline.subject import Subject, check_outputs, load_subject, named, run_original
 from edgecnn.pipeline.writer import Writer
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import AUTO, Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import Score, score_to_json
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model
@@ -53,9 +56,9 @@ class ExportResult:
     __repr__ = short_repr
 
     files: tuple[ExportedFile, ...]  # at least one
-    reference_accuracy: Accuracy | None  # of the original network, on the same samples
+    reference: Score | None  # of the original network, on the same samples
     warnings: tuple[str, ...]
-    no_accuracy: str | None = None  # why there is none, where there is none
+    no_score: str | None = None  # why there is none, where there is none
     failed: tuple[FailedFile, ...] = ()  # what of the recipe could not be written or verified
 
 
@@ -66,6 +69,7 @@ def export_model(
     *,
     recipe: Recipe | Path | str = "board",
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
     normalization: Normalization | str | None = None,
@@ -85,7 +89,9 @@ def export_model(
         folder: created where missing; files of earlier exports with the same names are replaced, whole.
         recipe: a `Recipe`, or the name or path of one.
         data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: noise of
-            *input_shape*, and no accuracy.
+            *input_shape*, and no score.
+        task: what the network does: a name in `TASKS`, or a `TaskChoice` with a metric or a decoder; None: as the
+            network says, else as the data say, else it is compared with its files alone.
         input_shape: (C, H, W); None: as the data give it.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
@@ -96,7 +102,7 @@ def export_model(
         evaluation_samples: how many evaluation samples to verify on; None: as the recipe says.
         quantize: how w8a8 files are made: `minmax`, steps such as `adaround,bias`, or `auto`, which tries them; None:
             as the recipe says, or `auto` with *max_drop*.
-        max_drop: the accuracy that each file may lose, as a fraction (0.005: half a point); None: as the recipe says.
+        max_drop: the score that each file may lose, as a fraction (0.005: half a point); None: as the recipe says.
         name: of the files; None: as the network is known.
         progress: called with the step, what is done and the total.
 
@@ -114,6 +120,7 @@ def export_model(
     subject = load_subject(
         model,
         data=data,
+        task=task,
         input_shape=input_shape,
         weights=weights,
         normalization=normalization,
@@ -133,7 +140,7 @@ def _with_limits(recipe: Recipe, quantize: str | None, max_drop: float | None) -
     """
     if max_drop is not None:
         precisions = {precision for chosen in recipe.files.values() for precision in chosen}
-        limits = {p: replace(recipe.limits.get(p, Limits()), max_accuracy_drop=max_drop) for p in precisions}
+        limits = {p: replace(recipe.limits.get(p, Limits()), max_drop=max_drop) for p in precisions}
         recipe = replace(recipe, limits={**recipe.limits, **limits})
         quantize = quantize or AUTO
     return recipe if quantize is None else replace(recipe, quantize=quantize)
@@ -171,7 +178,7 @@ def export_subject(
             except Exception as error:
                 failed.append(FailedFile.of(error, path, format_name, precision, step))
                 continue
-            files.append(_deliver(verified, subject, recipe, folder, samples, reference.accuracy))
+            files.append(_deliver(verified, subject, recipe, folder, samples, reference.score))
         if not files:
             reasons = dict.fromkeys(file.reason for file in failed)
             raise EdgecnnError("; ".join(reasons)) from failed[0].error
@@ -184,9 +191,11 @@ def export_subject(
         for text in (*file.artifact.contradictions, *map(str, file.artifact.metadata.get("notes") or ()))
     ]
     bad = [file.path for file in files if file.rejected] + [file.path for file in failed]
-    chance = chance_warning("the network itself", reference.accuracy)
-    warnings = (*subject.warnings, *writer.warnings, *chance, *dict.fromkeys(losses), *_left_over(bad, folder))
-    return ExportResult(tuple(files), reference.accuracy, warnings, reference.no_accuracy, tuple(failed))
+    chance = chance_warning("the network itself", reference.score)
+    background = background_told(subject.name, reference.score) if reference.score else ()
+    told = (*chance, *background, *dict.fromkeys(losses), *_left_over(bad, folder))
+    warnings = (*subject.warnings, *writer.warnings, *told)
+    return ExportResult(tuple(files), reference.score, warnings, reference.verdict.no_score, tuple(failed))
 
 
 def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
@@ -269,30 +278,31 @@ class _Reference:
     """The original network's outputs over the evaluation samples, kept on disk: they may be large images themselves."""
 
     folder: Path
-    accuracy: Accuracy | None
-    no_accuracy: str | None = None  # why there is none
+    verdict: Verdict
 
     @classmethod
     def take(cls, subject: Subject, samples: Samples, folder: Path, progress: Progress) -> _Reference:
         folder.mkdir()
-        correct = done = 0
-        reason = "there is no labelled data" if samples.labels is None else None
-        classes = len(subject.labels) if subject.labels else None
-        for number, (labels, outputs) in enumerate(original_outputs(subject, samples, _threads())):
-            check_finite(outputs, subject.name)
-            np.savez(folder / f"{number:06d}.npz", *outputs)
-            scores = class_scores(outputs)
-            done += len(labels)
-            if scores is None:
-                reason = reason or no_classifier(subject.name, outputs)
-            elif reason is None:
-                check_classes(subject, scores.shape[1], ", npz:FILE without y, or --input to export without data")
-                correct += count_correct(scores, labels, subject.name)
-            progress("running the original network", done, len(samples))
-        return cls(folder, None if reason else Accuracy(correct, done, classes=classes), reason)
+
+        def kept() -> Iterator[Answered]:
+            done = 0
+            for number, answered in enumerate(run_original(subject, samples, _threads())):
+                if not number:
+                    check_outputs(subject, answered.outputs)
+                np.savez(folder / f"{number:06d}.npz", *answered.outputs)
+                done += len(answered.batch.x)
+                progress("running the original network", done, len(samples))
+                yield answered
+
+        return cls(folder, subject.judge.judge(kept(), subject.name, is_original=True))
+
+    @property
+    def score(self) -> Score | None:
+        """The score that limits are about; None where nothing says what is right."""
+        return self.verdict.scores[0] if self.verdict.scores else None
 
     def __iter__(self) -> Iterator[Outputs]:
-        for path in sorted(self.folder.iterdir()):
+        for path in sorted(self.folder.glob("*.npz")):
             with np.load(path) as stored:
                 yield [stored[name] for name in stored.files]
 
@@ -308,28 +318,25 @@ def _verify(
 ) -> ExportedFile:
     """Run *artifact* in its own runtime over the samples and judge it by the recipe's limits."""
     plan = plan_for(artifact, samples, subject.normalization, None)
-    correct = done = 0
-
-    def pairs() -> Iterator[tuple[Outputs, Outputs]]:
-        nonlocal correct, done
-        runs = outputs_of(artifact, samples, plan, threads=_threads())
-        for original, (labels, outputs) in zip(reference, runs, strict=True):
-            scores = class_scores(outputs)
-            if reference.accuracy is not None and scores is not None:
-                correct += count_correct(scores, labels, artifact.path.name)
-            done += len(labels)
-            progress(f"verifying {artifact.path.name}", done, len(samples))
-            yield original, outputs
-
-    parity = parity_of(pairs(), centred=subject.data.name != NOISE)
-    accuracy = None if reference.accuracy is None else Accuracy(correct, done, classes=reference.accuracy.classes)
+    verdict = subject.judge.judge(
+        run_artifact(artifact, samples, plan, threads=_threads()),
+        artifact.path.name,
+        originals=reference,
+        centred=subject.data.name != NOISE,
+        step=f"verifying {artifact.path.name}",
+        total=len(samples),
+        progress=progress,
+    )
+    parity = verdict.parity
+    assert parity is not None
+    score = verdict.scores[0] if verdict.scores else None
     limits = recipe.limits.get(precision, Limits())
-    broken = broken_limit(limits, parity, accuracy, reference.accuracy)
+    broken = broken_limit(limits, parity, score, reference.score)
     breaks_limit = broken is not None
     if broken is None and recipe.runtime is not None:
         broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
-    return ExportedFile(artifact, accuracy, parity, floats, broken, artifact.path, breaks_limit)
+    return ExportedFile(artifact, verdict.scores, parity, floats, broken, artifact.path, breaks_limit)
 
 
 def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:
@@ -346,7 +353,7 @@ def _deliver(
     recipe: Recipe,
     folder: Path,
     samples: Samples,
-    reference_accuracy: Accuracy | None,
+    reference: Score | None,
 ) -> ExportedFile:
     """Give a verified file its name in *folder*, with its history beside it."""
     name = file.artifact.path.name + (REJECTED if file.rejected else "")
@@ -357,7 +364,7 @@ def _deliver(
     artifact = file.artifact.copied_to(folder / name)
     delivered = replace(file, artifact=artifact, path=artifact.path)
     result = delivered.to_json() | {
-        "reference_accuracy": reference_accuracy and reference_accuracy.to_json(),
+        **reference_to_json(reference),
         "data": subject.data.name,
     }
     firmware = None if file.rejected else _firmware(artifact, recipe, subject)
@@ -368,6 +375,11 @@ def _deliver(
         for stale in (f"{name}{REJECTED}", f"{name}{REJECTED}.json"):
             (folder / stale).unlink(missing_ok=True)
     return delivered
+
+
+def reference_to_json(score: Score | None) -> dict[str, Any]:
+    """Return `reference_accuracy` and `reference_score`, of which one is null at least."""
+    return {f"reference_{key}": value for key, value in score_to_json(score).items()}
 
 
 def _firmware(artifact: Artifact, recipe: Recipe, subject: Subject) -> Firmware | None:
@@ -402,7 +414,8 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
                 "attempts": [attempt.to_json() for attempt in file.attempts],
             }
         )
-    steps.append({"step": "verify", "data": subject.data.name, "n": n, "method": "measured"})
+    judged_by = subject.choice.to_json(size_of_input(subject.shape))
+    steps.append({"step": "verify", "data": subject.data.name, "n": n, "method": "measured", **judged_by})
     return steps
 
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import outputs_of, plan_for
-from edgecnn.evaluate.inputs import class_scores
+from edgecnn.evaluate.inputs import plan_for
+from edgecnn.evaluate.judge import Judge
+from edgecnn.evaluate.parity import Parity
+from edgecnn.evaluate.run import Answered, run_artifact
 from edgecnn.evaluate.verify import Attempt
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import INT8_STEPS, MINMAX
 from edgecnn.samples import Samples
-
-Outputs = list[npt.NDArray[np.float32]]
+from edgecnn.tasks.task import Answers, Task
 
 #: In the order they are tried, each beside what was kept before it: what takes seconds first.
 _ORDER = tuple(sorted(INT8_STEPS, key=("bias", "cle", *INT8_STEPS).index))
@@ -55,6 +55,8 @@ def search_int8(
     folder: Path,
     normalization: Normalization | None = None,
     progress: Progress = silent,
+    *,
+    answers: Answers | None = None,
 ) -> tuple[Artifact, tuple[Attempt, ...]]:
     """Return the best int8 file of *reference* found, and every attempt.
 
@@ -68,16 +70,17 @@ def search_int8(
         folder: where the files are written; all but the best are removed.
         normalization: how pixels become inputs; None: as the file says.
         progress: told the attempts.
+        answers: what of the outputs is the same or not, as `Task.answers`; None: no agreement is counted.
 
     Raises:
         EdgecnnError: not even the ranges alone make a file.
     """
-    plan = plan_for(reference, held, normalization, None)
 
-    def outputs(artifact: Artifact) -> list[Outputs]:
-        return [found for _, found in outputs_of(artifact, held, plan_for(artifact, held, normalization, None))]
+    def run(artifact: Artifact) -> Iterator[Answered]:
+        return run_artifact(artifact, held, plan_for(artifact, held, normalization, None))
 
-    expected = [found for _, found in outputs_of(reference, held, plan)]
+    judge = Judge(Task("none", "nothing", (), answers))
+    expected = [answered.outputs for answered in run(reference)]
     tried: list[Attempt] = []
     best: Artifact | None = None
     least = math.inf
@@ -88,7 +91,9 @@ def search_int8(
         method, began = ",".join(steps) or MINMAX, time.monotonic()
         try:
             file = write(method, folder / f"attempt{number}{reference.path.suffix}")
-            error, agreement = _compared(expected, outputs(file))
+            parity = judge.judge(run(file), file.path.name, originals=expected).parity
+            assert parity is not None
+            error, agreement = _error_of(parity), parity.top1_agreement
         except EdgecnnError as failure:
             if best is None:
                 raise
@@ -106,18 +111,11 @@ def search_int8(
     return best, tuple(tried)
 
 
-def _compared(expected: Sequence[Outputs], given: Sequence[Outputs]) -> tuple[float, float | None]:
-    """Return the mean squared error as a share of the variance, over all outputs, and the share of equal classes."""
-    errors = []
-    for place in range(len(expected[0])):
-        mine, its = (np.concatenate([batch[place] for batch in side]).astype(np.float64) for side in (expected, given))
-        variance = float(np.square(mine - mine.mean(0)).mean())
-        errors.append(float(np.square(mine - its).mean()) / max(variance, 1e-30))
-    classes = [[class_scores(batch) for batch in side] for side in (expected, given)]
-    if any(scores is None for side in classes for scores in side):
-        return float(np.mean(errors)), None
-    same = [a.argmax(1) == b.argmax(1) for a, b in zip(*classes, strict=True) if a is not None and b is not None]
-    return float(np.mean(errors)), float(np.concatenate(same).mean())
+def _error_of(parity: Parity) -> float:
+    """Return the mean over outputs of the squared error as a share of the variance, or of the class numbers lost."""
+    whole = [part for part in parity.parts if part.channel is None]
+    shares = [part.noise / max(part.signal, 1e-30) if part.agreement is None else 1 - part.agreement for part in whole]
+    return float(np.mean(shares))
 
 
 def _decibels(error: float) -> float:

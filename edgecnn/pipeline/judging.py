@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgecnn.compress.sensitivity import MeanInterval, accuracy_lost
+from edgecnn.compress.objective import Objective
+from edgecnn.compress.sensitivity import MeanInterval
 from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy
-from edgecnn.nets.evaluate import Correct, correct_of, counted
+from edgecnn.evaluate.judge import Judge
+from edgecnn.evaluate.run import run_network
+from edgecnn.nets.network import Network
 from edgecnn.pipeline.budget import Budget
 from edgecnn.pipeline.plan import EVALUATION, TRAINING
 from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress, silent, with_prefix
 from edgecnn.samples import Samples
+from edgecnn.tasks.score import Score
+from edgecnn.tasks.task import ORIGINAL, Metric, Records, drop_between, judged_by, score_of
 
 #: The share of the training part, or else of the evaluation part, that cuts are chosen by.
 SHARES = {TRAINING: 0.1, EVALUATION: 0.5}
@@ -57,18 +61,58 @@ class Validation:
     part: str  # of the data set: `TRAINING`, `EVALUATION`
     share: float  # of that part
     note: str = ""  # why it is not the usual one
-    answers: tuple[tuple[Samples, Correct], ...] = ()  # of the original, as far as they are known
+    answers: tuple[tuple[Samples, Records], ...] = ()  # of the original, as far as they are known
 
-    def correct(self, samples: Samples) -> Correct | None:
-        """Return which answers of the original to *samples* are right, [n]; None where it was not asked."""
-        for asked, correct in self.answers:
+    def records(self, samples: Samples) -> Records | None:
+        """Return the metric's records of the original's answers to *samples*, [n, ...]; None where it was not asked."""
+        for asked, records in self.answers:
             if asked.images is samples.images and np.isin(samples.indices, asked.indices).all():
                 order = np.argsort(asked.indices)
-                return correct[order[np.searchsorted(asked.indices, samples.indices, sorter=order)]]
+                return records[order[np.searchsorted(asked.indices, samples.indices, sorter=order)]]
         return None
 
 
-def choose_validation(subject: Subject, progress: Progress = silent, most: int | None = None) -> Validation:
+def objective_of(subject: Subject) -> Objective:
+    """Return what *subject* is trained for and judged by.
+
+    Raises:
+        EdgecnnError: its targets are no numbers where its task needs some.
+    """
+    samples, task = subject.data.training, subject.judge.task
+    targets = samples.labels
+    if targets is not None and task.name == "regression":
+        targets = targets[samples.indices]
+    return Objective.of(task, subject.judge.decode, targets)
+
+
+def records_of(
+    subject: Subject, network: Network, samples: Samples, metric: Metric, progress: Progress = silent
+) -> Records:
+    """Return what *metric* makes of the answers of *network* to *samples*, [n, ...].
+
+    Raises:
+        EdgecnnError: answers that do not suit the metric, or are not finite.
+    """
+    assert subject.network is not None
+    original = subject.network
+    needs_original = judged_by(metric) == ORIGINAL and network is not original
+    reference = run_network(original, samples, subject.normalization) if needs_original else None
+    judge = Judge(replace(subject.judge.task, metrics=(metric,), answers=None), subject.judge.decode)
+    found = judge.judge(
+        run_network(network, samples, subject.normalization),
+        f"network {network.name}",
+        originals=None if reference is None else (answered.outputs for answered in reference),
+        is_original=network is original,
+        step="judging",
+        total=len(samples),
+        progress=progress,
+    )
+    return found.records[metric.name]
+
+
+def choose_validation(
+    subject: Subject, metric: Metric, progress: Progress = silent, most: int | None = None
+) -> Validation:
     """Return which samples the cuts of *subject* are to be chosen by.
 
     A tenth of the training part, unless the network was trained on it: published networks have seen all of the training
@@ -76,12 +120,13 @@ def choose_validation(subject: Subject, progress: Progress = silent, most: int |
     than it does. Half of the evaluation part takes its place, and the final figures are of the other half.
 
     Args:
-        subject: a network and labelled data.
+        subject: a network and data.
+        metric: what it is judged by.
         progress: called with the step, what is done and the total.
         most: samples of each part to ask the network about; None: all.
 
     Raises:
-        EdgecnnError: the network gives no class scores.
+        EdgecnnError: answers that do not suit the metric.
     """
     before = chosen_before(subject)
     if before is not None:
@@ -92,13 +137,13 @@ def choose_validation(subject: Subject, progress: Progress = silent, most: int |
     answers = []
     for name, samples in (("validation", usual.validation.take(most)), ("evaluation", usual.evaluation.take(most))):
         tell = with_prefix(progress, f"the original on the {name} part")
-        answers.append((samples, correct_of(subject.network, samples, subject.normalization, tell)))
-    known, unseen = (counted(correct) for _, correct in answers)
+        answers.append((samples, records_of(subject, subject.network, samples, metric, tell)))
+    known, unseen = (score_of(metric, records) for _, records in answers)
     if not is_better(known, unseen):
         return Validation(TRAINING, SHARES[TRAINING], answers=tuple(answers))
     why = (
-        f"it classifies {100 * known.top1:.1f} % of the validation samples correctly, and {100 * unseen.top1:.1f} % of "
-        f"the evaluation part: it was trained on them"
+        f"its {known.name} is {known.text} on the validation samples, and {unseen.text} on the evaluation part: it was "
+        "trained on them"
     )
     return Validation(EVALUATION, SHARES[EVALUATION], _note(subject, why), tuple(answers))
 
@@ -119,17 +164,20 @@ def chosen_before(subject: Subject) -> Validation | None:
     return None
 
 
-def is_better(a: Accuracy, b: Accuracy) -> bool:
-    """Return whether accuracy *a* is above *b*, of other samples, by more than chance.
+def is_better(a: Score, b: Score) -> bool:
+    """Return whether score *a* is better than *b*, of other samples, by more than chance.
 
     The 95 % interval of the difference of two shares is Newcombe's (1998, method 10,
     doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I).
 
     Example:
-        >>> is_better(Accuracy(4989, 5000), Accuracy(9173, 10000))
+        >>> from edgecnn.tasks.score import share
+        >>> is_better(share("accuracy", 4989, 5000), share("accuracy", 9173, 10000))
         True
     """
-    return a.top1 - b.top1 > math.hypot(a.top1 - a.interval[0], b.interval[1] - b.top1)
+    if not a.higher_is_better:
+        return b.value - a.value > math.hypot(a.high - a.value, b.value - b.low)
+    return a.value - b.value > math.hypot(a.value - a.low, b.high - b.value)
 
 
 def _note(subject: Subject, why: str) -> str:
@@ -145,29 +193,37 @@ def _note(subject: Subject, why: str) -> str:
 class Verdict:
     """What a compression lost on samples that chose nothing."""
 
-    before: Accuracy
-    after: Accuracy
+    before: Score
+    after: Score
     lost: MeanInterval  # on the same samples
     unmet: tuple[str, ...] = ()  # that more was lost than may be, beyond chance
     notes: tuple[str, ...] = ()  # likewise, within chance
 
+    @property
+    def n(self) -> int:
+        """How many samples there were."""
+        return self.after.n
 
-def verdict(before: Correct, after: Correct, budget: Budget, reference: float | None) -> Verdict:
-    """Return what was lost between two networks' answers [n] to the same samples, and whether that breaks *budget*.
+
+def verdict(metric: Metric, before: Records, after: Records, budget: Budget, reference: float | None) -> Verdict:
+    """Return what was lost between two networks' answers to the same samples, and whether that breaks *budget*.
 
     Args:
-        before: which answers of the original are right.
-        after: which of the result are.
-        budget: the goals, among them the accuracy that may be lost.
-        reference: the accuracy that the user counts the drop from; None: the original's on these samples.
+        metric: what they are judged by.
+        before: its records of the original's answers, [n, ...].
+        after: those of the result's.
+        budget: the goals, among them the score that may be lost.
+        reference: the score that the user counts the drop from; None: the original's on these samples.
     """
-    first, last, lost = counted(before), counted(after), accuracy_lost(before, after)
-    drop = lost
+    first, last = score_of(metric, before), score_of(metric, after)
+    drop = lost = MeanInterval(*drop_between(metric, before, after))
     if reference is not None:
-        drop = MeanInterval(reference - last.top1, reference - last.interval[1], reference - last.interval[0])
+        best, worst = sorted((last.low, last.high), reverse=last.higher_is_better)
+        drops = [replace(last, value=end).drop_from(reference) for end in (last.value, best, worst)]
+        drop = MeanInterval(*drops)
     sentence = (
-        f"on the {last.n} evaluation samples not used for choosing the accuracy is {100 * drop.mean:.2f} points lower "
-        f"(95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}); the goal allows {100 * (budget.max_drop or 0):g}"
+        f"on the {last.n} evaluation samples not used for choosing the {last.name} is {100 * drop.mean:.2f} points "
+        f"lower (95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}); the goal allows {100 * (budget.max_drop or 0):g}"
     )
     unmet = () if budget.allows(drop.low) else (sentence,)
     notes = () if unmet or budget.allows(drop.mean) else (f"{sentence}; the difference may be chance",)

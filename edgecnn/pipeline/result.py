@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.measurement import Accuracy
 from edgecnn.pipeline.budget import NetworkStatus, SparseSize
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import ACCURACY, Score, accuracy_to_json
 
 if TYPE_CHECKING:
     from edgecnn.compress.units import Fixed
@@ -36,32 +36,36 @@ class CompressResult:
     validation: Validation | None = None  # what the cuts were chosen by
 
     @property
-    def accuracy_before(self) -> Accuracy:
-        """The original's accuracy."""
+    def score_before(self) -> Score:
+        """The original's score."""
         return self.verdict.before
 
     @property
-    def accuracy_after(self) -> Accuracy:
-        """The compressed network's accuracy, on the same samples."""
+    def score_after(self) -> Score:
+        """The compressed network's score, on the same samples."""
         return self.verdict.after
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of `edgecnn compress --json`; accuracies on the evaluation part but where it is said."""
+        """Return the document of `edgecnn compress --json`; scores on the evaluation part but where it is said."""
+        name, other = ("accuracy", "score") if self.score_after.name == ACCURACY else ("score", "accuracy")
+        judged = {
+            "before": _json_of(self.score_before),
+            "after": _json_of(self.score_after),
+            "lost": asdict(self.verdict.lost),
+        }
         return {
             "path": str(self.path),
             "method": "measured",
             "plan": None if self.plan is None else str(self.plan),
             "params": {"before": self.before.params, "after": self.after.params},
             "macs": {"before": self.before.macs, "after": self.after.macs},
-            "accuracy": {
-                "before": self.accuracy_before.to_json(),
-                "after": self.accuracy_after.to_json(),
-                "lost": asdict(self.verdict.lost),
-            },
+            name: judged,
+            other: None,
             "judged_by": None
             if self.validation is None
             else {"part": self.validation.part, "share": self.validation.share, "why": self.validation.note or None},
-            "validation_accuracy": {"before": _json_of(self.before), "after": _json_of(self.after)},
+            f"validation_{name}": {"before": _json_of(self.before.score), "after": _json_of(self.after.score)},
+            f"validation_{other}": None,
             "w8a8_tflite_bytes": {"before": self.before.size_bytes, "after": self.after.size_bytes},
             "sparse_size": None
             if self.sparse_size is None
@@ -80,7 +84,8 @@ class CompressResult:
                     "params": one.status.params,
                     "macs": one.status.macs,
                     "w8a8_tflite_bytes": one.status.size_bytes,
-                    "validation_accuracy": _json_of(one.status),
+                    f"validation_{name}": _json_of(one.status.score),
+                    f"validation_{other}": None,
                 }
                 for one in self.attempts
             ],
@@ -90,5 +95,7 @@ class CompressResult:
         }
 
 
-def _json_of(status: NetworkStatus) -> dict[str, Any] | None:
-    return None if status.accuracy is None else status.accuracy.to_json()
+def _json_of(score: Score | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    return accuracy_to_json(score) if score.name == ACCURACY else score.to_json()

@@ -82,7 +82,7 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
         steps: does the work.
         config: how to look.
         epochs: of the training at the end.
-        reference: the accuracy that a drop is counted from, as a fraction.
+        reference: the score that a drop is counted from, as a fraction.
 
     Raises:
         EdgecnnError: a network that cannot be traced or judged, or a loss that is no number.
@@ -123,10 +123,10 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
 
 
 def _is_worse(after: NetworkStatus, before: NetworkStatus) -> bool:
-    """Return whether fewer samples are right; where none are kept to judge by, training counts as a gain."""
-    if after.accuracy is None or before.accuracy is None:
+    """Return whether the score is lower; where none are kept to judge by, training counts as a gain."""
+    if after.score is None or before.score is None:
         return False
-    return after.accuracy.top1 < before.accuracy.top1
+    return after.score.drop_from(before.score.value) > 0
 
 
 def _widest(budget: Budget, original: NetworkStatus, now: NetworkStatus) -> Shortfall | None:
@@ -187,7 +187,14 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
     )
     normalization, progress = steps.subject.normalization, with_prefix(steps.progress, _name(number, 1))
     found = sensitivity(
-        network.module, shape, steps.parts.validation, judged, normalization, progress, calibration=steps.parts.training
+        network.module,
+        shape,
+        steps.parts.validation,
+        judged,
+        normalization,
+        progress,
+        objective=steps.objective,
+        calibration=steps.parts.training,
     )
     steps.note_wrong({one.name: one.reason for one in found.fixed if one not in units.fixed})
     return units, ordered(found, config.order, seed=method.seed + number)

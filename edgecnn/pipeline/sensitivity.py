@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, explain_missing_packages
+from edgecnn.evaluate.choice import TaskChoice
 from edgecnn.normalization import Normalization, Resize
-from edgecnn.pipeline.plan import TRAINING
-from edgecnn.pipeline.subject import check_classes, load_subject, original_outputs
+from edgecnn.pipeline.subject import check_outputs, load_subject, run_original
 from edgecnn.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def measure_sensitivity(
     model: Model,
     *,
     data: Data,
+    task: TaskChoice | str | None = None,
     input_shape: tuple[int, ...] | None = None,
     ratios: Sequence[float] = (0.5, 1.0),
     criterion: str = "l2",
@@ -49,6 +50,8 @@ def measure_sensitivity(
     Args:
         model: see `edgecnn.build`; an exported program cannot be cut.
         data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays.
+        task: what the network does; None: as the network says, else as the data say, else it is judged by how much of
+            its own outputs stays.
         input_shape: (C, H, W) that images in files come to; None: as the network says.
         ratios: of a layer's filters; 1 takes a layer or block out whole, where it can go.
         criterion: what filters are judged by.
@@ -73,14 +76,14 @@ def measure_sensitivity(
         [0.5]
     """
     from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
-    from edgecnn.compress.objective import CLASSIFICATION, check_scores, task_of
     from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
-    from edgecnn.pipeline.judging import SHARES, Parts, Validation, choose_validation
+    from edgecnn.pipeline.judging import Parts, choose_validation, objective_of
 
     config = SensitivityConfig(tuple(ratios), criterion, round_to, per, agreement)
     subject = load_subject(
         model,
         data=data,
+        task=task,
         input_shape=input_shape,
         weights=weights,
         normalization=normalization,
@@ -91,18 +94,26 @@ def measure_sensitivity(
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{subject.name}: an exported program cannot be cut; give the network that it was made from")
     subject.network.check_code()
-    _, outputs = next(original_outputs(subject, subject.data.training.take(1), threads=1))
-    chosen = Validation(TRAINING, SHARES[TRAINING])
-    if task_of(subject.network.module, labelled=subject.data.training.labels is not None) == CLASSIFICATION:
-        check_scores(outputs[0].shape)
-        check_classes(subject, outputs[0].shape[1])
-        chosen = choose_validation(subject, progress, _ASKED)
+    first = next(iter(run_original(subject, subject.data.training.take(1), threads=1)))
+    objective = objective_of(subject)
+    check_outputs(subject, first.outputs, background=False)
+    chosen = choose_validation(subject, objective.metric, progress, _ASKED)
     parts = Parts.of(subject.data, chosen.share, chosen.part)
     others, judges = parts.training, parts.validation
     assert judges is not None
     module = subject.network.module
     if criterion == "taylor":
-        module = with_gradients(module, others.take(GRADIENT_SAMPLES, seed=2), subject.normalization)
-    found = sensitivity(module, subject.shape, judges, config, subject.normalization, progress, calibration=others)
+        graded = others.take(GRADIENT_SAMPLES, seed=2)
+        module = with_gradients(module, graded, subject.normalization, objective=objective)
+    found = sensitivity(
+        module,
+        subject.shape,
+        judges,
+        config,
+        subject.normalization,
+        progress,
+        objective=objective,
+        calibration=others,
+    )
     notes = (*subject.warnings, *((chosen.note,) if chosen.note else ()), *found.notes)
     return replace(found, notes=notes)

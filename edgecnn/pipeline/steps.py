@@ -15,28 +15,31 @@ from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.masking import MaskMismatchError
+from edgecnn.compress.objective import Objective
 from edgecnn.compress.prune import Cut, cut, size_of
 from edgecnn.compress.teacher import ensemble
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
 from edgecnn.compress.units import Fixed
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.choice import size_of_input
 from edgecnn.fit import check_fit
 from edgecnn.locks import PrivateFolder
-from edgecnn.measurement import Accuracy
-from edgecnn.nets.evaluate import accuracy_of, counted
 from edgecnn.nets.network import Network
 from edgecnn.normalization import preprocess
-from edgecnn.parsing import from_table
+from edgecnn.parsing import convert, from_table
 from edgecnn.pipeline.budget import Budget, MemoryUse, NetworkStatus, SparseSize
 from edgecnn.pipeline.export import write_int8
-from edgecnn.pipeline.judging import Parts, Validation
+from edgecnn.pipeline.judging import Parts, Validation, objective_of, records_of
 from edgecnn.pipeline.plan import TrainingSettings
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress, with_prefix
 from edgecnn.recipe import load_recipe
+from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import ACCURACY, Score, share
+from edgecnn.tasks.task import score_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Steps:
     name: str  # of the result
     progress: Progress
     teacher: Any  # the module that gives the scores to learn
-    known: Accuracy | None = None  # of the original on the validation part, where it was asked already
+    objective: Objective
+    known: Score | None = None  # of the original on the validation part, where it was asked already
 
     @classmethod
     def of(
@@ -90,8 +94,9 @@ class Steps:
         """
         assert subject.network is not None
         parts = Parts.of(subject.data, method.validation_split, method.validation_from)
-        correct = None if chosen is None or parts.validation is None else chosen.correct(parts.validation)
-        known = None if correct is None else counted(correct)
+        objective = objective_of(subject)
+        records = None if chosen is None or parts.validation is None else chosen.records(parts.validation)
+        known = None if records is None else score_of(objective.metric, records)
         teacher = ensemble([teacher.module for teacher in teachers or (subject.network,)])
         checkpoint = subject.network.checkpoint
         assert checkpoint is not None
@@ -102,10 +107,12 @@ class Steps:
             normalization=subject.normalization,
             labels=subject.labels,
             accuracy=None,
+            score=None,
             data=None,
+            **subject.choice.to_json(size_of_input(subject.shape)),
         )
         original = replace(subject.network, checkpoint=described)
-        return cls(subject, original, method, budget, folder, parts, name, progress, teacher, known)
+        return cls(subject, original, method, budget, folder, parts, name, progress, teacher, objective, known)
 
     def start(self) -> State:
         """Return the original and what is known of it."""
@@ -198,7 +205,11 @@ class Steps:
         if self.method.criterion != "taylor":
             return network
         samples = self.parts.training.take(GRADIENT_SAMPLES, seed=2)
-        return replace(network, module=with_gradients(network.module, samples, self.subject.normalization))
+        return replace(network, module=self._with_gradients(network, samples))
+
+    def _with_gradients(self, network: Network, samples: Samples) -> Any:
+        normalization = self.subject.normalization
+        return with_gradients(network.module, samples, normalization, objective=self.objective)
 
     def _trained(
         self, step: str, untrained: Callable[[], Network], epochs: float, number: int, keep_zeros: bool
@@ -217,6 +228,7 @@ class Steps:
                         with_prefix(self.progress, step),
                         teacher=self.teacher if self.method.teacher_weight else None,
                         state=kept,
+                        objective=self.objective,
                     )
                 network = replace(network, module=module)
                 status = self._judged(network)
@@ -252,7 +264,14 @@ class Steps:
 
     def _status(self, step: str) -> NetworkStatus:
         """Return what the journal says of the network that *step* ended with."""
-        return from_table(NetworkStatus, self.folder.steps[step].get("status"), f"{self.folder.path}: {step}.status")
+        where = f"{self.folder.path}: {step}.status"
+        status = dict(convert(Mapping[str, Any], self.folder.steps[step].get("status"), where))
+        score, accuracy = status.pop("score", None), status.pop("accuracy", None)
+        if score is not None:
+            status_score: Score | None = Score.from_json(score, f"{where}.score")
+        else:  # of an earlier version, which kept counts
+            status_score = None if accuracy is None else share(ACCURACY, accuracy["correct"], accuracy["n"])
+        return replace(from_table(NetworkStatus, status, where), score=status_score)
 
     def sparse_size(self, network: Network) -> SparseSize:
         """Return what the zeros in *network* save in its w8a8 TFLite file: nothing, until it is compressed."""
@@ -276,11 +295,15 @@ class Steps:
     def _judged(self, network: Network) -> NetworkStatus:
         """Return what is known of *network*: judged on the validation part, exported where the budget asks for it."""
         size = size_of(network.module, self.subject.shape)
-        accuracy = self.known if network is self.original else None
-        if accuracy is None and self.parts.validation is not None:
+        score = self.known if network is self.original else None
+        if score is None and self.parts.validation is not None:
             self.progress("judging on the validation part")
-            accuracy = accuracy_of(network, self.parts.validation, self.subject.normalization)
-        status = NetworkStatus(size.params, size.macs, accuracy)
+            judged = self.subject.network if network is self.original else network
+            assert judged is not None
+            metric = self.objective.metric
+            score = score_of(metric, records_of(self.subject, judged, self.parts.validation, metric))
+        # The journal keeps the figures; what each class or pixel had is not needed again.
+        status = NetworkStatus(size.params, size.macs, score and replace(score, details=_kept(score)))
         return self._with_file(network, status) if self.budget.needs_file else status
 
     def _with_file(self, network: Network, status: NetworkStatus) -> NetworkStatus:
@@ -309,5 +332,11 @@ def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
     return replace(network, module=module, checkpoint=checkpoint)
 
 
+def _kept(score: Score) -> dict[str, Any]:
+    """Return the details of *score* that its JSON has."""
+    return {key: value for key, value in score.details.items() if key in ("classes", "chance", "class_offset")}
+
+
 def _stored(status: NetworkStatus) -> dict[str, Any]:
-    return asdict(status) | {"memory": [asdict(use) for use in status.memory]}
+    memory = [asdict(use) for use in status.memory]
+    return asdict(status) | {"memory": memory, "score": None if status.score is None else status.score.to_json()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,18 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
 from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.datasets.noise import noise
-from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import outputs_of, plan_for
-from edgecnn.evaluate.inputs import class_scores, image_of
-from edgecnn.evaluate.parity import Outputs
-from edgecnn.normalization import Normalization, Resize, preprocess
+from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.evaluate.choice import TaskChoice, choose, size_of_input
+from edgecnn.evaluate.inputs import image_of, plan_for
+from edgecnn.evaluate.judge import Judge
+from edgecnn.evaluate.run import Answered, run_artifact, run_network
+from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks import TASKS
+from edgecnn.tasks.classification import class_scores
+from edgecnn.tasks.task import Outputs
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model, Network
@@ -42,12 +46,29 @@ class Subject:
     normalization: Normalization | None
     labels: tuple[str, ...] | None
     warnings: tuple[str, ...]
+    choice: TaskChoice  # what it is judged as: what the user says, else the network, else the data
+    judge: Judge  # by that choice
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether its outputs are judged as one score for each class."""
+        return self.judge.task.name == "classification" and self.judge.decode is None
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether the data say what is right."""
+        return self.data.evaluation.labels is not None
+
+
+#: The attribute by which the class of a network says what it does.
+ATTRIBUTE = "edgecnn_task"
 
 
 def load_subject(
     model: Model,
     *,
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
     normalization: Normalization | str | None = None,
@@ -79,7 +100,7 @@ def load_subject(
         source = Artifact.open(model)
         image = given or image_of(source)
         shape = input_shape or tuple(source.inputs[0].shape[1:])
-        return _of_onnx(source, opened(image[0] if image else None, image), shape, normalization)
+        return _of_onnx(source, opened(image[0] if image else None, image), shape, normalization, task)
     from edgecnn.nets.network import build
 
     is_folder = isinstance(data, str) and data.startswith("folder:")
@@ -93,7 +114,7 @@ def load_subject(
     if is_folder:
         own = given or (network.input_shape if network.input_shape and len(network.input_shape) == 3 else None)
         dataset = opened(own[0] if own else network.channels, own, network.resize)
-    return _of_network(network, dataset, input_shape, normalization)
+    return _of_network(network, dataset, input_shape, normalization, task)
 
 
 def _checked(input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -112,7 +133,11 @@ def _checked(input_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _of_network(
-    network: Network, dataset: Dataset | None, input_shape: tuple[int, ...] | None, given: Normalization | None
+    network: Network,
+    dataset: Dataset | None,
+    input_shape: tuple[int, ...] | None,
+    given: Normalization | None,
+    task: TaskChoice | str | None,
 ) -> Subject:
     shape = dataset.shape if dataset else input_shape or network.input_shape
     if shape is None:
@@ -129,6 +154,8 @@ def _of_network(
             f"{network.name} does not record its preprocessing: assumed {data.normalization}, "
             f"as data set '{data.name}'; set it with --normalize",
         )
+    recorded, remarks = recorded_by(network)
+    choice = choose(task, recorded, data)
     subject = Subject(
         network.name,
         network,
@@ -137,29 +164,65 @@ def _of_network(
         shape,
         given or network.normalization or data.normalization,
         network.labels or data.labels,
-        (*network.warnings, *warnings, *data.assumptions),
+        (*network.warnings, *warnings, *remarks, *data.assumptions),
+        choice,
+        choice.judge(data.facts, size_of_input(shape)),
     )
     if subject.normalization is not None:
         subject.normalization.check_channels(shape)
     # A network and data that do not fit are told here, before any work.
-    for _, outputs in original_outputs(subject, data.evaluation.take(1), threads=1):
-        _check_labels(network.name, network.labels, outputs)
+    first = list(run_network(network, data.evaluation.take(1), subject.normalization))
+    check_outputs(subject, first[0].outputs)
+    if subject.is_classifier:
+        _check_labels(network.name, network.labels, first[0].outputs)
+    subject.judge.check(first[0], network.name)
     return subject
 
 
-def _of_onnx(source: Artifact, dataset: Dataset | None, shape: tuple[int, ...], given: Normalization | None) -> Subject:
+def recorded_by(network: Network) -> tuple[TaskChoice, tuple[str, ...]]:
+    """Return what *network* says of its task: by an attribute `edgecnn_task` of its class, else by its checkpoint.
+
+    Raises:
+        EdgecnnError: the attribute is no name of a task.
+    """
+    declared = getattr(network.module, ATTRIBUTE, None)
+    if declared is not None:
+        if declared not in TASKS.rows:
+            raise unknown_name(ATTRIBUTE, str(declared), TASKS.names())
+        return TaskChoice(task=declared), ()
+    checkpoint = network.checkpoint
+    if checkpoint is None:
+        return TaskChoice(), ()
+    return TaskChoice.recorded(dataclasses.asdict(checkpoint), f"checkpoint {network.name}")
+
+
+def _of_onnx(
+    source: Artifact,
+    dataset: Dataset | None,
+    shape: tuple[int, ...],
+    given: Normalization | None,
+    task: TaskChoice | str | None,
+) -> Subject:
     data, warnings = _or_noise(dataset, shape)
     plan = plan_for(source, data.evaluation, given, data.normalization)
     own = tuple(source.metadata.get("labels") or ())
     name = source.path.stem.removesuffix(".fp32")
+    recorded, remarks = TaskChoice.recorded(source.metadata, source.path.name)
+    choice = choose(task, recorded, data)
+    judge = choice.judge(data.facts, size_of_input(data.shape))
     remark = (
         *plan.assumptions,
+        *remarks,
         *warnings,
         *data.assumptions,
         "the source is an ONNX file: TFLite needs the torch network and is left out",
     )
-    _check_labels(name, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
-    return Subject(name, None, source, data, data.shape, plan.normalization, own or data.labels, remark)
+    subject = Subject(
+        name, None, source, data, data.shape, plan.normalization, own or data.labels, remark, choice, judge
+    )
+    if subject.is_classifier:
+        _check_labels(name, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
+    return subject
 
 
 def _check_labels(name: str, labels: Sequence[str] | None, outputs: Outputs) -> None:
@@ -168,11 +231,10 @@ def _check_labels(name: str, labels: Sequence[str] | None, outputs: Outputs) -> 
     Raises:
         EdgecnnError: they are not.
     """
-    scores = class_scores(outputs)
-    if labels and scores is not None and scores.shape[1] != len(labels):
+    if labels and outputs[0].dtype.kind == "f" and class_scores(outputs).shape[1] != len(labels):
         raise EdgecnnError(
-            f"{name} has {len(labels)} labels for {scores.shape[1]} classes; leave the labels out, or give one for "
-            f"each class"
+            f"{name} has {len(labels)} labels for {class_scores(outputs).shape[1]} classes; leave the labels out, or "
+            "give one for each class"
         )
 
 
@@ -186,37 +248,39 @@ def _or_noise(dataset: Dataset | None, shape: tuple[int, ...]) -> tuple[Dataset,
     )
 
 
-def original_outputs(
-    subject: Subject, samples: Samples, threads: int
-) -> Iterator[tuple[npt.NDArray[np.int64], Outputs]]:
-    """Yield the labels [n] (-1 where there are none) and the outputs of the original network, batch by batch.
+def run_original(subject: Subject, samples: Samples, threads: int) -> Iterator[Answered]:
+    """Yield the answers of the original network, batch by batch.
 
     Raises:
-        EdgecnnError: the network does not take the samples.
+        EdgecnnError: the network does not take the samples, or outputs that are not finite.
     """
-    if subject.network is None:
-        assert subject.source is not None
-        plan = plan_for(subject.source, samples, subject.normalization, None)
-        yield from outputs_of(subject.source, samples, plan, threads=threads)
-        return
-    for batch in samples:
-        labels = np.full(len(batch.x), -1) if batch.y is None else batch.y
-        yield labels, subject.network.outputs(np.ascontiguousarray(preprocess(batch.x, subject.normalization)))
+    if subject.network is not None:
+        return run_network(subject.network, samples, subject.normalization)
+    assert subject.source is not None
+    plan = plan_for(subject.source, samples, subject.normalization, None)
+    return run_artifact(subject.source, samples, plan, threads=threads)
 
 
-def check_classes(subject: Subject, classes: int, otherwise: str = "") -> None:
-    """See that a network of so many *classes* is for its data; *otherwise* says what else may be used.
+def check_outputs(subject: Subject, outputs: Outputs, *, background: bool = True) -> None:
+    """See that a classifier tells as many classes apart as its data have, or with *background* one more before them.
+
+    Args:
+        subject: of another task all *outputs* are right here; its metric tells.
+        outputs: of some samples, [n, ...] each.
+        background: whether the first output may be that of a background class.
 
     Raises:
         EdgecnnError: it is for other data.
     """
     known = subject.data.labels
-    if known is not None and classes == 1:
-        raise EdgecnnError(
-            f"{subject.name} gives one value a sample, no score for each of the {len(known)} classes of data set "
-            f"'{subject.data.name}'; edgecnn judges classifiers with one output for each class{otherwise}"
-        )
-    if known is not None and len(known) != classes:
+    if not subject.is_classifier or known is None or outputs[0].dtype.kind != "f" or not subject.has_targets:
+        return
+    try:
+        classes = class_scores(outputs).shape[1]
+    except EdgecnnError as error:
+        raise EdgecnnError(f"{subject.name}: {error}") from None
+    otherwise = ", npz:FILE without y, or --input to export without data" if background else ""
+    if classes not in (len(known), len(known) + background):
         raise EdgecnnError(
             f"{subject.name} distinguishes {classes} classes, data set '{subject.data.name}' has {len(known)}; "
             f"{_remedy(subject, classes, len(known))}use the data it was trained on{otherwise}"
@@ -227,8 +291,8 @@ def _remedy(subject: Subject, classes: int, known: int) -> str:
     """Return what to do about a network and data that differ by the one class that is usually the reason."""
     if classes == known + 1:
         return "if its first output is a background class, have your factory return scores[:, 1:]; else "
-    numbers = subject.data.evaluation.labels if classes == known - 1 else None
-    if numbers is not None and min(np.asarray(numbers), default=0) == 1:
+    numbers = subject.data.evaluation.class_numbers if classes == known - 1 else None
+    if numbers is not None and numbers.size and numbers.min() == 1:
         return "no sample has class 0: number the classes from 0; else "
     return ""
 

@@ -32,10 +32,10 @@ def load_teachers(models: Sequence[Model], subject: Subject) -> tuple[Network, .
         return ()
     training = subject.data.training
     x = np.ascontiguousarray(preprocess(next(iter(training.take(1))).x, subject.normalization))
-    expected = subject.network.outputs(x)[0].shape[1:]
+    expected = [output.shape[1:] for output in subject.network.outputs(x)]
     teachers = []
     for model in models:
-        teacher = _built(model, subject, expected) if isinstance(model, str) else build(model)
+        teacher = _built(model, subject, expected[0]) if isinstance(model, str) else build(model)
         normalization = teacher.normalization
         if (
             normalization not in (None, subject.normalization)
@@ -44,10 +44,13 @@ def load_teachers(models: Sequence[Model], subject: Subject) -> tuple[Network, .
             module = Renormalised(teacher.module, subject.normalization or Normalization(), normalization)
             teacher = replace(teacher, module=module)
         outputs = teacher.outputs(x)
-        if len(outputs) != 1 or outputs[0].shape[1:] != expected:
-            given = " and ".join(str(list(output.shape[1:])) for output in outputs)
+        if [output.shape[1:] for output in outputs] != expected:
+            given, own = (
+                " and ".join(map(str, map(list, shapes)))
+                for shapes in ([output.shape[1:] for output in outputs], expected)
+            )
             raise EdgecnnError(
-                f"teacher {teacher.name} gives scores of shape {given}, {subject.name} {list(expected)}; "
+                f"teacher {teacher.name} gives scores of shape {given}, {subject.name} {own}; "
                 "use one that was trained on the same data"
             )
         if teacher.labels is not None and subject.labels is not None and teacher.labels != subject.labels:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.datasets.noise import NOISE
+from edgecnn.evaluate.choice import size_of_input
 from edgecnn.evaluate.verify import Attempt
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.calibration import check_calibration, check_halves
@@ -24,6 +25,7 @@ def _facts(subject: Subject) -> FileFacts:
         normalization=subject.normalization,
         labels=subject.labels,
         weights_sha256=subject.network.weights_sha256() if subject.network else source,
+        judged_by=subject.choice.to_json(size_of_input(subject.shape)),
     )
 
 
@@ -100,7 +102,11 @@ class Writer:
             recipe = replace(self.recipe, quantize=method)
             return self._quantized(float_file, place, "w8a8", recipe, calibration)
 
-        best, attempts = search_int8(float_file, write, held, self.folder, self.subject.normalization, self.progress)
+        subject = self.subject
+        answers = None if subject.judge.decode else subject.judge.task.answers
+        best, attempts = search_int8(
+            float_file, write, held, self.folder, subject.normalization, self.progress, answers=answers
+        )
         self.attempts[path] = attempts
         best.path.rename(path)
         return Artifact.open(path)

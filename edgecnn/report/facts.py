@@ -9,26 +9,27 @@ from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.predict import Prediction
-from edgecnn.evaluate.accuracy import Evaluation
-from edgecnn.measurement import Accuracy, Measurement
+from edgecnn.evaluate.files import Evaluation
+from edgecnn.measurement import Measurement
 from edgecnn.report.verification import Verification
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import Score, score_to_json
 
 _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 
 
 @dataclass(frozen=True)
 class NetworkFigures:
-    """Parameters, MACs and accuracy of a network; None means not measured.
+    """Parameters, MACs and score of a network; None means not measured.
 
     Example:
         >>> edgecnn.NetworkFigures(params=270_000, macs=41_000_000)
-        NetworkFigures(params=270000, macs=41000000, accuracy=None)
+        NetworkFigures(params=270000, macs=41000000, score=None)
     """
 
     params: int | None = None
     macs: int | None = None  # of one sample
-    accuracy: Accuracy | None = None
+    score: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ReportFacts:
     __repr__ = short_repr
 
     model: str
-    data: str | None = None  # which samples the accuracy was taken on
+    data: str | None = None  # which samples the score was taken on
     before: NetworkFigures = NetworkFigures()  # the network as it came
     after: NetworkFigures = NetworkFigures()  # the network as it was exported
     steps: tuple[str, ...] = ()  # what was done, a sentence each, in order
@@ -66,9 +67,9 @@ class ReportedFile:
         return self.artifact.path
 
     @property
-    def accuracy(self) -> Accuracy | None:
+    def score(self) -> Score | None:
         """As evaluated here, else as verified at export."""
-        return self.evaluation.accuracy or (self.verification.accuracy if self.verification else None)
+        return self.evaluation.score or (self.verification.score if self.verification else None)
 
     @property
     def rejected(self) -> str | None:
@@ -113,9 +114,15 @@ class Row:
         return self.file.artifact.size_bytes
 
     @property
-    def accuracy(self) -> Accuracy | None:
+    def score(self) -> Score | None:
         """As measured with this runtime, else as evaluated here, else as verified at export."""
-        return (self.measured.accuracy if self.measured else None) or self.file.accuracy
+        return (self.measured.score if self.measured else None) or self.file.score
+
+    @property
+    def further_scores(self) -> tuple[Score, ...]:
+        """Those beside it that were taken on this machine."""
+        taken = self.measured.scores if self.measured and self.measured.scores else self.file.evaluation.scores
+        return taken[1:]
 
     @property
     def p50_ns(self) -> float | None:
@@ -198,7 +205,7 @@ def _file_to_json(file: ReportedFile, labels: Sequence[str]) -> Mapping[str, Any
         "format": file.artifact.format,
         "precision": file.artifact.precision,
         "size_bytes": file.artifact.size_bytes,
-        "accuracy": file.accuracy and file.accuracy.to_json(),
+        **score_to_json(file.score),
         "sqnr_db": verification.sqnr_db if verification else None,
         "top1_agreement": verification.top1_agreement if verification else None,
         "rejected": file.rejected,

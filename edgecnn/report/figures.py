@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from edgecnn.artifact import Artifact
 from edgecnn.fit import FitReport
-from edgecnn.measurement import Accuracy
 from edgecnn.report.confusion import MOST_CLASSES, confusion_message, draw_confusion, list_pairs
 from edgecnn.report.facts import Row
 from edgecnn.report.layers import Layer, draw_layers, heaviest, layers_of
 from edgecnn.report.markup import Markup, element
 from edgecnn.report.memory import draw_live_bytes, equal_plots
 from edgecnn.report.plots import draw_accuracies, draw_latencies, draw_sizes, draw_tradeoff, latency_limit
-from edgecnn.units import format_bytes, format_ns, format_share
+from edgecnn.tasks.score import Score
+from edgecnn.units import format_bytes, format_ns
 
 
 def figure(message: str, detail: str, drawing: Markup) -> Markup:
@@ -23,11 +23,11 @@ def figure(message: str, detail: str, drawing: Markup) -> Markup:
     return element("figure", caption, drawing)
 
 
-def file_figures(rows: Sequence[Row], original: Accuracy | None) -> list[Markup]:
+def file_figures(rows: Sequence[Row], original: Score | None) -> list[Markup]:
     """Return the plots of *rows* for which there are figures."""
     timed = [row for row in rows if row.p50_ns is not None]
-    judged = [row for row in rows if row.accuracy is not None]
-    both = [row for row in timed if row.accuracy is not None]
+    judged = [row for row in rows if row.score is not None]
+    both = [row for row in timed if row.score is not None]
     figures = []
     if both:
         detail = "Up and left is better. Marker area: file size. Vertical line: 95 % interval."
@@ -37,9 +37,9 @@ def file_figures(rows: Sequence[Row], original: Accuracy | None) -> list[Markup]
     if rows:
         figures.append(figure(_size_message(rows), "Size on disk.", draw_sizes(_one_each(rows))))
     if judged:
-        dashed = f" The dashed line is the original network, {format_share(original.top1)}." if original else ""
-        detail = f"Measured on {judged[0].accuracy.n if judged[0].accuracy else 0} samples.{dashed}"
-        drawing = draw_accuracies(_one_each(judged), original.top1 if original else None)
+        dashed = f" The dashed line is the original network, {original.text}." if original else ""
+        detail = f"Measured on {judged[0].score.n if judged[0].score else 0} samples.{dashed}"
+        drawing = draw_accuracies(_one_each(judged), original.value if original else None)
         figures.append(figure(_accuracy_message(judged), detail, drawing))
     return figures
 
@@ -132,16 +132,22 @@ def _one_each(rows: Sequence[Row]) -> list[Row]:
     return list({row.name: row for row in reversed(rows)}.values())[::-1]
 
 
+def _goodness(row: Row) -> float:
+    if row.score is None:
+        return 0.0
+    return row.score.value if row.score.higher_is_better else -row.score.value
+
+
 def _tradeoff_message(rows: Sequence[Row]) -> str:
-    best = max(rows, key=lambda row: ((row.accuracy.top1 if row.accuracy else 0), -(row.p50_ns or 0)))
+    best = max(rows, key=lambda row: (_goodness(row), -(row.p50_ns or 0)))
     fastest = min(rows, key=lambda row: row.p50_ns or 0)
-    accuracy = format_share(best.accuracy.top1 if best.accuracy else None)
     if best is fastest:
-        return f"{best.label} is the fastest, and none is more accurate: {accuracy} in {format_ns(best.p50_ns)}"
-    low, _ = best.accuracy.interval if best.accuracy else (0, 0)
-    _, high = fastest.accuracy.interval if fastest.accuracy else (0, 0)
+        score = best.score.text if best.score else "-"
+        return f"{best.label} is the fastest, and none has a better score: {score} in {format_ns(best.p50_ns)}"
+    low, _ = best.score.interval if best.score else (0, 0)
+    _, high = fastest.score.interval if fastest.score else (0, 0)
     comparison = "their 95 % intervals overlap" if high >= low else "their 95 % intervals do not overlap"
-    return f"{fastest.label} is the fastest; {best.label} is the most accurate; {comparison}"
+    return f"{fastest.label} is the fastest; {best.label} has the best score; {comparison}"
 
 
 def _latency_message(rows: Sequence[Row]) -> str:
@@ -173,10 +179,11 @@ def _size_message(rows: Sequence[Row]) -> str:
 
 
 def _accuracy_message(rows: Sequence[Row]) -> str:
-    intervals = [row.accuracy.interval for row in rows if row.accuracy]
-    lowest, highest = (pick(row.accuracy.top1 for row in rows if row.accuracy) for pick in (min, max))
+    intervals = [row.score.interval for row in rows if row.score]
+    lowest, highest = (pick(row.score.value for row in rows if row.score) for pick in (min, max))
     if lowest == highest:
-        return f"Every file reaches {format_share(highest)}" if len(rows) > 1 else f"It reaches {format_share(highest)}"
+        text = next(row.score.text for row in rows if row.score)
+        return f"Every file reaches {text}" if len(rows) > 1 else f"It reaches {text}"
     apart = max(low for low, _ in intervals) > min(high for _, high in intervals)
     comparison = "not all of their 95 % intervals overlap" if apart else "their 95 % intervals overlap"
     return f"The files differ by up to {100 * (highest - lowest):.2f} points; {comparison}"

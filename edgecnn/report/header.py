@@ -7,7 +7,7 @@ from typing import Any
 
 from edgecnn.report.facts import ReportFacts, Row
 from edgecnn.report.markup import Markup, element, join
-from edgecnn.units import format_bytes, format_count, format_ns, format_share
+from edgecnn.units import format_bytes, format_count, format_ns
 
 
 def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
@@ -31,7 +31,7 @@ def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
 
 def _lead(title: str, facts: ReportFacts, rows: Sequence[Row]) -> str:
     files = {row.name: row.is_kept for row in rows}
-    data = f", accuracy on the data set {facts.data}" if facts.data else ""
+    data = f", judged on the data set {facts.data}" if facts.data else ""
     rejected = len(files) - sum(files.values())
     verdict = f", {rejected} of them rejected by their recipe" if rejected else ""
     model = "" if facts.model == title else f"{facts.model}: "
@@ -40,15 +40,14 @@ def _lead(title: str, facts: ReportFacts, rows: Sequence[Row]) -> str:
 
 def _tiles(facts: ReportFacts, rows: Sequence[Row]) -> Iterator[Markup]:
     before, after = facts.before, facts.after
-    if after.accuracy:
-        low, high = after.accuracy.interval
-        n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{after.accuracy.n}"
-        interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, {n}"
-        was = f"before {format_share(before.accuracy.top1)}; " if before.accuracy else ""
-        yield _tile("accuracy, measured", format_share(after.accuracy.top1), was + interval)
-    elif judged := [(row.accuracy.top1, row.name) for row in rows if row.is_kept and row.accuracy is not None]:
-        top1, name = max(judged, key=lambda pair: pair[0])
-        yield _tile("best accuracy, measured", format_share(top1), name)
+    if after.score:
+        n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{after.score.n}"
+        interval = f"95 % interval {after.score.interval_text.replace('…', ' to ')}, {n}"
+        was = f"before {before.score.text}; " if before.score else ""
+        yield _tile(f"{after.score.name}, measured", after.score.text, was + interval)
+    elif judged := [(row.score, row.name) for row in rows if row.is_kept and row.score is not None]:
+        score, name = max(judged, key=lambda pair: pair[0].value * (1 if pair[0].higher_is_better else -1))
+        yield _tile(f"best {score.name}, measured", score.text, name)
     yield from _count_tile("parameters, counted", before.params, after.params)
     yield from _count_tile("multiply-adds, counted", before.macs, after.macs)
     kept = [row for row in rows if row.is_kept]

@@ -24,7 +24,7 @@ def render_page(contents: Contents) -> str:
     """
     facts, rows = contents.facts, rows_of(contents.files, contents.measurements)
     colours = legend([row.precision for row in rows])
-    plots = [*file_figures(rows, facts.before.accuracy), *confusion_figures(rows, contents.labels)]
+    plots = [*file_figures(rows, facts.before.score), *confusion_figures(rows, contents.labels)]
     paths = [*(row.file.path for row in rows), *(one.artifact.path for one in contents.predictions)]
     names = distinct_names(paths)
     fits = [one.fit for one in smallest_each(contents.predictions) if one.fit]

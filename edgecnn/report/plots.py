@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -23,7 +24,8 @@ from edgecnn.report.drawing import (
 )
 from edgecnn.report.facts import Row, shorten
 from edgecnn.report.markup import Markup
-from edgecnn.units import format_bytes, format_ns, format_share
+from edgecnn.tasks.score import Score
+from edgecnn.units import format_bytes, format_ns
 
 _ROW = 36.0  # height of a row: its text above, its mark below
 _FOOT = 34.0  # of the axis below the rows
@@ -76,25 +78,35 @@ def latency_limit(rows: Sequence[Row]) -> float:
 
 def draw_accuracies(rows: Sequence[Row], reference: float | None) -> Markup:
     """Draw the accuracy of each row as a dot in its 95 % interval; the network's own is a dashed line."""
-    intervals = [row.accuracy.interval for row in rows if row.accuracy]
+    intervals = [_ends(row.score) for row in rows if row.score]
     low, high = min(pair[0] for pair in intervals), max(pair[1] for pair in intervals)
     low, high = min(low, reference or 1.0), max(high, reference or 0.0)
     pad = max(0.05 * (high - low), 0.0005)
 
     def dot(axes: Any, y: float, row: Row) -> None:
-        if row.accuracy is not None:
-            axes.plot(row.accuracy.interval, (y, y), color=_colour(row), linewidth=4, alpha=0.35, solid_capstyle="butt")
-            axes.plot(row.accuracy.top1, y, "o", color=_colour(row), markersize=8)
+        if row.score is not None:
+            axes.plot(_ends(row.score), (y, y), color=_colour(row), linewidth=4, alpha=0.35, solid_capstyle="butt")
+            axes.plot(row.score.value, y, "o", color=_colour(row), markersize=8)
 
-    texts = [format_share(row.accuracy.top1 if row.accuracy else None) for row in rows]
+    texts = [row.score.text if row.score else "-" for row in rows]
     figure, axes = _rows_figure(rows, texts, dot)
     if reference is not None:
         for index in range(len(rows)):
             _ticks(axes, [reference], _MARK - index, 0.2, edgecolor=COLOURS["ink"], linewidth=1, linestyle=(0, (2, 2)))
     axes.set_xlim(low - pad, high + pad)
-    _share_ticks(axes.xaxis, low, high)
-    title_axis(axes, "top-1 accuracy, the bar is the 95 % interval")
+    _score_ticks(axes.xaxis, low, high, rows)
+    title_axis(axes, f"{_metric(rows)}, the bar is the 95 % interval")
     return to_svg(figure, "accuracies", "Accuracy of each file")
+
+
+def _ends(score: Score) -> tuple[float, float]:
+    """Return the interval; the value alone where it has none."""
+    return (score.value, score.value) if math.isnan(score.low) or math.isnan(score.high) else score.interval
+
+
+def _metric(rows: Sequence[Row]) -> str:
+    """Return the name of the score of *rows*."""
+    return next((row.score.name for row in rows if row.score), "score")
 
 
 def draw_tradeoff(rows: Sequence[Row]) -> Markup:
@@ -104,21 +116,21 @@ def draw_tradeoff(rows: Sequence[Row]) -> Markup:
     figure = new_figure(height)
     axes = add_axes(figure, left, bottom, right - left, top - bottom)
     biggest = max(row.size_bytes for row in rows)
-    points = [(row.p50_ns or 0.0, row.accuracy.top1 if row.accuracy else 0.0, row) for row in rows]
+    points = [(row.p50_ns or 0.0, row.score.value if row.score else 0.0, row) for row in rows]
     for x, y, row in points:
-        interval = row.accuracy.interval if row.accuracy else (y, y)
+        interval = _ends(row.score) if row.score else (y, y)
         axes.plot((x, x), interval, color=_colour(row), linewidth=1.2, alpha=0.5, zorder=2)
         axes.scatter(x, y, s=40 + 420 * row.size_bytes / biggest, color=_colour(row), alpha=0.75, linewidth=0, zorder=3)
     most = 1.18 * max(x for x, _, _ in points)
     axes.set_xlim(0, most)
-    lows, highs = zip(*(row.accuracy.interval for _, _, row in points if row.accuracy), strict=True)
+    lows, highs = zip(*(_ends(row.score) for _, _, row in points if row.score), strict=True)
     pad = max(0.08 * (max(highs) - min(lows)), 0.0005)
     axes.set_ylim(min(lows) - pad, max(highs) + pad)
     scale_axis(axes.xaxis, "ns", most)
-    _share_ticks(axes.yaxis, min(lows), max(highs))
+    _score_ticks(axes.yaxis, min(lows), max(highs), rows)
     grid(axes, "both")
     title_axis(axes, "p50 of one call")
-    write(axes, 0, 1.045, "top-1 accuracy", "muted", transform=axes.transAxes, fontsize=SMALL)
+    write(axes, 0, 1.045, _metric(rows), "muted", transform=axes.transAxes, fontsize=SMALL)
     _label_column(axes, points, most, (right - left), top - bottom)
     return to_svg(figure, "tradeoff", "Accuracy against latency")
 
@@ -189,10 +201,13 @@ def _colour(row: Row) -> str:
     return COLOURS[role_of(row.precision)]
 
 
-def _share_ticks(axis: Any, low: float, high: float) -> None:
-    """Put round ticks on *axis* from *low* to *high*, fractions, written in percent."""
+def _score_ticks(axis: Any, low: float, high: float, rows: Sequence[Row]) -> None:
+    """Put round ticks on *axis* from *low* to *high*: fractions, written in percent, or errors as they are."""
     locator = require("matplotlib.ticker", "report").MaxNLocator(4, steps=[1, 2, 5, 10])
     places = [place for place in locator.tick_values(low, high) if low <= place <= high + 1e-9]
+    if any(row.score is not None and not row.score.higher_is_better for row in rows):
+        axis.set_ticks(places, [f"{place:.4g}" for place in places])
+        return
     gap = min((b - a for a, b in pairwise(places)), default=0.01)
     digits = 0 if gap >= 0.00999 else 1 if gap >= 0.000999 else 2
     axis.set_ticks(places, [f"{100 * place:.{digits}f} %" for place in places])

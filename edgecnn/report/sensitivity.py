@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.errors import require
 from edgecnn.files import write_whole
 from edgecnn.report.drawing import COLOURS, SMALL, TEXT
-from edgecnn.units import format_bytes, format_count, format_share
+from edgecnn.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from edgecnn.compress.sensitivity import Row, Sensitivity
 
-COLUMNS = ("rank", "unit", "cut", "accuracy", "95 %", "n", "points lost", "loss", "parameters", "MACs", "weights")
+COLUMNS = ("rank", "unit", "cut", "score", "95 %", "n", "points lost", "loss", "parameters", "MACs", "weights")
 
 _ROW = 22.0  # height of a row of the plot, in points
 _WIDTH = 640.0
@@ -51,7 +51,7 @@ def table_of(sensitivity: Sensitivity) -> list[tuple[str, ...]]:
 
 def title_of(sensitivity: Sensitivity) -> str:
     """Return the sentence that stands above the table."""
-    of = f" of accuracy {format_share(sensitivity.accuracy.top1)}" if sensitivity.accuracy else ""
+    of = f" of {sensitivity.score.name} {sensitivity.score.text}" if sensitivity.score else ""
     following = ", batch norm's statistics and the spread of scores following it" if sensitivity.recalibrated else ""
     return (
         f"Each cut alone{following}, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
@@ -82,7 +82,7 @@ def draw_sensitivity(sensitivity: Sensitivity) -> str:
     for axes in (lost, saved):
         _prepare(axes, len(rows))
     for index, row in enumerate(rows):
-        change = row.accuracy_lost or row.loss_increase
+        change = row.score_lost or row.loss_increase
         ends = (100 * change.low, 100 * change.high)
         lost.plot(ends, (-index, -index), color=COLOURS["float"], linewidth=4, alpha=0.35, solid_capstyle="butt")
         lost.plot(100 * change.mean, -index, "o", color=COLOURS["float"], markersize=5)
@@ -95,7 +95,7 @@ def draw_sensitivity(sensitivity: Sensitivity) -> str:
     names = [f"{row.unit}, {_cut(row)}" for row in rows]
     lost.set_yticks([-index for index in range(len(rows))], names)
     saved.set_yticks([])
-    what = "accuracy lost, points" if sensitivity.accuracy else "share of the input lost, percent"
+    what = f"{sensitivity.score.name} lost, points" if sensitivity.score else "share of the output lost, percent"
     lost.set_xlabel(f"{what}, with the 95 % interval", fontsize=SMALL, color=COLOURS["muted"])
     saved.set_xlabel("% saved: bytes of weights (orange), MACs (grey)", fontsize=SMALL, color=COLOURS["muted"])
     stream = io.StringIO()
@@ -127,14 +127,13 @@ def _per(sensitivity: Sensitivity) -> str:
 
 
 def _cells(rank: int, row: Row) -> tuple[str, ...]:
-    low, high = row.accuracy.interval if row.accuracy else (0.0, 0.0)
-    change = row.accuracy_lost
+    change = row.score_lost
     return (
         str(rank),
         row.unit,
         _cut(row),
-        format_share(row.accuracy.top1 if row.accuracy else None),
-        f"{100 * low:.1f}…{100 * high:.1f}" if row.accuracy else "-",
+        row.score.text if row.score else "-",
+        row.score.interval_text if row.score else "-",
         str(row.n),
         f"{100 * change.mean:.2f} ({100 * change.low:.2f}…{100 * change.high:.2f})" if change else "-",
         f"{row.loss:.4g}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgecnn.report.drawing import describe_precision, role_of
 from edgecnn.report.facts import Row
 from edgecnn.report.markup import Markup, element, join
+from edgecnn.tasks.score import ACCURACY
 from edgecnn.units import format_bytes, format_ns, format_share
 
 NOT_TAKEN = "–"
@@ -74,14 +75,15 @@ def _runtime(row: Row) -> str:
     return join([row.measured.runtime, element("small", version + threads)])
 
 
-def _accuracy(row: Row) -> str:
-    if row.accuracy is None:
+def _score(row: Row) -> str:
+    if row.score is None:
         return NOT_TAKEN
-    low, high = row.accuracy.interval
-    interval = f"{100 * low:.1f} to {100 * high:.1f}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.accuracy.n}"
-    if row.accuracy.auc is not None:
-        interval += f", AUC {row.accuracy.auc:.4f}"
-    return join([format_share(row.accuracy.top1), element("small", interval)])
+    interval = row.score.interval_text.replace("…", " to ")
+    texts = [interval, f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.score.n}"]
+    if row.score.name != ACCURACY:
+        texts.insert(0, row.score.name)
+    texts += [f"{one.name} {one.text}" for one in row.further_scores]
+    return join([row.score.text, element("small", ", ".join(texts))])
 
 
 def _sqnr(row: Row) -> str:
@@ -127,7 +129,7 @@ def swatch(precision: str) -> Markup:
 COLUMNS = (
     Column("file", lambda row: "", _name, is_figure=False),
     Column("runtime", lambda row: "", _runtime, is_figure=False),
-    Column("accuracy (95 %)", lambda row: "measured", _accuracy),
+    Column("score (95 %)", lambda row: "measured", _score),
     Column("p50", _measured, lambda row: _dash(format_ns(row.p50_ns))),
     Column("p90", _measured, lambda row: _dash(format_ns(row.measured.p90_ns if row.measured else None))),
     Column("size", lambda row: "measured", lambda row: format_bytes(row.size_bytes)),

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 
 from edgecnn.artifact import Artifact
 from edgecnn.evaluate.parity import Part
-from edgecnn.measurement import Accuracy
 from edgecnn.parsing import convert, from_table
+from edgecnn.tasks.score import Score, score_from_json
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Verification:
     """How a file stood beside the network it was exported from, on the same samples; None: not known."""
 
     data: str | None = None  # which samples
-    accuracy: Accuracy | None = None
-    original: Accuracy | None = None  # of the network
+    score: Score | None = None
+    original: Score | None = None  # of the network
     sqnr_db: float | None = None  # the lowest of all outputs and channels
     worst: str | None = None  # which output or channel that is
     is_identical: bool = False  # no output differs
@@ -37,7 +37,9 @@ class _Parity(TypedDict, total=False):
 class _Result(TypedDict, total=False):
     data: str | None
     accuracy: Mapping[str, Any] | None
+    score: Mapping[str, Any] | None
     reference_accuracy: Mapping[str, Any] | None
+    reference_score: Mapping[str, Any] | None
     parity: Mapping[str, Any] | None
     float_operators: list[str]
     rejected: str | None
@@ -66,8 +68,11 @@ def read_verification(artifact: Artifact) -> Verification | None:
     worst = None if stored is None else from_table(_Worst, stored, f"{where}.parity.worst", strict=False)
     return Verification(
         data=result.get("data"),
-        accuracy=_accuracy(result.get("accuracy"), f"{where}.accuracy"),
-        original=_accuracy(result.get("reference_accuracy"), f"{where}.reference_accuracy"),
+        score=score_from_json(result, where),
+        original=score_from_json(
+            {"accuracy": result.get("reference_accuracy"), "score": result.get("reference_score")},
+            f"{where}: reference",
+        ),
         sqnr_db=worst.sqnr_db if worst else None,
         worst=str(Part(worst.output, 0.0, 0.0, worst.axis, worst.channel)) if worst else None,
         is_identical=parity.get("max_abs_diff") == 0,
@@ -75,7 +80,3 @@ def read_verification(artifact: Artifact) -> Verification | None:
         float_operators=tuple(result.get("float_operators", ())),
         rejected=result.get("rejected"),
     )
-
-
-def _accuracy(stored: Mapping[str, Any] | None, where: str) -> Accuracy | None:
-    return None if stored is None else Accuracy.from_json(stored, where)

@@ -14,7 +14,8 @@ from edgecnn.benchmarks.plan import check_files, evaluating
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.evaluate.accuracy import Evaluation
+from edgecnn.evaluate.choice import TaskChoice
+from edgecnn.evaluate.files import Evaluation
 from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.files import check_writable, write_whole
 from edgecnn.formats import REJECTED
@@ -77,6 +78,7 @@ def write_report(
     title: str | None = None,
     facts: ReportFacts | None = None,
     data: Data | None = None,
+    task: TaskChoice | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
     normalization: Normalization | str | None = None,
@@ -89,14 +91,15 @@ def write_report(
     """Measure *files* here, estimate and check them on devices, and write one page that shows it all.
 
     A file that its runtime cannot run stands on the page with the reason. What an export found out about a file
-    (accuracy, SQNR) is read from the JSON beside it.
+    (scores, SQNR) is read from the JSON beside it.
 
     Args:
         files: `.tflite` and `.onnx` files, of edgecnn or of others.
         path: the HTML file to write; None: none is written, the page is in the result.
         title: of the page; None: the names of the files.
         facts: what the files do not say themselves.
-        data: samples to take the accuracy on, as `open_dataset` takes them; None: what the export found.
+        data: samples to take the score on, as `open_dataset` takes them; None: what the export found.
+        task: what the networks do; None: as each file records, else as the data say.
         data_dir: where the data lie.
         download: whether to download them where they are not there.
         normalization: how pixels become the input of files that do not say.
@@ -121,12 +124,13 @@ def write_report(
     paths = list(dict.fromkeys(Path(file) for file in files))
     if not paths:
         raise EdgecnnError("give FILES to report on: .tflite or .onnx")
-    check_files(paths, data=data, data_dir=data_dir, download=download, normalization=normalization)
+    check_files(paths, data=data, task=task, data_dir=data_dir, download=download, normalization=normalization)
     opened = [_open(file) for file in paths]
     predictions = predict_on(opened, devices, progress)
     earlier = None if results is None else _of_files(read_measurements(Path(results)), opened, Path(results))
     evaluate = evaluating(
         data,
+        task=task,
         data_dir=data_dir,
         download=download,
         normalization=normalization,
@@ -137,7 +141,7 @@ def write_report(
     reported, taken = [file for file, _ in ran], [one for _, own in ran for one in own]
     measurements = taken if earlier is None else [one for file in opened for one in earlier[file.path]]
     progress("writing the report")
-    judged = next((file.artifact for file in reported if file.evaluation.accuracy is not None), None)
+    judged = next((file.artifact for file in reported if file.evaluation.scores), None)
     dataset = None if judged is None or data is None else open_for(image_of(judged), data, data_dir, resize=resize)
     contents = Contents(
         title=title or _title(paths),
@@ -162,7 +166,7 @@ def _open(path: Path) -> ReportedFile:
 def _run(
     file: ReportedFile, evaluate: Evaluate | None, effort: BenchmarkConfig | None, progress: Progress
 ) -> tuple[ReportedFile, list[Measurement]]:
-    """Return *file* with its accuracy, and its measurement (none without *effort*), or with why it cannot be run."""
+    """Return *file* with its scores, and its measurement (none without *effort*), or with why it cannot be run."""
     try:
         found = replace(file, evaluation=evaluate(file.artifact, None)) if evaluate else file
         return found, [] if effort is None else [_measured(found, effort, progress)]
@@ -171,7 +175,7 @@ def _run(
 
 
 def _measured(file: ReportedFile, effort: BenchmarkConfig, progress: Progress) -> Measurement:
-    return replace(measure(file.artifact, effort=effort, progress=progress), accuracy=file.evaluation.accuracy)
+    return replace(measure(file.artifact, effort=effort, progress=progress), scores=file.evaluation.scores)
 
 
 def _of_files(
@@ -214,12 +218,13 @@ def _facts(files: Sequence[ReportedFile], data: str | None, command: str) -> Rep
     graphs = [file.artifact.graph for file in files]
     costs = {(graph.params, graph.macs) for graph in graphs}
     known = [file.verification for file in files if file.verification]
-    originals = {found.original for found in known}
+    originals = [found.original for found in known]
+    original = originals[0] if originals and all(one == originals[0] for one in originals) else None
     samples = data or ", ".join(dict.fromkeys(found.data for found in known if found.data)) or None
     return ReportFacts(
         model=models.pop() if len(models) == 1 else _title([file.path for file in files]),
         data=samples,
-        before=NetworkFigures(accuracy=originals.pop() if len(originals) == 1 else None),
+        before=NetworkFigures(score=original),
         after=NetworkFigures(*costs.pop()) if len(costs) == 1 else NetworkFigures(),
         commands=(command,),
     )

@@ -30,9 +30,9 @@ def ranking(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Ranking:
         EdgecnnError: scores that are not finite, or labels other than 0 and 1, both of them there.
     """
     if set(np.unique(labels)) != {0, 1}:
-        raise EdgecnnError("detection is judged on two classes, 0 and 1, and on samples of both")
+        raise EdgecnnError("a ranking is judged on two classes, 0 and 1, and on samples of both")
     if not np.isfinite(scores).all():
-        raise EdgecnnError("detection needs scores that are finite")
+        raise EdgecnnError("a ranking needs scores that are finite")
     thresholds, place = np.unique(-scores, return_inverse=True)  # the highest score first
     found = np.bincount(place[labels == 1], minlength=len(thresholds)).astype(np.float64)
     false = np.bincount(place[labels == 0], minlength=len(thresholds)).astype(np.float64)

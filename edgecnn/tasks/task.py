@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import EdgecnnError, unknown_name
-from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import Score, drop
 
 #: What a network or a file gives for n samples: one array [n, ...] for each output, channels first.
 Outputs = Sequence[npt.NDArray[Any]]
+#: What of outputs is an answer that is the same or not, [n, ...]: class numbers of samples or of pixels.
+Answers: TypeAlias = Callable[[Outputs], npt.NDArray[Any]]
 #: What a metric remembers of n samples, [n, ...]; of dtype object where a sample has any number of boxes.
 Records = npt.NDArray[Any]
 
-#: Resamplings of a bootstrap, and the seed they are drawn from: the same records always have the same interval.
-_RESAMPLINGS, _SEED = 200, 0
+#: Resamplings of a bootstrap, and how few they become where so many values are drawn in all; and the seed that they are
+#: drawn from: the same records always have the same interval.
+_RESAMPLINGS, _FEWEST, _VALUES, _SEED = 200, 50, 2**25, 0
 
 #: What a metric's `record` is given as its targets: what the data say is right (the usual), the network's own input, or
 #: the outputs of the original network for the same samples.
@@ -28,7 +31,12 @@ TARGETS, INPUT, ORIGINAL = "targets", "input", "original"
 
 @dataclass(frozen=True, kw_only=True)
 class TargetFacts:
-    """What a data set says of its targets, for the task that judges by them."""
+    """What a data set says of its targets, for the task that judges by them.
+
+    Example:
+        >>> edgecnn.TargetFacts(labels=("cat", "dog")).classes
+        2
+    """
 
     labels: tuple[str, ...] | None = None  # class names; None: the targets are no classes
     ignore: int | None = None  # a value among them that is not judged: pixels of no class
@@ -37,44 +45,6 @@ class TargetFacts:
     def classes(self) -> int | None:
         """The number of classes; None where it is not known."""
         return len(self.labels) if self.labels else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A figure of how good answers are, with its 95 % interval.
-
-    Example:
-        >>> Score(name="mIoU", value=0.71, low=0.68, high=0.74, n=500).points
-        71.0
-    """
-
-    __repr__ = short_repr
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int  # samples
-    higher_is_better: bool = True
-    details: Mapping[str, Any] = field(default_factory=dict)  # further figures, by name
-
-    @property
-    def points(self) -> float:
-        """The value in points: hundredths, in which drops are counted."""
-        return 100 * self.value
-
-    def drop_from(self, reference: float) -> float:
-        """Return by how much this score is worse than the value *reference*.
-
-        A difference where higher is better; of an error, such as an RMSE, the increase as a share of *reference*.
-
-        Example:
-            >>> Score(name="RMSE", value=1.5, low=1.4, high=1.6, n=9, higher_is_better=False).drop_from(1.2)
-            0.25
-        """
-        if self.higher_is_better:
-            return reference - self.value
-        return (self.value - reference) / abs(reference) if reference else self.value
 
 
 class Metric(Protocol):
@@ -118,13 +88,17 @@ class Task:
 
     Its first metric is the one that drops, limits and comparisons are about. It is a share, at most 1 and higher where
     better, so that a drop in points means the same for all tasks: mIoU, mAP, R², the share of right answers.
+
+    Example:
+        >>> edgecnn.Task("none", "nothing", ()).needs_targets
+        False
     """
 
     name: str
     targets: str  # what the data give for each sample, in the words of messages: "a class number", "a label image"
     metrics: tuple[Metric, ...]  # at least one; none for the task `none`
     #: What of the outputs is an answer that is the same or not, [n, ...]: class numbers. None: there is none such.
-    answers: Callable[[Outputs], npt.NDArray[Any]] | None = None
+    answers: Answers | None = None
 
     @property
     def needs_targets(self) -> bool:
@@ -163,7 +137,10 @@ def score_of(metric: Metric, records: Records) -> Score:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
         raise EdgecnnError(f"metric {metric.name} gives {value!r}, which is no finite number")
     own: Callable[[Records], tuple[float, float]] | None = getattr(metric, "interval", None)
-    low, high = own(records) if own is not None else bootstrap(lambda at: metric.value(records[at]), len(records))
+    if own is not None:
+        low, high = own(records)
+    else:
+        low, high = bootstrap(lambda at: metric.value(records[at]), len(records), records.size)
     details: Callable[[Records], Mapping[str, Any]] | None = getattr(metric, "details", None)
     return Score(
         name=metric.name,
@@ -185,24 +162,26 @@ def drop_between(metric: Metric, before: Records, after: Records) -> tuple[float
     if own is not None:
         return own(before, after)
 
-    def drop(at: Any) -> float:
-        first, last = metric.value(before[at]), metric.value(after[at])
-        if metric.higher_is_better:
-            return first - last
-        return (last - first) / abs(first) if first else last
+    def drop_at(at: Any) -> float:
+        return drop(metric.value(before[at]), metric.value(after[at]), higher_is_better=metric.higher_is_better)
 
-    return drop(slice(None)), *bootstrap(drop, len(before))
+    return drop_at(slice(None)), *bootstrap(drop_at, len(before), before.size)
 
 
-def bootstrap(value_at: Callable[[npt.NDArray[np.int64]], float], n: int) -> tuple[float, float]:
+def bootstrap(
+    value_at: Callable[[npt.NDArray[np.int64]], float], n: int, values: int | None = None
+) -> tuple[float, float]:
     """Return the 95 % interval of a figure over resamplings of *n* samples; *value_at* gives it for indices [n].
+
+    200 resamplings, and down to 50 where the records hold so many *values* (None: *n*) that they would take minutes.
 
     The same resamplings are drawn for the same n, so that the difference of two networks on the same samples is paired.
     Resamplings in which the figure is none, of one class alone perhaps, do not count.
     """
     rng = np.random.default_rng(_SEED)
-    values = [value_at(rng.integers(n, size=n)) for _ in range(_RESAMPLINGS)]
-    finite = [value for value in values if math.isfinite(value)]
+    times = min(_RESAMPLINGS, max(_FEWEST, _VALUES // max(values or n, 1)))
+    found = [value_at(rng.integers(n, size=n)) for _ in range(times)]
+    finite = [value for value in found if math.isfinite(value)]
     if not finite:
         return math.nan, math.nan
     low, high = np.percentile(finite, [2.5, 97.5])

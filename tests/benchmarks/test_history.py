@@ -20,7 +20,8 @@ from edgecnn.benchmarks.history import (
     read_history,
 )
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy, Measurement, Memory, Run
+from edgecnn.measurement import Measurement, Memory, Run
+from edgecnn.tasks.score import share
 
 RUN = Run(1, 2, 3, 4, 1, (10, 20, 30), Memory(1, 2, 3, 4), True, {"load_1m": 0.5}, {})
 
@@ -39,7 +40,7 @@ def result(file: str = "m.tflite", day: int = 1) -> Measurement:
         (RUN, RUN),
         10,
         sha256="ab" * 32,
-        accuracy=Accuracy(3, 4),
+        scores=(share("accuracy", 3, 4),),
         conditions={"taken_at": f"2026-01-0{day}T00:00:00+00:00", "cpu": "one"},
     )
 
@@ -59,7 +60,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
 
 def test_figures_not_taken_are_null(tmp_path: Path) -> None:
     """Without runs and accuracy the figures are null, not 0."""
-    add_to_history(replace(result(), runs=(), accuracy=None), tmp_path / "h")
+    add_to_history(replace(result(), runs=(), scores=()), tmp_path / "h")
     (entry,) = read_history(file=tmp_path / "h")
     assert (entry.p50_ns, entry.top1, entry.peak_rss_bytes, entry.processes) == (None, None, None, 0)
 

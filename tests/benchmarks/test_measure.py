@@ -32,7 +32,7 @@ def test_a_measurement_is_complete(classifier: Path, brief: BenchmarkConfig) -> 
     assert found.runtime_version
     assert found.interface == "CompiledModel"
     assert found.p50_ns
-    assert found.accuracy is None
+    assert found.score is None
     assert found.conditions["cores"] >= 1
     extremes = {"frequency_min_mhz", "frequency_max_mhz", "temperature_max_c", "load_1m_max", "throttled"}
     assert extremes <= set(found.conditions)
@@ -122,8 +122,8 @@ def test_the_accuracy_is_taken_with_data(classifier: Path, brief: BenchmarkConfi
     """With a data set the result has its top-1 accuracy on the evaluation samples, and what was assumed for it."""
     digits = open_dataset("digits")
     found = measure(classifier, data=digits, effort=brief)
-    assert found.accuracy is not None
-    assert found.accuracy.n == len(digits.evaluation)
+    assert found.score is not None
+    assert found.score.n == len(digits.evaluation)
     assert "does not record its preprocessing" in found.assumptions[0]
     told = measure(classifier, data=digits, normalization=Normalization.parse("unit"), effort=brief)
     assert told.assumptions == ()
@@ -210,8 +210,8 @@ def test_the_accuracy_is_taken_once(classifier: Path, brief: BenchmarkConfig) ->
             progress=lambda step, done=0, total=None: steps.append((step, done)),
         )
     )
-    assert results[0].accuracy is not None
-    assert results[0].accuracy == results[1].accuracy
+    assert results[0].score is not None
+    assert results[0].score == results[1].score
     accuracy_steps = [step for step in steps if step[0].startswith("accuracy")]
     assert len(accuracy_steps) == len(set(accuracy_steps))
 

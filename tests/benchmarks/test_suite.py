@@ -109,7 +109,7 @@ def test_the_whole_table_is_measured(folder: Path, brief: BenchmarkConfig) -> No
         ("m.w8a8.tflite", 1),
         ("m.w8a8.tflite", 2),
     ]
-    assert all(len(result.runs) == 1 and result.accuracy is not None for result in results)
+    assert all(len(result.runs) == 1 and result.score is not None for result in results)
 
 
 def test_what_cannot_be_measured_is_told_before_anything_is(classifier: Path, brief: BenchmarkConfig) -> None:

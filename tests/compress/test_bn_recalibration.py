@@ -13,13 +13,14 @@ from torch import nn
 
 from edgecnn.compress.bn_recalibration import moving_statistics, noting_statistics
 from edgecnn.compress.channels import OUT
-from edgecnn.compress.judging import CORRECT, ERROR_PROBABILITY, Trial
+from edgecnn.compress.judging import ERROR, Trial
 from edgecnn.compress.prefix_cache import live_bytes
 from edgecnn.compress.prune import cut
 from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import Dataset
 from edgecnn.normalization import preprocess
+from edgecnn.tasks.classification import Top1
 
 SHAPE = (1, 8, 8)
 
@@ -84,7 +85,7 @@ def test_a_cut_loses_less_where_the_statistics_follow(digits: nn.Module, data: D
         found = sensitivity(digits, SHAPE, judges, config, data.normalization, calibration=calibration)
         convolutions = [row for row in found.rows if row.unit.startswith("features")]
         assert len(convolutions) == 3
-        accuracies.add(found.accuracy)
+        accuracies.add(found.score.value)
         loss_increases[name] = sum(row.loss_increase.mean for row in convolutions)
     assert len(accuracies) == 1  # the original's, whatever cuts recalibrate on
     assert loss_increases["images"] < 0.8 * loss_increases["none"]
@@ -109,7 +110,7 @@ def test_a_layer_that_goes_whole_is_followed_too(data: Dataset) -> None:
         if calibration is not None:
             trial.recalibrate_batch_norm(calibration, [made.removed_channels])
         trial.advance([0], 0)
-        correct.append(trial.outcomes(0)[CORRECT].mean())
+        correct.append(Top1().value(trial.records(0)))
     assert correct[1] > correct[0]
 
 
@@ -156,9 +157,7 @@ def test_a_classifier_that_is_less_sure_of_the_same_is_not_harmed(digits: nn.Mod
         if recalibrated:
             trial.recalibrate_batch_norm(data.evaluation, [{}])
         trial.advance([0], 0)
-        assert np.array_equal(trial.outcomes(0)[CORRECT], trial.of_original()[CORRECT])
-        loss_increases.append(
-            float((trial.outcomes(0)[ERROR_PROBABILITY] - trial.of_original()[ERROR_PROBABILITY]).mean())
-        )
+        assert np.array_equal(trial.records(0), trial.records_of_original())
+        loss_increases.append(float((trial.outcomes(0)[ERROR] - trial.of_original()[ERROR]).mean()))
     assert loss_increases[0] > 0.05
     assert abs(loss_increases[1]) < 1e-4

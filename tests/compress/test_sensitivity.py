@@ -11,14 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.compress.judging import CORRECT, ERROR_PROBABILITY, LOSS, Trial
+from edgecnn.compress.judging import ERROR, LOSS, Trial
+from edgecnn.compress.objective import Objective
 from edgecnn.compress.ranking import spearman
 from edgecnn.compress.sensitivity import Candidate, Sensitivity, SensitivityConfig, judge
 from edgecnn.datasets import Dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.samples import Samples
+from edgecnn.tasks import load_task
+from edgecnn.tasks.classification import Top1
 
 SHAPE = (1, 8, 8)
+TOP1 = Top1()
 LAYERS = ("features.0", "features.4", "features.8")
 
 
@@ -61,8 +65,8 @@ def test_outcomes_are_those_of_whole_passes(digits: nn.Module, data: Dataset) ->
         found = trial.outcomes(index)
         assert trial.n(index) == 200
         np.testing.assert_allclose(found[LOSS], -told, atol=1e-4)
-        np.testing.assert_allclose(found[ERROR_PROBABILITY], 1 - np.exp(told), atol=1e-4)
-        assert (found[CORRECT] == (logits.argmax(1).numpy() == y)).all()
+        np.testing.assert_allclose(found[ERROR], 1 - np.exp(told), atol=1e-4)
+        assert (TOP1.correct(trial.records(index)) == (logits.argmax(1).numpy() == y)).all()
     assert not trial.without_cache
     assert len(set(trial.starts)) == len(LAYERS)
 
@@ -121,14 +125,11 @@ def test_an_equal_network_loses_nothing_and_is_not_certain_of_it(digits: nn.Modu
     wrecked = without_filters(digits, "features.0", 32)
     found = [Candidate("same", "filters", 0.1, copy.deepcopy(digits)), Candidate("all", "filters", 0.9, wrecked)]
     same, every = judged(digits, data, iter(found), SensitivityConfig()).rows
-    assert same.accuracy_lost is not None
-    assert same.accuracy_lost.mean == 0
-    assert same.accuracy_lost.low < 0 < same.accuracy_lost.high < 0.01
+    assert same.score_lost.mean == 0
+    assert same.score_lost.low < 0 < same.score_lost.high < 0.01
     assert same.loss_increase.mean == 0
-    assert every.accuracy is not None
-    assert every.accuracy_lost is not None
-    assert every.accuracy.top1 < 0.2
-    assert every.accuracy_lost.low > 0.6
+    assert every.score.value < 0.2
+    assert every.score_lost.low > 0.6
     assert every.loss_increase.low > 0.6
 
 
@@ -136,17 +137,14 @@ def test_paired_intervals_are_tighter_than_those_of_two_accuracies(digits: nn.Mo
     """What a small cut loses is known better than either accuracy, the samples being the same."""
     middling, worse = (without_filters(digits, "features.0", count) for count in (16, 17))
     row = judged(middling, data, iter([Candidate("features.0", "filters", 0.1, worse)]), SensitivityConfig()).rows[0]
-    assert row.accuracy is not None
-    assert row.accuracy_lost is not None
-    low, high = row.accuracy.interval
+    low, high = row.score.interval
     apart = 2**0.5 * (high - low)  # as wide as the difference of two accuracies on samples of their own
-    assert row.accuracy_lost.high - row.accuracy_lost.low < 0.7 * apart
+    assert row.score_lost.high - row.score_lost.low < 0.7 * apart
 
 
 def test_a_network_that_gives_back_its_input_is_judged_by_its_error(data: Dataset) -> None:
     """No labels are needed, and there is no accuracy: loss increase is the share of the input that is lost."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64, bias=False), nn.Unflatten(1, SHAPE)).eval()
-    net.edgecnn_task = "reconstruction"  # type: ignore[assignment]
     layer = net[1]
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
@@ -156,9 +154,11 @@ def test_a_network_that_gives_back_its_input_is_judged_by_its_error(data: Datase
         silent[1].weight.zero_()  # type: ignore[operator,union-attr]
     samples = Samples.of(data.training.images)
     found = [Candidate("1", "filters", 0.5, silent)]
-    result = judge(net, SHAPE, found, samples, SensitivityConfig(), data.normalization)
-    assert result.accuracy is None
-    assert result.rows[0].accuracy is None
+    objective = Objective.of(load_task("reconstruction"))
+    result = judge(net, SHAPE, found, samples, SensitivityConfig(), data.normalization, objective=objective)
+    assert (result.score.name, result.score.value) == ("energy explained", 1)
+    assert result.rows[0].score.value == pytest.approx(0, abs=1e-5)
+    assert result.rows[0].score_lost.mean == pytest.approx(1, abs=1e-5)
     assert result.rows[0].loss_increase.mean == pytest.approx(1, abs=1e-5)
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["rows"][0]["accuracy"] is None
 
@@ -194,7 +194,7 @@ def test_where_replay_fails_whole_passes_are_made_and_told(data: Dataset) -> Non
         answers = changed(x).argmax(1).numpy()
     assert data.training.labels is not None
     right = answers == data.training.labels[trial.samples.indices[: trial.stages[0]]]
-    assert (trial.outcomes(0)[CORRECT] == right).all()
+    assert (TOP1.correct(trial.records(0)) == right).all()
 
 
 @pytest.mark.parametrize("ratios", [(), (0.0,), (0.5, 1.5), (-0.1,)])
@@ -207,7 +207,7 @@ def test_ratios_outside_their_range_are_refused(ratios: tuple[float, ...]) -> No
 def test_data_of_other_classes_are_told(data: Dataset) -> None:
     """A network of three classes is not judged by ten digits."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
-    with pytest.raises(EdgecnnError, match="3 class scores, the data has classes up to 9"):
+    with pytest.raises(EdgecnnError, match=r"distinguishes 3 classes, but the data has more .label 9."):
         judged(net, data, iter([Candidate("1", "filters", 0.5, copy.deepcopy(net))]), SensitivityConfig())
 
 

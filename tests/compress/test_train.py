@@ -17,9 +17,9 @@ from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.training_state import module_of
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.networks import score_network
 from edgecnn.host import read_host
 from edgecnn.nets.autoencoder import Autoencoders, hourglass
-from edgecnn.nets.evaluate import accuracy_of
 from edgecnn.nets.network import Network, build
 from edgecnn.progress import Progress, silent
 from edgecnn.samples import Samples
@@ -272,7 +272,7 @@ def test_a_network_of_several_outputs_is_told() -> None:
             scores = self.linear(x.flatten(1))
             return (scores, scores) if self.training else scores
 
-    with pytest.raises(EdgecnnError, match=r"returns a tuple, not one tensor of scores; build it without auxiliary"):
+    with pytest.raises(EdgecnnError, match=r"returns 2 tensors, and task classification has a loss for one; build it"):
         train(Twice(), data.training.take(64), TrainConfig(epochs=1), data.normalization)
 
 
@@ -293,7 +293,7 @@ def test_a_network_that_needs_the_usual_order_of_memory_is_trained(data: Dataset
     samples = data.training.take(200)
     trained = train(Viewing(), samples, TrainConfig(epochs=1), data.normalization, teacher=Viewing())
     assert isinstance(trained, Viewing)
-    accuracy = accuracy_of(Network("viewing", trained), samples, data.normalization)
+    accuracy = score_network(Network("viewing", trained), samples, data.normalization)
     assert accuracy.n == 200
 
 

@@ -19,11 +19,11 @@ from edgecnn.evaluate.compare import compare
 from edgecnn.evaluate.parity import Parity
 from edgecnn.evaluate.verify import broken_limit
 from edgecnn.fit import check_fit
-from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline import ExportResult, compress_model, export_model
 from edgecnn.recipe import Limits, Recipe, load_recipe
+from edgecnn.tasks.score import accuracy_to_json, share
 
 
 def only(format_name: str, *precisions: str, **more: object) -> Recipe:
@@ -35,17 +35,17 @@ def test_the_board_recipe_writes_four_good_files(board: ExportResult) -> None:
     """Both formats in fp32 and w8a8: as accurate as the network within the limits, fp32 the same numbers."""
     kinds = [(file.artifact.format, file.artifact.precision) for file in board.files]
     assert kinds == [("onnx", "fp32"), ("onnx", "w8a8"), ("tflite", "fp32"), ("tflite", "w8a8")]
-    assert board.reference_accuracy is not None
-    assert board.reference_accuracy.top1 >= 0.97
+    assert board.reference is not None
+    assert board.reference.value >= 0.97
     for file in board.files:
         assert file.rejected is None
-        assert file.accuracy is not None
-        assert file.accuracy.n == file.parity.n == 539
+        assert file.score is not None
+        assert file.score.n == file.parity.n == 539
         if file.artifact.precision == "fp32":
             assert file.parity.max_abs_diff < 1e-4
-            assert file.accuracy == board.reference_accuracy
+            assert file.score == board.reference
         else:
-            assert abs(file.accuracy.top1 - board.reference_accuracy.top1) <= 0.01
+            assert abs(file.score.value - board.reference.value) <= 0.01
             assert file.parity.sqnr_db is not None
             assert file.parity.sqnr_db > 25
             assert file.float_operators == ()
@@ -195,9 +195,9 @@ def test_light_tflite_precisions(digits_checkpoint: Path, tmp_path: Path, precis
     result = export_model(str(digits_checkpoint), tmp_path, recipe=only("tflite", "fp32", precision), data="digits")
     plain, light = result.files
     assert light.artifact.size_bytes < 0.65 * plain.artifact.size_bytes
-    assert light.accuracy is not None
-    assert plain.accuracy is not None
-    assert abs(light.accuracy.top1 - plain.accuracy.top1) < 0.005
+    assert light.score is not None
+    assert plain.score is not None
+    assert abs(light.score.value - plain.score.value) < 0.005
 
 
 def test_dynamic_onnx(digits_checkpoint: Path, tmp_path: Path) -> None:
@@ -237,11 +237,16 @@ def test_a_good_file_takes_the_place_of_a_rejected_one(digits_checkpoint: Path, 
 def test_one_sample_that_tips_over_is_no_broken_limit() -> None:
     """The drop is counted in samples: one of 100 is rounding at a limit of 0.1 %, two are not."""
     parity = Parity(0.0, 1.0, 0.0, 100, 100)
-    limits = Limits(max_accuracy_drop=0.001)
-    assert broken_limit(limits, parity, Accuracy(98, 100), Accuracy(99, 100)) is None
-    assert broken_limit(limits, parity, Accuracy(97, 100), Accuracy(99, 100)) is not None
-    assert broken_limit(Limits(max_accuracy_drop=0.01), parity, Accuracy(916, 1000), Accuracy(926, 1000)) is None
-    assert broken_limit(Limits(max_accuracy_drop=0.01), parity, Accuracy(915, 1000), Accuracy(926, 1000)) is not None
+    limits = Limits(max_drop=0.001)
+    assert broken_limit(limits, parity, share("accuracy", 98, 100), share("accuracy", 99, 100)) is None
+    assert broken_limit(limits, parity, share("accuracy", 97, 100), share("accuracy", 99, 100)) is not None
+    assert (
+        broken_limit(Limits(max_drop=0.01), parity, share("accuracy", 916, 1000), share("accuracy", 926, 1000)) is None
+    )
+    assert (
+        broken_limit(Limits(max_drop=0.01), parity, share("accuracy", 915, 1000), share("accuracy", 926, 1000))
+        is not None
+    )
 
 
 def test_an_export_does_not_write_over_its_source(board: ExportResult) -> None:
@@ -298,7 +303,7 @@ def test_without_data_noise_calibrates_and_says_so(tmp_path: Path) -> None:
     """--input alone exports: parity is checked, the accuracy is null, noise stands in the metadata and the warning."""
     result = export_model("edgecnn:digits-cnn", tmp_path, recipe=only("tflite", "w8a8"), input_shape=(1, 8, 8))
     file = result.files[0]
-    assert file.accuracy is None
+    assert file.score is None
     assert file.to_json()["accuracy"] is None
     assert file.parity.n == 32
     assert Artifact.open(file.path).metadata["calibration"] == "noise"
@@ -435,13 +440,13 @@ def test_compress_writes_a_checkpoint_that_exports(digits_checkpoint: Path, tmp_
     small = tmp_path / "small.safetensors"
     result = compress_model(str(digits_checkpoint), small, data="digits", pruning_ratio=0.5, epochs=8)
     assert result.after.params < 0.3 * result.before.params
-    assert result.accuracy_after.top1 > result.accuracy_before.top1 - 0.03
+    assert result.score_after.value > result.score_before.value - 0.03
     assert result.warnings == ()  # the checkpoint says what it expects; a network that does not is told
     assert compress_model("edgecnn:digits-cnn", small.with_name("fresh.safetensors"), data="digits", epochs=0).warnings
     network = build(str(small))
     assert network.checkpoint is not None
     assert [step["step"] for step in network.checkpoint.history] == ["train", "prune", "train"]
-    assert network.checkpoint.accuracy == result.accuracy_after.to_json()
+    assert network.checkpoint.accuracy == accuracy_to_json(result.score_after)
 
 
 def test_compare_finds_a_file_identical_to_itself(board: ExportResult) -> None:
@@ -451,15 +456,26 @@ def test_compare_finds_a_file_identical_to_itself(board: ExportResult) -> None:
     assert (result.max_abs_diff, result.sqnr_db, result.top1_agreement, result.n) == (0.0, None, 1.0, 50)
 
 
-def test_a_regression_on_class_numbers_says_why_there_is_no_accuracy(tmp_path: Path) -> None:
-    """The labels are there, and the network has one output: that is said, not that there are no labels."""
-    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(20, 4)), y=np.arange(20) % 3)
+def test_a_regression_on_class_numbers_is_told(tmp_path: Path) -> None:
+    """The labels are class numbers and the network has one output: one line, and with a word it is exported."""
+    x = 5 * np.random.default_rng(0).normal(size=(20, 4))
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(20) % 2)
     network = Network("age", nn.Linear(4, 1).eval(), input_shape=(4,))
-    result = export_model(network, tmp_path, recipe=only("onnx", "fp32"), data=f"npz:{tmp_path / 'a.npz'}")
-    assert result.reference_accuracy is None
-    assert result.no_accuracy == (
-        "age gives 1 value a sample, not one score for each class; only classifiers have an accuracy"
-    )
+    given = {"recipe": only("onnx", "fp32"), "data": f"npz:{tmp_path / 'a.npz'}"}
+    with pytest.raises(EdgecnnError, match=r"age: .*one value a sample from .*or say what it does with --task"):
+        export_model(network, tmp_path, **given)  # type: ignore[arg-type]
+    alone = export_model(network, tmp_path, task="none", **given)  # type: ignore[arg-type]
+    assert alone.reference is None
+    assert alone.no_score is not None
+    assert "say it with --task" in alone.no_score
+    assert alone.files[0].artifact.metadata["task"] == "none"
+    judged = export_model(network, tmp_path, task="regression", **given)  # type: ignore[arg-type]
+    assert judged.reference is not None
+    assert judged.reference.name == "R²"
+    assert [score.name for score in judged.files[0].scores] == ["R²", "MAE", "RMSE"]
+    result = judged.files[0].artifact.result
+    assert (result["accuracy"], result["score"]["name"], result["reference_score"]["name"]) == (None, "R²", "R²")
+    assert judged.files[0].artifact.metadata["task"] == "regression"
 
 
 def test_means_for_three_channels_are_not_for_one(tmp_path: Path) -> None:

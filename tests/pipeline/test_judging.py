@@ -11,28 +11,30 @@ import pytest
 from edgecnn.checkpoint import Checkpoint
 from edgecnn.datasets import in_memory
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy
 from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, measure_sensitivity
 from edgecnn.pipeline.judging import Parts, is_better, verdict
 from edgecnn.pipeline.plan import EVALUATION, TRAINING, read_plan
 from edgecnn.samples import Samples
+from edgecnn.tasks.classification import Top1
+from edgecnn.tasks.score import Score, accuracy_to_json, share
 
 
 def correct(right: int, n: int) -> np.ndarray:
-    """Return answers of which the first *right* are."""
-    return np.arange(n) < right
+    """Return the records of *n* answers of which the first *right* are."""
+    labels = np.zeros(n, np.int64)
+    return np.stack([labels, np.arange(n) >= right, labels - 1, labels + 2], axis=1)
 
 
 @pytest.mark.parametrize(
     ("known", "unseen", "by_heart"),
     [
-        (Accuracy(4989, 5000), Accuracy(9173, 10000), True),  # ResNet-20 of CIFAR-10
-        (Accuracy(126, 126), Accuracy(531, 539), False),  # digits: a hundred samples do not tell
-        (Accuracy(4600, 5000), Accuracy(9173, 10000), False),
-        (Accuracy(4000, 5000), Accuracy(9173, 10000), False),
+        (share("accuracy", 4989, 5000), share("accuracy", 9173, 10000), True),  # ResNet-20 of CIFAR-10
+        (share("accuracy", 126, 126), share("accuracy", 531, 539), False),  # digits: a hundred samples do not tell
+        (share("accuracy", 4600, 5000), share("accuracy", 9173, 10000), False),
+        (share("accuracy", 4000, 5000), share("accuracy", 9173, 10000), False),
     ],
 )
-def test_by_heart_is_what_chance_does_not_explain(known: Accuracy, unseen: Accuracy, by_heart: bool) -> None:
+def test_by_heart_is_what_chance_does_not_explain(known: Score, unseen: Score, by_heart: bool) -> None:
     """A part that is known better by more than both intervals allow was trained on."""
     assert is_better(known, unseen) == by_heart
 
@@ -63,7 +65,7 @@ def test_the_parts_share_no_sample() -> None:
 )
 def test_a_drop_that_is_broken_is_told(after: int, missed: bool, told: bool) -> None:
     """Beyond the interval of the paired difference it is a goal missed, within it a note."""
-    found = verdict(correct(9250, 10000), correct(after, 10000), Budget(max_drop=0.01), None)
+    found = verdict(Top1(), correct(9250, 10000), correct(after, 10000), Budget(max_drop=0.01), None)
     assert found.lost.mean == pytest.approx((9250 - after) / 10000)
     assert found.lost.low < found.lost.mean < found.lost.high
     assert bool(found.unmet) == missed
@@ -74,8 +76,8 @@ def test_a_drop_that_is_broken_is_told(after: int, missed: bool, told: bool) -> 
 def test_a_reference_is_what_the_drop_is_counted_from() -> None:
     """The user's own figure decides, by the interval of the result's accuracy."""
     budget = Budget(max_drop=0.01)
-    assert verdict(correct(900, 1000), correct(890, 1000), budget, 0.95).unmet
-    assert not verdict(correct(950, 1000), correct(890, 1000), budget, 0.90).unmet
+    assert verdict(Top1(), correct(900, 1000), correct(890, 1000), budget, 0.95).unmet
+    assert not verdict(Top1(), correct(950, 1000), correct(890, 1000), budget, 0.90).unmet
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +109,11 @@ def small(learned: tuple[Path, str]) -> CompressResult:
 
 def test_a_part_that_is_known_by_heart_judges_nothing(small: CompressResult) -> None:
     """Half of the evaluation part is chosen by; the figures are of the other half; text, JSON, plan and file say so."""
-    assert small.before.accuracy is not None
-    assert small.before.accuracy.n + small.accuracy_before.n == 240
-    assert small.accuracy_before.n == small.accuracy_after.n
-    assert small.accuracy_before.top1 < 0.9
-    assert any("it was trained on them" in text and "of the evaluation part" in text for text in small.warnings)
+    assert small.before.score is not None
+    assert small.before.score.n + small.score_before.n == 240
+    assert small.score_before.n == small.score_after.n
+    assert small.score_before.value < 0.9
+    assert any("it was trained on them" in text and "on the evaluation part" in text for text in small.warnings)
     document = json.loads(json.dumps(small.to_json()))
     assert document["judged_by"]["part"] == EVALUATION
     assert document["accuracy"]["lost"]["mean"] == pytest.approx(
@@ -122,7 +124,7 @@ def test_a_part_that_is_known_by_heart_judges_nothing(small: CompressResult) -> 
     assert (method.validation_split, method.validation_from) == (0.5, EVALUATION)
     checkpoint = Checkpoint.read(small.path)
     assert checkpoint is not None
-    assert checkpoint.accuracy == small.accuracy_after.to_json()
+    assert checkpoint.accuracy == accuracy_to_json(small.score_after)
     assert [step["judged_by"] for step in checkpoint.history if step["step"] == "prune"][-1]["part"] == EVALUATION
 
 
@@ -137,22 +139,22 @@ def test_what_chose_once_never_gives_a_final_figure(learned: tuple[Path, str], s
         epochs=0,
         search=Search(epochs_between=0, ratios=(0.5,)),
     )
-    assert again.accuracy_before == small.accuracy_after
+    assert again.score_before == small.score_after
     assert any("an earlier compression used half" in text for text in again.warnings)
     plain = compress_model(
         str(small.path), small.path.with_name("plain.safetensors"), data=data, pruning_ratio=0, epochs=0
     )
-    assert plain.accuracy_before == small.accuracy_after
+    assert plain.score_before == small.score_after
     done = compress_model(str(learned[0]), small.path.with_name("done.safetensors"), data=data, plan=small.plan)
-    assert done.accuracy_after == small.accuracy_after
+    assert done.score_after == small.score_after
 
 
 def test_sensitivity_is_judged_by_the_unseen(learned: tuple[Path, str]) -> None:
     """The rows are of the half of the evaluation part, and a note says why."""
     net, data = learned
     found = measure_sensitivity(str(net), data=data, ratios=(0.5,))
-    assert found.accuracy is not None
-    assert found.accuracy.top1 < 0.9
+    assert found.score is not None
+    assert found.score.value < 0.9
     assert found.n == 120
     assert any("it was trained on them" in note for note in found.notes)
 

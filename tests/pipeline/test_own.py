@@ -134,8 +134,8 @@ def test_a_module_is_exported_as_it_is(tmp_path: Path) -> None:
     result = edgecnn.export_model(net, tmp_path, data=(x, np.arange(20) % 2), **given)  # type: ignore[arg-type]
     assert [file.path.name for file in result.files] == ["own.fp32.onnx"]
     assert result.files[0].artifact.normalization == Normalization((0.5,), (0.5,))
-    assert result.reference_accuracy is not None
-    assert result.reference_accuracy.n == 4
+    assert result.reference is not None
+    assert result.reference.n == 4
     assert net.training
     row = flat(result.files[0].to_json())
     assert {"name", "precision", "size_bytes", "accuracy.top1", "parity.top1_agreement", "rejected"} <= set(row)
@@ -176,7 +176,7 @@ def test_a_modules_layers_are_measured(tmp_path: Path) -> None:
     [
         (Own, {}, "a model cannot be an object of type type; edgecnn takes an nn.Module"),
         (5, {}, "a model cannot be an object of type int"),
-        (Own(), {}, "give --data, or --input 1x3x224x224 .input_shape="),
+        (Own(), {}, "give --data, or --input 1x3x224x224 .in Python input_shape="),
         (Own(), {"input_shape": "1x1x8x8"}, "input_shape is .channels, height, width."),
         (Own(), {"input_shape": (1, 0, 8)}, "input_shape is .channels, height, width."),
         (Own(), {"input_shape": (1, 8, 8), "normalization": "imgnet"}, "'imgnet' is not understood"),

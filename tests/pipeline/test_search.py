@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from edgecnn.compress.channels import Slice
 from edgecnn.compress.prune import count_to_go
 from edgecnn.compress.units import FILTERS, Unit
-from edgecnn.measurement import Accuracy
 from edgecnn.pipeline.budget import Budget, MemoryUse, NetworkStatus
 from edgecnn.pipeline.search import trimmed
+from edgecnn.tasks.score import share
 
 
 @given(st.integers(2, 200), st.floats(0.05, 0.95), st.floats(0.001, 3), st.sampled_from((1, 4, 8)))
@@ -30,7 +30,7 @@ def test_the_last_cut_takes_no_more_than_needed(channels: int, ratio: float, nee
 def test_each_goal_is_told_and_counted() -> None:
     """A goal that is missed gives a sentence, what to save, and how much of it is still to go."""
     before = NetworkStatus(
-        1000, 4000, Accuracy(90, 100), 2048, (MemoryUse("ram", 900, 600), MemoryUse("flash", 500, 600))
+        1000, 4000, share("accuracy", 90, 100), 2048, (MemoryUse("ram", 900, 600), MemoryUse("flash", 500, 600))
     )
     budget = Budget(max_drop=0.05, max_macs_ratio=0.25, max_params_ratio=0.5, size_bytes=1024, device="tiny")
     shortfalls = budget.shortfalls(before, before)
@@ -47,15 +47,15 @@ def test_each_goal_is_told_and_counted() -> None:
         "it takes 900 B of the ram of tiny; the limit is 600 B",
         "the accuracy is 6.00 points lower; the goal allows 5",
     )
-    after = NetworkStatus(500, 1000, Accuracy(86, 100), 1024, (MemoryUse("ram", 600, 600),))
+    after = NetworkStatus(500, 1000, share("accuracy", 86, 100), 1024, (MemoryUse("ram", 600, 600),))
     assert budget.unmet(before, after, 0.90) == ()
 
 
 def test_a_drop_that_is_just_the_limit_is_allowed() -> None:
     """Shares are not exact: 0.93 - 0.92 is a bit more than 0.01."""
-    after = NetworkStatus(500, 1000, Accuracy(92, 100))
+    after = NetworkStatus(500, 1000, share("accuracy", 92, 100))
     assert Budget(max_drop=0.01).unmet(after, after, 0.93) == ()
-    assert Budget(max_drop=0.007).unmet(after, replace(after, accuracy=Accuracy(9230, 10_000)), 0.93) == ()
-    assert Budget(max_drop=0.01).unmet(after, replace(after, accuracy=Accuracy(9199, 10_000)), 0.93) == (
+    assert Budget(max_drop=0.007).unmet(after, replace(after, score=share("accuracy", 9230, 10_000)), 0.93) == ()
+    assert Budget(max_drop=0.01).unmet(after, replace(after, score=share("accuracy", 9199, 10_000)), 0.93) == (
         "the accuracy is 1.01 points lower; the goal allows 1",
     )

@@ -12,14 +12,14 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.device import MemoryRegion, load_device
-from edgecnn.evaluate.accuracy import Evaluation
+from edgecnn.evaluate.files import Evaluation
 from edgecnn.fit import check_fit
-from edgecnn.measurement import Accuracy
 from edgecnn.report import NetworkFigures, ReportFacts
 from edgecnn.report.devices import predict_on
 from edgecnn.report.facts import Contents, ReportedFile
 from edgecnn.report.page import render_page
 from edgecnn.report.verification import Verification
+from edgecnn.tasks.score import share
 from tests.tflite_builder import Builder
 
 CLASSIFIER = Path(__file__).parents[1] / "data" / "classifier.tflite"
@@ -50,8 +50,9 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     names = ("net.fp32.tflite", "net.other.tflite", "<b>bold<&.tflite")
     paths = [Path(shutil.copy(CLASSIFIER, folder / name)) for name in names]
     small = write_int8(folder / "net.w8a8.tflite")
-    accuracy = Accuracy(529, 539)
-    confusion = {(0, 0): 53, (1, 1): 50, (8, 1): 5, (8, 8): 44, (9, 3): 1}
+    accuracy = share("accuracy", 529, 539)
+    confusion = [[0, 0, 53], [1, 1, 50], [8, 1, 5], [8, 8, 44], [9, 3, 1]]
+    judged = share("accuracy", 529, 539, confusion=confusion)
     files = (
         ReportedFile(Artifact.open(paths[0]), Verification("digits", accuracy, is_identical=True)),
         ReportedFile(
@@ -60,13 +61,13 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
                          float_operators=("RELU kept",), rejected="SQNR of 2.0 dB"),
         ),
         ReportedFile(Artifact.open(paths[2]), failure="litert cannot load it: no luck"),
-        ReportedFile(Artifact.open(small), None, Evaluation(accuracy, ("assumed unit",), confusion)),
+        ReportedFile(Artifact.open(small), None, Evaluation((judged,), ("assumed unit",))),
     )  # fmt: skip
     measured = measure(paths[0], effort=BRIEF)
     slower = tuple(replace(run, values_ns=tuple(2 * value for value in run.values_ns)) for run in measured.runs)
     measurements = (
         replace(measured, warnings=("it was hot",), assumptions=("pixels, we think",)),
-        replace(measured, file=str(small), precision="w8a8", runs=slower, warnings=(), accuracy=accuracy),
+        replace(measured, file=str(small), precision="w8a8", runs=slower, warnings=(), scores=(judged,)),
     )
     board = load_device("nrf5340")
     memory = (MemoryRegion("ram", 1500), MemoryRegion("flash", 30_000))
@@ -78,7 +79,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     facts = ReportFacts(
         model=HOSTILE,
         data="digits",
-        before=NetworkFigures(1000, 5000, Accuracy(530, 539)),
+        before=NetworkFigures(1000, 5000, share("accuracy", 530, 539)),
         after=NetworkFigures(500, 2500, accuracy),
         steps=("Pruned half of it.", HOSTILE),
         warnings=("no luck today",),

@@ -8,12 +8,12 @@ import pytest
 
 from edgecnn.device import load_device
 from edgecnn.fit import check_fit
-from edgecnn.measurement import Accuracy
 from edgecnn.report.confusion import confused_pairs
 from edgecnn.report.facts import Contents, rows_of
 from edgecnn.report.figures import confusion_figures, file_figures, memory_figures
 from edgecnn.report.header import page_head
 from edgecnn.report.table import files_table
+from edgecnn.tasks.score import share
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_overlap_is_all_that_is_said(correct: int, told: str, contents: Contents
     """Of files that answered the same samples it is said whether intervals overlap, not what chance explains."""
     first, second = contents.files[:2]
     assert second.verification is not None
-    judged = replace(second, verification=replace(second.verification, accuracy=Accuracy(correct, 539)))
+    judged = replace(second, verification=replace(second.verification, score=share("accuracy", correct, 539)))
     rows = rows_of([first, judged], [])
     text = " ".join(file_figures(rows, None)).replace("\N{NO-BREAK SPACE}", " ")
     assert f"points; {told}" in text

@@ -11,9 +11,10 @@ import pytest
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import measure
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Accuracy, to_document
+from edgecnn.measurement import to_document
 from edgecnn.normalization import Normalization
 from edgecnn.report import Report, write_report
+from edgecnn.tasks.score import share
 from tests.report.conftest import BRIEF, CLASSIFIER, write_int8
 
 UNIT = Normalization.parse("unit")
@@ -41,7 +42,7 @@ def test_all_files_are_measured_and_judged(report: Report, folder: Path) -> None
     assert report.path.read_text(encoding="utf-8") == report.page
     assert [Path(one.file).name for one in report.measurements] == ["net.fp32.tflite", "net.w8a8.tflite"]
     for file, measured in zip(report.contents.files, report.measurements, strict=True):
-        accuracy, confusion = measured.accuracy, file.evaluation.confusion
+        accuracy, confusion = measured.score, file.evaluation.confusion
         assert accuracy is not None
         assert sum(confusion.values()) == accuracy.n == 539
         assert sum(n for (true, given), n in confusion.items() if true == given) == accuracy.correct
@@ -79,11 +80,11 @@ def test_what_the_export_found_is_read(folder: Path, tmp_path: Path) -> None:
     """Without data the accuracy and the SQNR are those in the JSON beside the file."""
     artifact = Artifact.open(Path(shutil.copy(CLASSIFIER, tmp_path / "m.tflite")))
     worst = {"output": 0, "axis": 1, "channel": 7, "sqnr_db": 31.25, "agreement": None}
-    result = {"accuracy": Accuracy(500, 539).to_json(), "data": "digits", "parity": {"worst": worst}}
+    result = {"accuracy": share("accuracy", 500, 539).to_json(), "data": "digits", "parity": {"worst": worst}}
     artifact.write_history([], result)
     report = write_report([artifact.path], effort=BRIEF)
     (file,) = report.contents.files
-    assert file.accuracy == Accuracy(500, 539)
+    assert file.score == share("accuracy", 500, 539)
     assert report.path is None
     assert "31.2 dB" in report.page
     assert "channel 7 of output 0" in report.page

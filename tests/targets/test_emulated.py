@@ -19,7 +19,8 @@ from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.datasets import open_dataset
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import evaluate, plan_for
+from edgecnn.evaluate.files import evaluate
+from edgecnn.evaluate.inputs import plan_for
 from edgecnn.measurement import Measurement
 from edgecnn.pipeline import ExportResult
 from edgecnn.targets import open_target
@@ -79,13 +80,10 @@ def test_floats_are_close(rpi4: Emulated, exported: dict[str, Artifact], file: s
 def test_the_accuracy_is_the_same(rpi4: Emulated, exported: dict[str, Artifact]) -> None:
     """The same digits are told right there as here."""
     digits = open_dataset("digits")
-    found = [
-        evaluate(exported["w8a8.tflite"], digits.evaluation, of_data=digits.normalization, target=target).accuracy
-        for target in (None, rpi4)
-    ]
+    found = [evaluate(exported["w8a8.tflite"], digits, target=target).score for target in (None, rpi4)]
     assert found[0] == found[1]
     assert found[0] is not None
-    assert found[0].top1 > 0.9
+    assert found[0].value > 0.9
 
 
 @pytest.fixture(scope="module")

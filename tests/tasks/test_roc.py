@@ -1,4 +1,4 @@
-"""Detection: area under the ROC curve and average precision."""
+"""Rankings: area under the ROC curve and average precision."""
 
 from __future__ import annotations
 

@@ -31,14 +31,15 @@ from edgecnn.compress.train import TrainConfig, train
 from edgecnn.compress.units import FILTERS, LAYER, Units, find_units
 from edgecnn.datasets import DataRequest, Dataset, open_dataset
 from edgecnn.datasets.creditcard import parted, read_whole
-from edgecnn.evaluate.accuracy import outputs_of, plan_for
+from edgecnn.evaluate.inputs import plan_for
+from edgecnn.evaluate.run import run_artifact
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.tflite import to_tflite
-from edgecnn.measurement import Accuracy
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import preprocess
 from edgecnn.samples import Samples
 from edgecnn.tasks.roc import ranking
+from edgecnn.tasks.score import accuracy_to_json, share
 
 HERE = Path(__file__).resolve().parent
 NARROWED = 0.25  # share of a layer's filters that one cut takes
@@ -267,7 +268,7 @@ def quality(study: Study, scores: np.ndarray, labels: np.ndarray) -> dict[str, A
     """Return accuracy for digits; area under the curve and average precision for frauds."""
     if study.figure == "auc":
         return asdict(ranking(scores[:, 1] - scores[:, 0], labels))
-    return Accuracy(int((scores.argmax(1) == labels).sum()), len(labels)).to_json()
+    return accuracy_to_json(share("accuracy", int((scores.argmax(1) == labels).sum()), len(labels)))
 
 
 def judged(network: Network, checkpoint: Path, study: Study, data: Dataset, held_out: Samples) -> dict[str, Any]:
@@ -302,7 +303,7 @@ def judged(network: Network, checkpoint: Path, study: Study, data: Dataset, held
 def file_scores(artifact: Artifact, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores [n, classes] that the file gives in LiteRT, and the labels [n]."""
     plan = plan_for(artifact, samples, None, None)
-    rows = [(outputs[0], labels) for labels, outputs in outputs_of(artifact, samples, plan)]
+    rows = [(answered.outputs[0], answered.batch.y) for answered in run_artifact(artifact, samples, plan)]
     return np.concatenate([scores for scores, _ in rows]), np.concatenate([labels for _, labels in rows])
 
 

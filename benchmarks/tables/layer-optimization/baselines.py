@@ -22,8 +22,9 @@ from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.compress.augment import PHOTOGRAPHS
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import open_dataset
-from edgecnn.nets.evaluate import accuracy_of
+from edgecnn.evaluate.networks import score_network
 from edgecnn.nets.network import build
+from edgecnn.tasks.score import accuracy_to_json
 
 #: As PHOTOGRAPHS, and a square of 12 pixels blank: the second cycle is long enough to overfit the images.
 BLANKED = replace(PHOTOGRAPHS, erase=12)
@@ -70,7 +71,7 @@ def main(name: str, folder: Path) -> None:
         network.module, fitting, config, data.normalization, show, state=folder / f"{name}.training.safetensors"
     )
     trained = replace(network, module=module)
-    accuracy = accuracy_of(trained, held_out, data.normalization)
+    accuracy = accuracy_to_json(score_network(trained, held_out, data.normalization))
     assert network.checkpoint is not None
     checkpoint = replace(
         network.checkpoint,
@@ -80,7 +81,7 @@ def main(name: str, folder: Path) -> None:
         history=(*earlier, {"step": "train", **asdict(config), "data": "cifar10", "held_out": HELD_OUT}),
     )
     checkpoint.save(folder / f"{name}.safetensors", module)
-    print(json.dumps({"name": name, "held_out": accuracy.to_json(), "seconds": time.monotonic() - started}))
+    print(json.dumps({"name": name, "held_out": accuracy, "seconds": time.monotonic() - started}))
 
 
 def taken_over(module: nn.Module, path: Path) -> tuple[Mapping[str, Any], ...]:

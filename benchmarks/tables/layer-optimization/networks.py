@@ -34,6 +34,7 @@ from edgecnn.pipeline.plan import read_plan
 from edgecnn.pipeline.subject import load_subject
 from edgecnn.pipeline.teachers import described, load_teachers
 from edgecnn.recipe import Recipe
+from edgecnn.tasks.score import accuracy_to_json
 
 HERE = Path(__file__).resolve().parent
 DATA = "cifar10"
@@ -169,10 +170,10 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
         instead |= {key: document[key] for key in ("rounds", "stopped", "unmet")}
     _write(result, folder / f"{out.stem}.json", instead)
     small = folder / f"{name}-small.json"
-    if small.exists() and result.after.accuracy is not None:
+    if small.exists() and result.after.score is not None:
         earlier = json.loads(small.read_text())["validation_accuracy"]["after"]["top1"]
-        print(f"validation part: {result.after.accuracy.top1:.2%}, before {earlier:.2%}")
-        if earlier >= result.after.accuracy.top1:
+        print(f"validation part: {result.after.score.value:.2%}, before {earlier:.2%}")
+        if earlier >= result.after.score.value:
             return
     for suffix in (".safetensors", ".json", ".plan.toml"):
         out.with_suffix(suffix).replace(folder / f"{name}-small{suffix}")
@@ -242,15 +243,15 @@ def _artifact(result: ExportResult, precision: str) -> Artifact:
 
 def _figures(result: ExportResult) -> dict[str, Any]:
     """Return sizes and accuracies of both files, and the accuracy of the network in torch."""
-    assert result.reference_accuracy is not None
+    assert result.reference is not None
     files = {file.artifact.precision: file for file in result.files}
     return {
-        "torch": result.reference_accuracy.to_json(),
+        "torch": accuracy_to_json(result.reference),
         **{
             precision: {
                 "file": file.path.name,
                 "bytes": file.artifact.size_bytes,
-                "accuracy": None if file.accuracy is None else file.accuracy.to_json(),
+                "accuracy": None if file.score is None else accuracy_to_json(file.score),
             }
             for precision, file in files.items()
         },
