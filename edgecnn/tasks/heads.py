@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from edgecnn.tasks.task import Outputs
 
 Array = npt.NDArray[np.float64]
 _LONGEST_SIDE = 2**14
+_MOST_CELLS = 2**20
+#: The parameters whose numbers, however deep they lie, are above 0.
+_POSITIVE = ("aspect_ratios", "scales", "steps", "weights", "anchor_sizes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,12 @@ class Parameters:
         for name in ("score_threshold", "nms_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise EdgecnnError(f"{name} is from 0 to 1, found {getattr(self, name)}")
+        for name in ("candidates", "detections", *_POSITIVE):
+            numbers = list(_numbers(getattr(self, name, None)))
+            if any(number <= 0 for number in numbers):
+                raise EdgecnnError(f"{name} holds {min(numbers)}; it has to be above 0")
+        if sum(rows * columns for rows, columns in grids) > _MOST_CELLS:
+            raise EdgecnnError(f"the grids have more than {_MOST_CELLS} cells")
 
     def _kept(self, boxes: Array, scores: Array, classes: npt.NDArray[np.int64]) -> Detections:
         """Return what is kept of k candidates, boxes [k, 4] in pixels, scores [k] and output classes [k]."""
@@ -278,6 +287,15 @@ class Fcos(Parameters):
             start += len(anchors)
         boxes, chosen, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
         return self._kept(boxes, chosen, numbers)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in tuples of tuples."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif value is not None:
+        yield value
 
 
 def _sigmoid(logits: Array) -> Array:

@@ -193,6 +193,10 @@ def test_what_names_no_decoder_is_told(given: str, message: str) -> None:
         ({"decoder": "yolov8", "size": "big"}, "expected a list"),
         ({**decoder_to_json(SSD), "scales": [0.1]}, "2 feature maps need .* scales of 3 numbers, found 2, 2 and 1"),
         ({**decoder_to_json(RETINA), "anchor_sizes": [[8]]}, "need as many anchor_sizes"),
+        ({**decoder_to_json(SSD), "weights": [10, 10, 0, 5]}, "weights holds 0.0; it has to be above 0"),
+        ({**decoder_to_json(SSD), "aspect_ratios": [[-2], [1]]}, "aspect_ratios holds -2.0"),
+        ({**decoder_to_json(SSD), "grids": [[9999, 9999], [1, 1]]}, "more than 1048576 cells"),
+        ({"decoder": "yolov5", "detections": 0}, "detections holds 0"),
     ],
 )
 def test_no_file_chooses_code(document: Any, message: str) -> None:
