@@ -12,7 +12,6 @@ _FACTOR = 0.1  # of the learning rate on a plateau
 _PATIENCE = 5  # epochs without a better loss, by at least the threshold, before it falls
 _THRESHOLD = 1e-4  # as a share of the best loss
 _LOWEST = 1e-5
-_STOP_AFTER = 10  # epochs without any better loss
 
 
 class OneCycle(torch.optim.lr_scheduler.OneCycleLR):
@@ -28,7 +27,9 @@ class OneCycle(torch.optim.lr_scheduler.OneCycleLR):
 
 
 class Plateau(torch.optim.lr_scheduler.LRScheduler):
-    """The rate falls to a tenth, at least to 1e-5, when the loss has not fallen for 5 epochs; after 10, training ends.
+    """The rate falls to a tenth, at least to 1e-5, when the loss has not fallen for 5 epochs.
+
+    After *stop_after* epochs without a lower loss, training ends.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
@@ -39,12 +40,13 @@ class Plateau(torch.optim.lr_scheduler.LRScheduler):
         (0.001, False)
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, stop_after: int = 10) -> None:
         self.optimizer = optimizer
         self.best: list[float] = []  # the loss that the next one must beat by the threshold; none before the first
         self.lowest: list[float] = []
         self.bad_epochs = 0
         self.since_lowest = 0
+        self.stop_after = stop_after
 
     def step(self, epoch: int | None = None) -> None:
         """Do nothing: the rate changes between epochs alone."""
@@ -67,7 +69,7 @@ class Plateau(torch.optim.lr_scheduler.LRScheduler):
     @property
     def is_over(self) -> bool:
         """Whether more epochs would bring nothing."""
-        return self.since_lowest >= _STOP_AFTER
+        return self.since_lowest >= self.stop_after
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is kept between epochs; the optimizer keeps the rate."""

@@ -42,6 +42,27 @@ def magnitude_masks(module: nn.Module, sparsity: float) -> dict[str, torch.Tenso
     return {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
 
 
+def convolution_masks(module: nn.Module, zeros: int) -> dict[str, torch.Tensor]:
+    """Return which weights of convolutions to keep where *zeros* of them go, those of the least size in all together.
+
+    Linear layers, biases and norms are never touched. A weight that is 0 already goes first.
+
+    Raises:
+        EdgecnnError: there are fewer weights, or some are NaN.
+    """
+    linear = {f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    weights = {name: weight for name, weight in _weights(module).items() if name not in linear}
+    sizes = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
+    if not 0 <= zeros < len(sizes):
+        raise EdgecnnError(f"{zeros} of {len(sizes)} weights of convolutions cannot be 0")
+    if torch.isnan(sizes).any():
+        raise EdgecnnError("the network has NaN weights, which have no magnitude")
+    kept = torch.ones_like(sizes, dtype=torch.bool)
+    kept[sizes.argsort(stable=True)[:zeros]] = False
+    parts = torch.split(kept, [weight.numel() for weight in weights.values()])
+    return {name: part.view_as(weights[name]) for name, part in zip(weights, parts, strict=True)}
+
+
 def sparsify(module: nn.Module, sparsity: float) -> nn.Module:
     """Return a copy of *module* with that share of its weights 0, those of the least size (global L1).
 

@@ -42,6 +42,12 @@ PROTOCOLS: Mapping[str, TrainConfig] = {
 }
 
 
+#: The training after each iteration of pruning, in both papers.
+FINE_TUNING = replace(
+    _PUBLISHED, schedule="plateau", patience=5, epochs=50, learning_rate=1e-4, weight_decay=5e-4, keep_zeros=True
+)
+
+
 def training_protocol(name: str, *, epochs: float | None = None, seed: int = 0) -> TrainConfig:
     """Return the settings of a protocol.
 

@@ -65,6 +65,7 @@ class TrainConfig:
     keep_zeros: bool = False  # weights of convolutions and linear layers that are 0 stay 0
     seed: int = 0
     schedule: str = "one_cycle"  # or "plateau": `edgecnn.compress.learning_rate.Plateau`, for at most so many epochs
+    patience: int = 10  # epochs without a lower loss that end a training by "plateau"
     warmup: float = 0.3  # share of the cycle in which the learning rate rises
     nesterov: bool = True  # of "sgd"
     decay_vectors: bool = False  # whether biases and batch norm decay as well
@@ -253,7 +254,7 @@ def _in_bfloat16(device: torch.device, module: nn.Module) -> torch.autocast:
 
 def _schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, total: int) -> OneCycle | Plateau:
     if config.schedule == "plateau":
-        return Plateau(optimizer)
+        return Plateau(optimizer, config.patience)
     return OneCycle(optimizer, config.learning_rate, total, pct_start=config.warmup)
 
 

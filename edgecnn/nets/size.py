@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from edgecnn.errors import EdgecnnError, format_error
 from edgecnn.nets.network import build
 from edgecnn.nets.operations import OperationCount, count_operations
+
+
+class UnsuitableInputError(EdgecnnError):
+    """A network does not take inputs of the shape that it was to be run on."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ def size_of(model: str, classes: int, shape: tuple[int, ...]) -> ModelSize:
 
     Raises:
         EdgecnnError: unknown network.
+        UnsuitableInputError: it does not take such inputs.
 
     Example:
         >>> size_of("edgecnn:resnet101-v13", 10, (3, 32, 32)).params
@@ -37,7 +43,13 @@ def size_of(model: str, classes: int, shape: tuple[int, ...]) -> ModelSize:
     tensors = (*module.parameters(), *module.buffers())
     layers = list(module.modules())
     # Memory that nobody fills: the values count for nothing, and a run on the meta device takes longer.
-    operations = count_operations(module.to_empty(device="cpu"), shape)[""]
+    try:
+        operations = count_operations(module.to_empty(device="cpu"), shape)[""]
+    except Exception as error:
+        # Layers that are too large for their input fail in torch's own ways.
+        raise UnsuitableInputError(
+            f"{model} does not take inputs of shape {list(shape)}: {format_error(error)}"
+        ) from error
     return ModelSize(
         sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Conv2d)),

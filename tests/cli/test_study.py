@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from edgecnn.artifact import Artifact
+from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.cli import cli, main
+from edgecnn.errors import EdgecnnError
 
 
 def invoke(*arguments: str) -> str:
@@ -73,3 +77,119 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: li
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.strip().count("\n") == 0
+
+
+STUDY = """
+title = "Two networks for digits"
+data = "digits"
+classes = 10
+input_shape = [1, 8, 8]
+published = "published.csv"
+published_protocol = "a"
+variants = [
+    { number = 1, model = "edgecnn:digits-cnn", blocks = "3x3 convolutions" },
+    { number = 2, model = "edgecnn:alexnet", compared_with = 1 },
+]
+
+[[pruning]]
+variants = [1]
+share = 0.5
+iterations = 1
+epochs = 1
+"""
+SETTINGS = ("--epochs", "1", "--samples", "256")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study of one network that suits its data, trained, and one that does not."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "two.toml").write_text(STUDY, encoding="utf-8")
+    header = "variant,params_millions,flops_millions,size_mib,accuracy_percent\n"
+    (folder / "published.csv").write_text(f"{header}1,0.057,,,99.5\n", encoding="utf-8")
+    words = ["study", "run", str(folder / "two.toml"), *SETTINGS, "-o", str(folder / "runs")]
+    done = CliRunner().invoke(cli, [*words, "--markdown"])
+    assert isinstance(done.exception, EdgecnnError)
+    assert str(done.exception).startswith("1 of 2 runs failed; ")
+    assert "| digits-cnn.c-1-0 | c | 1 | 0 |" in done.stdout
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_does_not_stop_the_others(folder: Path) -> None:
+    """The network that does not fit its data is a result with its error, the other one a checkpoint and an accuracy."""
+    results = {path.stem: json.loads(path.read_text()) for path in (folder / "runs").glob("*.json")}
+    assert "Output size is too small" in results["alexnet.c-1-0"]["error"]
+    assert results["digits-cnn.c-1-0"]["error"] is None
+    checkpoint = Checkpoint.read(folder / "runs/digits-cnn.c-1-0.safetensors")
+    assert checkpoint is not None
+    assert checkpoint.accuracy == results["digits-cnn.c-1-0"]["figures"]["accuracy"]
+    assert not list((folder / "runs").glob("*.training.safetensors"))
+
+
+@pytest.mark.slow
+def test_measured_accuracies_stand_beside_published_ones(folder: Path) -> None:
+    """The table has the published accuracy and the measured one apart, with protocol, epochs and seed."""
+    text = invoke("table", str(folder / "two.toml"), "--variants", "1", "--runs", str(folder / "runs"), "--json")
+    (row,) = json.loads(text)["variants"]
+    assert row["published"]["accuracy_percent"] == 99.5
+    (measured,) = row["measured"]
+    assert (measured["identity"]["protocol"], measured["figures"]["epochs"], measured["identity"]["seed"]) == (
+        "c",
+        1,
+        0,
+    )
+    shown = invoke(
+        "table", str(folder / "two.toml"), "--variants", "1", "--runs", str(folder / "runs"), "--format", "markdown"
+    )
+    top1 = measured["figures"]["accuracy"]["top1"]
+    assert f"| 99.5 % | {100 * top1:.2f} % (c, 1 epochs, seed 0) |" in shown
+
+
+@pytest.mark.slow
+def test_pruning_and_int8_of_a_trained_network(folder: Path) -> None:
+    """Pruning leaves as many weights as it counts, and each checkpoint gets an int8 file with its accuracy."""
+    common = [str(folder / "two.toml"), "--variants", "1", *SETTINGS, "-o", str(folder / "runs"), "--json"]
+    pruned = json.loads(invoke("prune", *common, "--train"))
+    (run,) = pruned["runs"]
+    left = run["figures"]["iterations"][1]["convolution_weights"]
+    assert left == pruned["iterations"][1]["counted"]["convolution_weights"]
+    weights = read_weights(folder / "runs/digits-cnn.c-1-0.pruned1.safetensors")
+    assert sum(int((tensor != 0).sum()) for tensor in weights.values() if tensor.ndim == 4) == left
+    quantized = json.loads(invoke("quantize", *common))["runs"]
+    assert [result["name"] for result in quantized] == ["digits-cnn.c-1-0.w8a8", "digits-cnn.c-1-0.pruned1.w8a8"]
+    for result in quantized:
+        artifact = Artifact.open(folder / "runs" / f"{result['name']}.tflite")
+        assert artifact.precision == "w8a8"
+        assert result["figures"]["calibrated_on_training"]["size_bytes"] == artifact.size_bytes
+        assert result["figures"]["calibrated_on_evaluation"]["accuracy"]["n"] == 539
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "two.toml", "--protocol", "d"], "unknown protocol 'd'; known: a, b, c"),
+        (["run", "two.toml", "--teacher", "no.safetensors"], "no.safetensors"),
+        (["run", "two.toml", "--variants", "1", "--data-dir", "d", "-o", "two.toml"], "two.toml"),
+        (["prune", "two.toml", "--variants", "1", "--train", "-o", "none"], "no trained network at 'none/digits-cnn"),
+        (["quantize", "two.toml", "--variants", "1", "-o", "none"], "no trained network of study two"),
+        (["table", "two.toml", "--variants", "1", "--runs", "none"], "no folder of runs at 'none'"),
+    ],
+)
+def test_bad_input_of_runs_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    """What is unknown or not there ends with exit code 2 and one line, before anything is trained."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.toml").write_text(STUDY.replace('published = "published.csv"', ""), encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["study", *arguments])
+    assert ended.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("counting")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["two.toml"]
