@@ -155,7 +155,9 @@ def _print_quantized(study: Study, results: Sequence[Result]) -> None:
 @tables
 @common
 @click.pass_context
-def prune(ctx: click.Context, study: str, variants: tuple[int, ...], train: bool, as_json: bool, **given: Any) -> None:
+def prune(
+    ctx: click.Context, /, study: str, variants: tuple[int, ...], train: bool, as_json: bool, **given: Any
+) -> None:
     """Show how many weights each iteration of a study's pruning leaves, published beside counted; --train does it.
 
     Each iteration sets a share of the convolutions' weights that are left to zero. "Non-zero" is what the papers

@@ -76,7 +76,7 @@ class PruningRun:
         training = data.training if settings.samples is None else data.training.take(settings.samples)
         state = path.with_suffix(".training.safetensors")
         module = train(network.module, training, config, normalization, progress, state=state)
-        save(network, module, data, normalization, path, progress)
+        save(replace(network, module=module), data, normalization, path, progress)
         state.unlink(missing_ok=True)
 
 

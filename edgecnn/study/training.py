@@ -14,8 +14,6 @@ from edgecnn.progress import Progress
 from edgecnn.study.definition import Study, Variant
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from edgecnn.nets.network import Network
 
 
@@ -83,9 +81,11 @@ class TrainingRun:
         network = build(self.variant.model, classes=settings.classes, channels=settings.input_shape[0])
         training = data.training if settings.samples is None else data.training.take(settings.samples)
         state = folder / f"{self.name}.training.safetensors"
-        teacher = None if settings.teacher is None else teacher_of(settings, normalization)
+        teacher = None if settings.teacher is None else teacher_of(settings, normalization).module
         module = train(network.module, training, config, normalization, progress, teacher=teacher, state=state)
-        figures = save(network, module, data, normalization, folder / f"{self.name}.safetensors", progress)
+        figures = save(
+            replace(network, module=module), data, normalization, folder / f"{self.name}.safetensors", progress
+        )
         state.unlink(missing_ok=True)
         return {"epochs": config.epochs, **figures}
 
@@ -103,7 +103,7 @@ _PUBLISHED_NORMALIZATION = {
 }
 
 
-def teacher_of(settings: Settings, normalization: Normalization | None) -> nn.Module:
+def teacher_of(settings: Settings, normalization: Normalization | None) -> Network:
     """Return the network that teaches, for inputs by *normalization*.
 
     Raises:
@@ -119,23 +119,21 @@ def teacher_of(settings: Settings, normalization: Normalization | None) -> nn.Mo
     teacher = build(name, weights=weights or None, classes=settings.classes, channels=settings.input_shape[0])
     own = teacher.normalization
     if own is None or normalization is None or own == normalization:
-        return teacher.module
-    return Renormalised(teacher.module, normalization, own)
+        return teacher
+    return replace(teacher, module=Renormalised(teacher.module, normalization, own))
 
 
 def save(
     network: Network,
-    module: nn.Module,
     data: Dataset,
     normalization: Normalization | None,
     path: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write the checkpoint of a trained *module* and return its accuracy on all evaluation samples."""
+    """Write the checkpoint of a trained *network* and return its accuracy on all evaluation samples."""
     from edgecnn.nets.evaluate import correct_of, counted
 
-    trained = replace(network, module=module)
-    accuracy = counted(correct_of(trained, data.evaluation, normalization, progress))
+    accuracy = counted(correct_of(network, data.evaluation, normalization, progress))
     assert network.checkpoint is not None
     described = replace(
         network.checkpoint,
@@ -145,7 +143,7 @@ def save(
         accuracy=accuracy.to_json(),
         data=data.name,
     )
-    described.save(path, module)
+    described.save(path, network.module)
     return {"accuracy": accuracy.to_json(), "checkpoint": path.name}
 
 
