@@ -151,7 +151,7 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _without_downloads(function: Any) -> dict[str, None]:
-    """Return what tells a *function* of torchvision to download no weights, which some do unless told."""
+    """Return the arguments with which a *function* of torchvision downloads no weights; some do by default."""
     parameters = inspect.signature(function).parameters
     return {name: None for name in ("weights", "weights_backbone") if name in parameters}
 

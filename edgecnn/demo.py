@@ -1,4 +1,4 @@
-"""The whole way on a small network: train, compress, export, measure, check devices."""
+"""All steps on a small network: train, compress, export, measure, check devices."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def _apply(profile: DeviceProfile, chosen: str) -> DeviceProfile:
 
 
 def profile_of(host: HostFacts, name: str) -> DeviceProfile:
-    """Return the profile of a machine as it tells of itself.
+    """Return the profile of a machine from what its system reports.
 
     What the runtimes take is that of the catalogue's device with cores alike, on which it was taken.
     """

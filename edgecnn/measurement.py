@@ -24,7 +24,7 @@ _LEAST_FOR_P99 = 100
 
 
 class State(TypedDict, total=False):
-    """How a machine fared at one moment: `runtimes.conditions.read_state`."""
+    """The state of a machine at one moment: `runtimes.conditions.read_state`."""
 
     frequencies_mhz: list[float] | None
     temperatures_c: dict[str, float] | None
@@ -38,7 +38,7 @@ class State(TypedDict, total=False):
 
 
 class Conditions(TypedDict, total=False):
-    """What a machine is and how it fared, as far as it tells: `runtimes.conditions.read_machine` and what we add."""
+    """The machine and its state, as far as they are known: `runtimes.conditions.read_machine` and what we add."""
 
     taken_at: str
     ram_free_bytes: int | None

@@ -16,7 +16,7 @@ def silent(step: str, done: int = 0, total: int | None = None) -> None:
 
 
 def with_prefix(progress: Progress, where: str) -> Progress:
-    """Return *progress*, told what is done in which step."""
+    """Return *progress*, called with what is done in which step."""
 
     def prefixed(step: str, done: int = 0, total: int | None = None) -> None:
         progress(f"{where}: {step}", done, total)

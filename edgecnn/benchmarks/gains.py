@@ -18,7 +18,7 @@ _FEW_MACS = 20_000
 
 
 def missing_gains(results: Sequence[Measurement]) -> list[str]:
-    """Return a sentence for each quantized file that is no faster than its fp32 file, measured the same way."""
+    """Return a sentence for each quantized file that is no faster than its fp32 file under the same settings."""
     return [
         f"{Path(result.file).name} is no faster than {Path(plain.file).name} here "
         f"({format_ns(result.p50_ns)} against {format_ns(plain.p50_ns)}, {result.runtime}, "
@@ -28,7 +28,7 @@ def missing_gains(results: Sequence[Measurement]) -> list[str]:
 
 
 def without_gain(results: Sequence[Measurement]) -> list[tuple[Measurement, Measurement]]:
-    """Return each quantized file that is no faster than its fp32 file, measured the same way, with that."""
+    """Return each quantized file that is no faster than its fp32 file under the same settings, with that file."""
     floats = {_family(result): result for result in results if result.precision == "fp32"}
     return [
         (result, plain)

@@ -52,13 +52,13 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class TimedProcess:
-    """What one worker process tells: the run, and what ran it where."""
+    """The result of one worker process: the run, and what ran it where."""
 
     run: Run
     runtime_version: str
     interface: str
     machine: Mapping[str, Any]  # `runtimes.conditions.read_machine`
-    refused: str | None = None  # what the runtime's usual interface said of the file, where another one ran it
+    refused: str | None = None  # the error of the runtime's usual interface, where another one ran the file
     repeated: int = 0  # how often it was done again since the board had throttled
 
 
@@ -222,7 +222,7 @@ def time_cool(
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a worker tells beside the run."""
+    """What a worker answers besides the run."""
 
     version: str
     interface: str

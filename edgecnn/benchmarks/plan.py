@@ -116,7 +116,7 @@ def measure_files(
         check_architecture(device, place)
         check_threads(max(case.threads for case in cases), place)
         needed = {case.runtime for case in cases}
-        if install or (where != "local" and len(needed) > 1):  # the first worker tells of a single one
+        if install or (where != "local" and len(needed) > 1):  # the first worker reports a single one
             for name in sorted(needed):
                 check_runtime(name, place, install=install)
         for case in cases:

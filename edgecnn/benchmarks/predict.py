@@ -1,4 +1,4 @@
-"""What can be said of files on a device that is not at hand: latency estimated, memory checked, nothing measured."""
+"""Files on a device that is not at hand: latency estimated, memory checked, nothing measured."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from edgecnn.measurement import SCHEMA_VERSION
 from edgecnn.targets import target_of
 from edgecnn.tasks.score import scores_to_json
 
-#: What only an estimate tells; null where there is none.
+#: Keys of an estimate alone; null where there is none.
 _ESTIMATED = ("runtime", "threads", "method", "p50_ns", "low_ns", "high_ns", "coverage", "parts_ns")
-#: What only a measurement tells; null in the JSON of an estimate.
+#: Keys of a measurement alone; null in the JSON of an estimate.
 _NOT_TAKEN = ("runtime_version", "interface", "target", "p90_ns", "p99_ns", "throughput_per_s", "load_ns", "first_ns",
               "peak_rss_bytes")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A device profile from the board itself: what it tells, and where each fact was read."""
+"""A device profile from the board itself, with the place where each fact was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Suite`: a table of files × devices × runtimes × threads, measured in one go and the same way every time."""
+"""`Suite`: a table of files × devices × runtimes × threads, measured in one run, under the same settings."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def check_against(suite: Suite, earlier: Sequence[Measurement]) -> None:
     """See before anything is measured that *earlier* has a result to compare each case of *suite* with.
 
     Compared is what is known by now: file, device, target, runtime, threads, precision, whether it is emulated, and
-    the CPU of this machine where it is the one. What only the runtime tells, `find_change` compares afterwards.
+    the CPU of this machine where it is the one. What only the runtime reports, `find_change` compares afterwards.
 
     Raises:
         EdgecnnError: some have none; the message names them all, and what differs.

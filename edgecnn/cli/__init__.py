@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cli.main(given, prog_name="edgecnn", complete_var=COMPLETE_VARIABLE)  # prints the completions and exits
         with interruptible(), explain_missing_packages(), cli.make_context("edgecnn", given) as context:
             code = cli.invoke(context)
-            sys.stdout.flush()  # here, where a full disk is told, not when Python ends
+            sys.stdout.flush()  # here, where a full disk is reported, not when Python ends
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -146,7 +146,13 @@ class _Forgiving(io.FileIO):
 
 
 def fail(message: str, code: int, debug: bool) -> None:
-    """Print *message* as one line on standard error (the traceback before it where *debug*) and exit with *code*."""
+    """Print *message* as one line on standard error (the traceback before it where *debug*) and exit with *code*.
+
+    Args:
+        message: becomes one line.
+        code: the exit code.
+        debug: whether the traceback is wanted.
+    """
     if debug:
         for line in traceback.format_exc().splitlines():
             tell(line)

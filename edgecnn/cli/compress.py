@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
-#: What tells how to search, and what a plan tells.
+#: The options of the search, and those that a plan holds.
 _OF_SEARCH = ("order", "layers", "share", "reference", "epochs_between")
 _OF_PLAN = (
     "criterion",
@@ -427,7 +427,7 @@ def _print_result(result: CompressResult) -> None:
 
     for one in result.attempts:
         if not one.cuts:
-            continue  # weights became 0: that changes nothing a round is told by
+            continue  # weights became 0: parameters, MACs and size stay the same
         cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
         score = one.status.score
         judged = "" if score is None else f", {score.name} {score.text}"

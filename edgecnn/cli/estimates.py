@@ -31,7 +31,14 @@ _SPARE = (8, 1, 2, 5, 6)
 
 
 def show_estimates(device: str, predicted: Sequence[Prediction], output: Path | None, as_json: bool) -> None:
-    """Print what was *predicted* on *device*, and write it to *output* where it is given."""
+    """Print what was *predicted* on *device*, and write it to *output* where it is given.
+
+    Args:
+        device: for the title.
+        predicted: one for each file.
+        output: a file for the JSON; None: none.
+        as_json: whether to print the JSON in place of tables.
+    """
     if output is not None:
         write_whole(output, json.dumps(to_document(predicted), indent=1) + "\n")
     if as_json:

@@ -35,7 +35,7 @@ def interruptible() -> Iterator[None]:
 
 
 def interruption_code() -> int:
-    """Return the shell's code for a program that was ended the way this one was: 130 for Ctrl-C, 143 for `kill`."""
+    """Return the shell's exit code for a program ended by this one's signal: 130 for Ctrl-C, 143 for `kill`."""
     return 128 + (_received[0] if _received else signal.SIGINT)
 
 

@@ -22,7 +22,7 @@ def complete_device(ctx: Context, param: Parameter, incomplete: str) -> list[str
         try:
             names = [f"{stem}:{variant}" for variant in load_device(stem).variants]
         except EdgecnnError:
-            return []  # a broken file is told of when it is used, not in the middle of a line being typed
+            return []  # a broken file is an error when it is used, not while a line is typed
     return _begun(names, incomplete)
 
 

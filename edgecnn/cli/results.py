@@ -171,7 +171,7 @@ def _file(result: Measurement, results: Sequence[Measurement]) -> str:
 
 
 def _label(result: Measurement, results: Sequence[Measurement]) -> str:
-    """Return what tells *result* from the other *results*: the file, and where they differ, runtime and threads."""
+    """Return what distinguishes *result* among *results*: the file, and where they differ, runtime and threads."""
     parts = [_file(result, results)]
     if len({other.runtime for other in results if other.file == result.file}) > 1:
         parts.append(result.runtime)

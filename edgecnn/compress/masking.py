@@ -1,8 +1,8 @@
 """A cut must give what the mask gives: the network without some filters, and the same with those filters at zero.
 
 The dependency graph is read on the network as it is. Code that computes with the number of channels as it runs, such
-as `x[:, : x.shape[1] // 4]`, takes another part once some are gone, and nothing fails. So every cut is run beside its
-mask, in double precision, where no wrong wiring passes as rounding.
+as `x[:, : x.shape[1] // 4]`, takes another part once some are removed, without an error. So every cut is run beside
+its mask, in double precision, where no wrong wiring passes as rounding.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def disagreement(module: nn.Module, example: torch.Tensor, removed: Removed) -> 
         try:
             given = tree_leaves(smaller(example.clone()))
         except Exception as error:
-            # Layers that do not fit each other fail in whatever way the network's own code does.
+            # Layers that do not fit each other raise whatever the network's own code raises.
             return f"the network does not run without some of them: {format_error(error)}"
     agree = len(given) == len(expected) and all(
         a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())

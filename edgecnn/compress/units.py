@@ -29,7 +29,7 @@ FILTERS, LAYER = "filters", "layer"
 class Unit:
     """Something that can go."""
 
-    name: str  # the layer or block it is told by, the first that runs: "features.0", "layer2.3"
+    name: str  # its first layer or block to run: "features.0", "layer2.3"
     kind: str  # FILTERS: some of its filters can go; LAYER: it can go whole
     channels: int  # filters it has now (1 for a layer)
     members: tuple[str, ...]  # all layers that lose something with it, in the order in which they run
@@ -118,7 +118,7 @@ def _runs(module: nn.Module, link: Link, example: torch.Tensor) -> bool:
         try:
             without_layer(module, link)(example)
         except Exception:
-            # Layers that do not fit each other fail in whatever way the network's own code does.
+            # Layers that do not fit each other raise whatever the network's own code raises.
             return False
     return True
 

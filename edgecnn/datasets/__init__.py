@@ -37,7 +37,7 @@ class Dataset:
     read_evaluation: Callable[[], Samples]
     normalization: Normalization | None  # None: the samples are what the network wants already
     labels: tuple[str, ...] | None  # class names; None where there are no classes
-    assumptions: tuple[str, ...] = ()  # what nobody said and was taken for true
+    assumptions: tuple[str, ...] = ()  # what was assumed because nothing says it
     task: str | None = None  # what networks do with these data, a name in `TASKS`; None: the data do not say
     ignore: int | None = None  # a value among the targets that is not judged: pixels of no class
 

@@ -44,6 +44,12 @@ def next_steps(
     """Return what to try, one sentence each, the cheapest first; nothing where every region fits.
 
     On a microcontroller the weights lie in flash and the activations in RAM, elsewhere both in RAM.
+
+    Args:
+        graph: the network that does not fit.
+        regions: what it takes of each memory.
+        measure: gives the same of a changed graph.
+        is_microcontroller: where the weights lie in flash.
     """
     steps: list[str] = []
     for region in regions:
@@ -107,7 +113,13 @@ def _without_copies(graph: Graph, use: Callable[[Graph], RegionUse]) -> Iterator
 
 
 def can_be_pruned_to_fit(graph: Graph, regions: Sequence[RegionUse], *, is_microcontroller: bool) -> bool:
-    """Return whether what pruning cannot take is within every region: all but weights, or but activations in a RAM."""
+    """Return whether what pruning cannot take is within every region: all but weights, or but activations in a RAM.
+
+    Args:
+        graph: the network that does not fit.
+        regions: what it takes of each memory.
+        is_microcontroller: where the weights lie in flash.
+    """
     for region in regions:
         if is_microcontroller and region.name == "ram":
             ends = sum(graph.tensors[index].size_bytes for index in graph.inputs)

@@ -65,7 +65,12 @@ def calls(graph: Graph) -> list[Call]:
 
 
 def not_counted(graph: Graph, profile: DeviceProfile | None = None) -> list[str]:
-    """Say what `arena_to_set` does not know: the arena may need to be larger."""
+    """Say what `arena_to_set` does not know: the arena may need to be larger.
+
+    Args:
+        graph: of a .tflite file.
+        profile: of the microcontroller; None: of any.
+    """
     unknown = micro.plan_micro(graph, 4).not_modelled
     remarks = []
     if unknown:

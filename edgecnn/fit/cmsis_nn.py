@@ -28,7 +28,12 @@ NOT_MODELLED = frozenset(["BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
 
 
 def kept_bytes(call: Call, instructions: str | None) -> int:
-    """Return how much more than the reference kernel an operator's kernel keeps for good."""
+    """Return how much more than the reference kernel an operator's kernel keeps for good.
+
+    Args:
+        call: the operator with its tensors.
+        instructions: `helium`, `dsp`, or None for a core with neither.
+    """
     if call.kind not in _KEEPING_MORE or not call.given:
         return 0
     # arm_svdf_s8_get_buffer_size: the sums of each filter's weights, which helium needs.

@@ -86,7 +86,13 @@ Scratch = Callable[[Call], tuple[int, ...]]
 
 
 def plan_micro(graph: Graph, pointer_bytes: int = 4, scratch: Scratch = scratch_bytes) -> MicroArena:
-    """Lay out *graph* as TFLite Micro does; *scratch* says what the kernels ask for (the reference kernels)."""
+    """Lay out *graph* as TFLite Micro does; *scratch* says what the kernels ask for (the reference kernels).
+
+    Args:
+        graph: of a .tflite file.
+        pointer_bytes: 4 on a microcontroller, 8 on a PC.
+        scratch: gives the scratch buffers of one operator, in bytes, in the order in which its kernel asks for them.
+    """
     subgraphs = (graph, *graph.further)
     times = _Times.of(subgraphs)
     requests = tuple(

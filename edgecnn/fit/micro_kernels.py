@@ -265,7 +265,12 @@ def is_modelled(kind: str) -> bool:
 
 
 def persistent_bytes(call: Call, pointer_bytes: int) -> tuple[int, ...]:
-    """Return the pieces one operator keeps in the arena for good, its op data first."""
+    """Return the pieces one operator keeps in the arena for good, its op data first.
+
+    Args:
+        call: the operator with its tensors.
+        pointer_bytes: 4 or 8.
+    """
     kernel = KERNELS.get(call.kind, _NONE)
     op_data = kernel.op_data_bytes - kernel.op_data_pointers * (8 - pointer_bytes)
     more = kernel.more(call, pointer_bytes) if kernel.more else ()

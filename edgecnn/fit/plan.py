@@ -19,12 +19,21 @@ class Buffer:
 
 
 def align(size: int, alignment: int) -> int:
-    """Return *size* rounded up to a multiple of *alignment*."""
+    """Return *size* rounded up to a multiple of *alignment*.
+
+    Args:
+        size: in bytes.
+        alignment: in bytes, at least 1.
+    """
     return -(-size // alignment) * alignment
 
 
 def plan_greedy(buffers: Sequence[Buffer], alignment: int) -> tuple[int, ...]:
     """Return the offset of each buffer: the largest first, each at the lowest gap that is free while it lives.
+
+    Args:
+        buffers: with the steps that they live through.
+        alignment: every offset is a multiple of it, in bytes.
 
     Source: GreedyMemoryPlanner::CalculateOffsetsIfNeeded in tflite-micro's
     `tensorflow/lite/micro/memory_planner/greedy_memory_planner.cc`, where of two equal sizes the later buffer comes
@@ -132,14 +141,26 @@ class _Timeline:
 
 
 def planned_bytes(buffers: Sequence[Buffer], offsets: Sequence[int], alignment: int) -> int:
-    """Return the size of the arena that holds a plan."""
+    """Return the size of the arena that holds a plan.
+
+    Args:
+        buffers: those of the plan.
+        offsets: of each buffer, as `plan_greedy` returns them.
+        alignment: that of the plan.
+    """
     return max(
         (at + align(buffer.size_bytes, alignment) for buffer, at in zip(buffers, offsets, strict=True)), default=0
     )
 
 
 def live_bytes(buffers: Sequence[Buffer], steps: int, alignment: int) -> tuple[int, ...]:
-    """Return for each step the sum of the buffers that live in it."""
+    """Return for each step the sum of the buffers that live in it.
+
+    Args:
+        buffers: with the steps that they live through.
+        steps: number of operators; what a buffer lives through outside of 0 … steps - 1 is cut off.
+        alignment: sizes are rounded up to a multiple of it.
+    """
     change = [0] * (steps + 1)
     for buffer in buffers:
         size, first, last = align(buffer.size_bytes, alignment), max(buffer.first, 0), min(buffer.last, steps - 1)

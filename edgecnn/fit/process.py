@@ -31,7 +31,12 @@ def runtime_of(graph: Graph) -> str:
 
 
 def memory_parts(graph: Graph, arena_bytes: int) -> dict[str, int]:
-    """Return what the process takes beyond the runtime's own base, by part."""
+    """Return what the process takes beyond the runtime's own base, by part.
+
+    Args:
+        graph: of either format.
+        arena_bytes: of the activations, laid out.
+    """
     if graph.format == "onnx":
         return {
             "model file": graph.size_bytes,

@@ -1,4 +1,4 @@
-"""What a network's file would say after a change: int8 throughout, int8 ends, a smaller input.
+"""A network's graph after a change: int8 throughout, int8 input and output, a smaller input.
 
 What such a graph takes of a memory is then worked out as for any file.
 """
@@ -72,6 +72,10 @@ def without_copies(graph: Graph, kind: str) -> Graph:
     """Return *graph* without the operators of *kind* that only move what a convolution or pooling could read in place.
 
     A padding counts where convolutions and poolings alone read it; itself where there is no such operator.
+
+    Args:
+        graph: of either format.
+        kind: `PAD`, `TRANSPOSE`, ..., as the file names it.
     """
     readers: dict[int, set[str]] = {index: {"output"} for index in graph.outputs}
     for operator in graph.operators:
@@ -93,7 +97,12 @@ def without_copies(graph: Graph, kind: str) -> Graph:
 def with_input(graph: Graph, height: int, width: int) -> Graph:
     """Return *graph* as if its first input, a batch of images, had this height and width, smaller than its own.
 
-    Every height and width on the way shrinks as its operator's input does, rounded up; padding stays.
+    Every height and width between input and output shrinks as its operator's input does, rounded up; padding stays.
+
+    Args:
+        graph: its first input is [N, H, W, C] in TFLite, [N, C, H, W] in ONNX.
+        height: in pixels.
+        width: in pixels.
     """
     axes = image_axes(graph)
     sides: dict[int, tuple[int, ...]] = {graph.inputs[0]: (height, width)}
@@ -156,7 +165,7 @@ def _in_int8(tensor: Tensor) -> Tensor:
 
 
 def _without(graph: Graph, dropped: set[int], replaced: Mapping[int, int]) -> Graph:
-    """Return *graph* without the operators *dropped*; tensors in *replaced* give way to others, and are gone."""
+    """Return *graph* without the operators *dropped*; each tensor in *replaced* is replaced by another and removed."""
     if not dropped:
         return graph
     kept = [index for index in range(len(graph.tensors)) if index not in replaced]

@@ -39,7 +39,13 @@ class Flatbuffer:
             raise FlatbufferError("it is truncated") from None
 
     def span(self, start: int, count: int, width: int) -> tuple[int, int]:
-        """Return start and end of *count* items of *width* bytes, after checking that they lie in the file."""
+        """Return start and end of *count* items of *width* bytes, after checking that they lie in the file.
+
+        Args:
+            start: position of the first item, in bytes.
+            count: number of items.
+            width: of an item, in bytes.
+        """
         end = start + count * width
         if start < 0 or count < 0 or end > len(self.content):
             raise FlatbufferError("it is truncated")
@@ -91,7 +97,12 @@ class FlatbufferTable:
         return None if target is None else FlatbufferTable(self.buffer, target)
 
     def vector(self, slot: int, dtype: str) -> npt.NDArray[np.generic]:
-        """Return a vector of numbers [n] as a copy; empty where it is absent."""
+        """Return a vector of numbers [n] as a copy; empty where it is absent.
+
+        Args:
+            slot: of the field.
+            dtype: numpy's name of an item's type.
+        """
         target = self._target(slot)
         if target is None:
             return np.empty(0, dtype)
@@ -104,7 +115,12 @@ class FlatbufferTable:
         return tuple(self.vector(slot, dtype).tolist())
 
     def length(self, slot: int, width: int = 1) -> int:
-        """Return the number of items of *width* bytes in a vector, without reading them; 0 where it is absent."""
+        """Return the number of items of *width* bytes in a vector, without reading them; 0 where it is absent.
+
+        Args:
+            slot: of the field.
+            width: of an item, in bytes.
+        """
         target = self._target(slot)
         if target is None:
             return 0

@@ -86,7 +86,12 @@ class QuantParams:
         return ((stored.astype(np.float32) - self.zero_point[0]) * np.float32(self.scale[0])).astype(np.float32)
 
     def quantize(self, real: npt.NDArray[np.floating], dtype: str) -> npt.NDArray[np.integer]:
-        """Return *real* rounded to the nearest step (half to even) and clipped to *dtype*, same shape."""
+        """Return *real* rounded to the nearest step (half to even) and clipped to *dtype*, same shape.
+
+        Args:
+            real: any shape.
+            dtype: `int8`, `uint8`, `int16` or `int32`.
+        """
         limits = np.iinfo(dtype)
         stored = np.rint(real / np.float32(self.scale[0])) + self.zero_point[0]
         clipped: npt.NDArray[np.integer] = np.clip(stored, limits.min, limits.max).astype(dtype)
@@ -100,6 +105,10 @@ _MOST_DIMENSIONS = 16
 
 def checked_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return *shape*.
+
+    Args:
+        name: of the tensor, for the message.
+        shape: as the file has it.
 
     Raises:
         ValueError: it has a negative size, more than 16 dimensions, or more than 2^31 - 1 elements.

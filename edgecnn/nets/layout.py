@@ -29,7 +29,7 @@ def runs_channels_last(module: nn.Module, x: torch.Tensor) -> bool:
                 for a, b in zip(given, expected, strict=True)
             )
         except Exception:
-            # The user's own code fails in its own ways; in the usual order its failure is told.
+            # The user's own code may raise anything; its error is reported in the usual order.
             return False
 
 

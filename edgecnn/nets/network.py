@@ -301,7 +301,7 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
     enum = models.get_model_weights(name).DEFAULT
     preset = enum.transforms()
     if name in ("googlenet", "inception_v3"):
-        arguments["init_weights"] = False  # they warn unless told how to begin; the weights come from elsewhere
+        arguments["init_weights"] = False  # they warn without it; the weights come from elsewhere
     if weights == "DEFAULT":
         try:
             module = models.get_model(name, weights=enum).eval()

@@ -129,7 +129,7 @@ def _check_stored(path: Path) -> None:
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
             is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError):
-        return  # older files are no archives; what else it is, torch tells
+        return  # older files are no archives; torch reports anything else
     if is_script:
         raise EdgecnnError(
             f"{path}: this is a TorchScript program, not weights; convert it: "
@@ -160,7 +160,7 @@ def _unknown_classes(path: Path) -> list[str]:
     try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (RuntimeError, EOFError, ValueError, OSError, KeyError, IndexError, pickle.UnpicklingError):
-        return []  # an older file, or a broken one, which the loader tells
+        return []  # an older file, or a broken one, which the loader reports
 
 
 def _state_dicts(loaded: object, key: str, depth: int) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:

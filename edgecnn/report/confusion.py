@@ -29,7 +29,12 @@ def confused_pairs(confusion: Confusion) -> list[tuple[int, int, int, int]]:
 
 
 def class_name(number: int, labels: Sequence[str]) -> str:
-    """Return what class *number* is called: its label, else its number."""
+    """Return what class *number* is called: its label, else its number.
+
+    Args:
+        number: of the class, from 0.
+        labels: names of the classes; may be too few, or none.
+    """
     return labels[number] if number < len(labels) else str(number)
 
 
@@ -43,7 +48,12 @@ def confusion_message(row: Row, labels: Sequence[str]) -> str:
 
 
 def list_pairs(confusion: Confusion, labels: Sequence[str]) -> Markup:
-    """Return the mistakes made most often, as a table: class, class given, how often."""
+    """Return the mistakes made most often, as a table: class, class given, how often.
+
+    Args:
+        confusion: (true class, class given) → samples.
+        labels: names of the classes.
+    """
     rows = [
         element(
             "tr",
@@ -58,7 +68,12 @@ def list_pairs(confusion: Confusion, labels: Sequence[str]) -> Markup:
 
 
 def draw_confusion(confusion: Confusion, labels: Sequence[str]) -> Markup:
-    """Draw a cell for each pair of classes, the stronger in colour the larger the share of its row is."""
+    """Draw a cell for each pair of classes, the stronger in colour the larger the share of its row is.
+
+    Args:
+        confusion: (true class, class given) → samples.
+        labels: names of the classes.
+    """
     count = 1 + max(max(pair) for pair in confusion)
     names = [shorten(class_name(number, labels), 15) for number in range(max(count, len(labels)))]
     left = 22 + _CHARACTER * max(map(len, names))

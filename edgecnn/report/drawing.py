@@ -71,7 +71,15 @@ def new_figure(height: float) -> Any:
 
 
 def add_axes(figure: Any, left: float, bottom: float, width: float, height: float) -> Any:
-    """Return bare axes at that place, in points from the figure's lower left; what is drawn outside is not clipped."""
+    """Return bare axes at that place, in points from the figure's lower left; what is drawn outside is not clipped.
+
+    Args:
+        figure: from `new_figure`.
+        left: distance from the left side of the figure.
+        bottom: distance from its lower side.
+        width: of the axes.
+        height: of the axes.
+    """
     full = figure.get_figheight() * 72
     axes = figure.add_axes((left / WIDTH, bottom / full, width / WIDTH, height / full))
     axes.patch.set_visible(False)
@@ -88,7 +96,16 @@ def grid(axes: Any, axis: str) -> None:
 
 
 def write(axes: Any, x: float, y: float, text: str, role: str = "ink", **options: Any) -> None:
-    """Write *text* at data coordinates, or as *options* say; `$` is a dollar sign, not mathematics."""
+    """Write *text* at data coordinates, or as *options* say; `$` is a dollar sign, not mathematics.
+
+    Args:
+        axes: from `add_axes`.
+        x: place of the text.
+        y: place of its middle line.
+        text: one line.
+        role: of its colour, a key of `COLOURS`.
+        options: as `Axes.text` of matplotlib takes them.
+    """
     given = {"fontsize": TEXT, "va": "center", "parse_math": False, "color": COLOURS[role], **options}
     axes.text(x, y, text, **given)
 
@@ -99,7 +116,14 @@ def title_axis(axes: Any, text: str) -> None:
 
 
 def scale_axis(axis: Any, kind: str, most: float, ticks: int = 4) -> None:
-    """Put about *ticks* round ticks from 0 to *most* on *axis*; *kind*: `bytes`, `ns`, `count`."""
+    """Put about *ticks* round ticks from 0 to *most* on *axis*; *kind*: `bytes`, `ns`, `count`.
+
+    Args:
+        axis: matplotlib's, x or y.
+        kind: what the numbers are: `bytes`, `ns` or `count`.
+        most: the end of the axis.
+        ticks: about how many.
+    """
     step = _byte_step(most / ticks) if kind == "bytes" else _decimal_step(most / ticks)
     places = [index * step for index in range(math.floor(most / step) + 1)]
     texts = {"bytes": format_bytes, "ns": format_ns, "count": format_count}
@@ -118,7 +142,13 @@ def _decimal_step(size: float) -> float:
 
 
 def to_svg(figure: Any, name: str, description: str) -> Markup:
-    """Return *figure* as an inline `<svg>`: its ids begin with *name*, its colours are the page's variables."""
+    """Return *figure* as an inline `<svg>`: its ids begin with *name*, its colours are the page's variables.
+
+    Args:
+        figure: from `new_figure`.
+        name: differs from that of every other plot on the page.
+        description: read out by screen readers.
+    """
     matplotlib = require("matplotlib", "report")
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

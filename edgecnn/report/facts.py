@@ -1,4 +1,4 @@
-"""What a report is written from, and its rows: each file with each way that it was measured."""
+"""What a report is written from, and its rows: each file in each runtime that measured it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Row:
     file: ReportedFile
     measured: Measurement | None
     name: str  # of the file, with its folder where another has the same name
-    label: str = ""  # the shortest kind of label that tells the rows of a report apart
+    label: str = ""  # the shortest kind of label that differs in every row of a report
 
     @property
     def format(self) -> str:
@@ -178,7 +178,12 @@ _LABELS: tuple[Callable[[Row], str], ...] = (
 
 
 def shorten(name: str, most: int = 30) -> str:
-    """Return *name* with its middle left out where it is longer than *most* characters."""
+    """Return *name* with its middle left out where it is longer than *most* characters.
+
+    Args:
+        name: of a file, for example.
+        most: length of the result, at least 3.
+    """
     half = (most - 1) // 2
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 

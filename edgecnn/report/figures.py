@@ -17,14 +17,25 @@ from edgecnn.units import format_bytes, format_ns
 
 
 def figure(message: str, detail: str, drawing: Markup) -> Markup:
-    """Return *drawing* below its message and, smaller, how to read it."""
+    """Return *drawing* below its message and, smaller, how to read it.
+
+    Args:
+        message: one sentence: what the plot shows.
+        detail: how to read it.
+        drawing: the plot.
+    """
     captions = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (message, detail)]
     caption = element("figcaption", element("h3", captions[0]), element("span", captions[1]))
     return element("figure", caption, drawing)
 
 
 def file_figures(rows: Sequence[Row], original: Score | None) -> list[Markup]:
-    """Return the plots of *rows* for which there are figures."""
+    """Return the plots of *rows* for which there are figures.
+
+    Args:
+        rows: one for each file and runtime.
+        original: the score of the network that the files were made from; None: unknown.
+    """
     timed = [row for row in rows if row.p50_ns is not None]
     judged = [row for row in rows if row.score is not None]
     both = [row for row in timed if row.score is not None]
@@ -45,7 +56,12 @@ def file_figures(rows: Sequence[Row], original: Score | None) -> list[Markup]:
 
 
 def confusion_figures(rows: Sequence[Row], labels: Sequence[str]) -> list[Markup]:
-    """Return which classes the fastest file with an accuracy takes for which: a matrix, or the most frequent pairs."""
+    """Return which classes the fastest file with an accuracy takes for which: a matrix, or the most frequent pairs.
+
+    Args:
+        rows: one for each file and runtime.
+        labels: names of the classes; none: their numbers stand for them.
+    """
     row = next((row for row in rows if row.file.evaluation.confusion), None)
     if row is None:
         return []

@@ -11,7 +11,13 @@ from edgecnn.units import format_bytes, format_count, format_ns
 
 
 def page_head(title: str, facts: ReportFacts, rows: Sequence[Row]) -> Markup:
-    """Return the title, the figures in large, the steps and the conditions."""
+    """Return the title, the figures in large, the steps and the conditions.
+
+    Args:
+        title: of the page.
+        facts: what the files do not say themselves.
+        rows: one for each file and runtime.
+    """
     columns = []
     if facts.steps:
         steps = [element("li", step) for step in facts.steps]

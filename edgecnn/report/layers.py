@@ -56,7 +56,12 @@ def heaviest(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def draw_layers(layers: Sequence[Layer], before: Mapping[int, Layer]) -> Markup:
-    """Draw two bars for each layer, its parameters and its multiply-adds; those *before*, by step, are pale behind."""
+    """Draw two bars for each layer, its parameters and its multiply-adds; those *before*, by step, are pale behind.
+
+    Args:
+        layers: in the order they run.
+        before: step → the same layer of the network before compression; empty: there is none.
+    """
     high = _ROW * len(layers)
     figure = new_figure(high + _FOOT)
     for left, name, count in (

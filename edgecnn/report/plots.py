@@ -77,7 +77,12 @@ def latency_limit(rows: Sequence[Row]) -> float:
 
 
 def draw_accuracies(rows: Sequence[Row], reference: float | None) -> Markup:
-    """Draw the accuracy of each row as a dot in its 95 % interval; the network's own is a dashed line."""
+    """Draw the accuracy of each row as a dot in its 95 % interval; the network's own is a dashed line.
+
+    Args:
+        rows: one for each file and runtime; those without a score are left out.
+        reference: the network's own score; None: unknown.
+    """
     intervals = [_ends(row.score) for row in rows if row.score]
     low, high = min(pair[0] for pair in intervals), max(pair[1] for pair in intervals)
     low, high = min(low, reference or 1.0), max(high, reference or 0.0)

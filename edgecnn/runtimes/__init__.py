@@ -24,7 +24,7 @@ RUNTIMES = Table(
 #: The files of this package that the worker is made of.
 _WORKER_FILES = ("conditions.py", "frames.py", "worker.py")
 
-#: A Python without numpy is told as a missing runtime is.
+#: A Python without numpy is reported like a missing runtime.
 _MAIN = b"""try:
     from edgecnn.runtimes.worker import main
 except ImportError as error:

@@ -44,7 +44,7 @@ class LiteRT:
         """
         found = [name for name in ("ai_edge_litert", "tflite_runtime") if importlib.util.find_spec(name)]
         package = found[0] if found else "ai_edge_litert"
-        # Before it had options, `CompiledModel` could not be told the number of threads (2.1, the last on Python 3.9).
+        # Before it had options, `CompiledModel` could not be given the number of threads (2.1, the last on Python 3.9).
         newest = importlib.util.find_spec(package + ".options") and not _is_early_arm64()
         self.interface = interface or ("CompiledModel" if newest else "Interpreter")
         module = {"CompiledModel": ".compiled_model", "Interpreter": ".interpreter"}[self.interface]

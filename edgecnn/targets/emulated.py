@@ -1,7 +1,7 @@
 """`emulated:rpi4`: a virtual ARM64 board with the device's processor and RAM, on this machine.
 
 It runs the device's own machine code, so accuracy, memory, what kernels can run and how many instructions they take
-are the device's. It has no caches, no pipeline and no bandwidth: what its clock tells is a number of instructions, and
+are the device's. It has no caches, no pipeline and no bandwidth: its clock shows a number of instructions, and
 never a duration.
 """
 

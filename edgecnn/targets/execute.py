@@ -111,7 +111,13 @@ class Worker:
 
 
 def missing_runtime(runtime: str, target: Target, text: str) -> MissingRuntimeError:
-    """Return the error for a *runtime* that *target* lacks, *text* being what Python said, with the line to type."""
+    """Return the error for a *runtime* that *target* lacks, *text* being what Python said, with the line to type.
+
+    Args:
+        runtime: its name.
+        target: where it is missing.
+        text: what Python said.
+    """
     # For a library of another architecture the loader says that a file which it names by its path is not there.
     if "wrong ELF" in text or re.search(r"/\S+: cannot open shared object file", text):
         text += "; the installed package is for another processor"
@@ -160,7 +166,15 @@ def started_worker(
 
     Yields the worker and its first answer: the file is loaded then, and timed where that is the job. A file that one
     interface of the runtime refuses is given to the next one, in a process of its own, so that time and memory are
-    those of the interface that runs it; `refused` in the answer is then what the first one said.
+    those of the interface that runs it; `refused` in the answer is then the error of the first one.
+
+    Args:
+        artifact: the file.
+        job: `kind` (`time`, `run`, `check`) and what belongs to it, see `runtimes.worker`.
+        runtime: its name; None: the usual one of the file's format.
+        threads: of the runtime.
+        target: open; None: this machine.
+        patience_s: how long the first answer may take.
 
     Raises:
         EdgecnnError: no such runtime, or not one for this file; or as `Worker.receive` does, the last interface's.

@@ -189,7 +189,7 @@ class Remote:
         """Start the Python *program* there; what was installed into our private folder there is found."""
         self._started += 1
         pid = f"{self._started}.pid"
-        # The shell stays above Python, so that its exit code tells of a signal (128 + n).
+        # The shell stays above Python, so that its exit code shows a signal (128 + n).
         line = (
             'cd "$1" && echo $$ >"$2" || exit\n'
             'test -z "$5" || echo $$ >"$5/cgroup.procs"\n'
@@ -215,6 +215,12 @@ class Remote:
 
     def ask(self, line: str, *words: str, stdin: BinaryIO | None = None, patience_s: float | None = PATIENCE_S) -> str:
         """Run the shell *line* there, *words* being its `$1`, `$2`..., and return what it prints.
+
+        Args:
+            line: a line of shell.
+            words: its arguments, quoted by the shell itself.
+            stdin: what it reads; None: nothing.
+            patience_s: how long it may take.
 
         Raises:
             EdgecnnError: it failed, or the connection did.

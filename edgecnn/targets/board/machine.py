@@ -137,7 +137,7 @@ class Board:
         limit = "" if hardware.limit_bytes is None else f" edgecnn.limit={hardware.limit_bytes}"
         arguments = [
             *("-M", "virt", "-cpu", hardware.cpu, "-smp", "1", "-m", f"{ram_mb}M"),
-            # One nanosecond of the board's time is one instruction: what its clock tells does not depend on the host.
+            # One nanosecond of the board's time is one instruction: what its clock shows does not depend on the host.
             *("-icount", "shift=0"),
             *("-kernel", str(image.kernel), "-initrd", str(image.initramfs)),
             *("-append", f"console=ttyAMA0 quiet panic=-1 {_SAME_PLACES}{limit}"),
@@ -210,7 +210,7 @@ class Board:
             lines = _text(file).strip().splitlines()
             if lines:
                 return lines[-1].strip()[:300]
-        return "it said nothing"
+        return "it printed nothing"
 
 
 _NEEDED = {name: PROGRAMS[name] for name in ("qemu-system-aarch64", "ssh", "setpriv")}
