@@ -24,7 +24,7 @@ from edgecnn.cli.shared import (
     tables,
     task_options,
 )
-from edgecnn.cli.table import warn
+from edgecnn.cli.table import say, warn
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, read_measurements, to_document
 from edgecnn.units import parse_share
@@ -208,6 +208,7 @@ def command(
       edgecnn bench out/m.w8a8.tflite out/m.fp32.tflite --profile
     """
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
+    from edgecnn.benchmarks.choice import choose
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.plan import evaluating, left_out
     from edgecnn.benchmarks.predict import has_target
@@ -293,11 +294,15 @@ def command(
     finally:
         for sentence in left_out(results, plan.runtimes):
             warn(sentence)
+        choices = choose(results)
         if results and as_json:
-            print_json(to_document(results) | ({} if earlier is None else {"changes": [c.to_json() for c in changes]}))
+            more = {} if earlier is None else {"changes": [c.to_json() for c in changes]}
+            print_json(to_document(results) | {"choices": [choice.to_json() for choice in choices]} | more)
         elif results:
             print_results(results)
             print_changes(changes)
+            for choice in choices:
+                say(str(choice))
     return SLOWER if any(change.verdict == "slower" for change in changes) else 0
 
 

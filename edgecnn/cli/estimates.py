@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgecnn.benchmarks.choice import choose_predicted
 from edgecnn.benchmarks.predict import Prediction, how_to_measure, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say, warn
@@ -42,7 +43,7 @@ def show_estimates(device: str, predicted: Sequence[Prediction], output: Path | 
     if output is not None:
         write_whole(output, json.dumps(to_document(predicted), indent=1) + "\n")
     if as_json:
-        print_json(to_document(predicted))
+        print_json(to_document(predicted) | {"choices": [one.to_json() for one in choose_predicted(predicted)]})
     else:
         _print_estimates(device, predicted)
 
@@ -78,6 +79,8 @@ def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.notes):
         say(f"note: {text}")
     say(f"to measure: {how_to_measure(fastest[0].artifact.path, device)}")
+    for choice in choose_predicted(predicted):
+        say(str(choice))
 
 
 def _row(one: Prediction) -> tuple[str, ...]:
