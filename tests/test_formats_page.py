@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import edgecnn
+from edgecnn.benchmarks.choice import choose
 from edgecnn.benchmarks.history import add_to_history
 from edgecnn.cli import main
 from edgecnn.export.firmware import Firmware
@@ -63,6 +64,10 @@ def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
     (result,) = document["results"]
     check("bench", result, "key of a result")
     check("bench", edgecnn.find_change(measurement, [measurement]).to_json(), "key of a change")
+    check("bench", choose([measurement, measurement])[0].to_json(), "key of a choice")
+    profile = printed(capsys, "bench", CLASSIFIER, "--profile", "--min-time", "0")["profiles"][0]
+    check("bench --profile", profile)
+    check("bench --profile", profile["operators"][0], "key of an operator")
     (estimated,) = printed(capsys, "bench", CLASSIFIER, "--device", "rpi4", "--runtime", "ncnn")["results"]
     own = set(estimated) - set(result)
     check("bench, estimated", dict.fromkeys(own))
