@@ -255,7 +255,7 @@ def _stacked(options: Sequence[Callable[[F], F]], command: F) -> F:
     "input_text",
     metavar="SHAPE",
     section="Network and data",
-    help="Resize images of folder:DIR to this shape, for example 1x3x224x224.",
+    help="Resize images in files to this shape, for example 1x3x224x224.",
 )
 @goals
 @search_options

@@ -27,13 +27,15 @@ def complete_device(ctx: Context, param: Parameter, incomplete: str) -> list[str
 
 
 def complete_data(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
-    """Return the data sets that begin with *incomplete*; behind `folder:` and `npz:` the folders and files."""
-    from edgecnn.datasets import DATASETS
+    """Return the data sets that begin with *incomplete*; behind `folder:`, `npz:` and others the folders and files."""
+    from edgecnn.datasets import ARGUMENTS, DATASETS
 
     kind, colon, path = incomplete.partition(":")
-    if colon and kind in ("folder", "npz"):
-        return [f"{kind}:{found}" for found in _paths(path, ".npz" if kind == "npz" else None)]
-    return _begun((f"{name}:" if name in ("folder", "npz") else name for name in DATASETS.names()), incomplete)
+    if colon and kind == "scenes":
+        return _begun(("scenes:detection", "scenes:segmentation"), incomplete)
+    if colon and kind in ARGUMENTS:
+        return [f"{kind}:{found}" for found in _paths(path, f".{kind}" if ARGUMENTS[kind] == "FILE" else None)]
+    return _begun((f"{name}:" if name in ARGUMENTS else name for name in DATASETS.names()), incomplete)
 
 
 def complete_model(ctx: Context, param: Parameter, incomplete: str) -> list[Any]:

@@ -50,7 +50,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     "input_text",
     metavar="SHAPE",
     section="Network and data",
-    help="Resize images of folder:DIR to this shape, for example 1x3x224x224.",
+    help="Resize images in files to this shape, for example 1x3x224x224.",
 )
 @option(
     "--ratio",

@@ -78,7 +78,8 @@ def data_options(command: F) -> F:
                 metavar="DATA",
                 shell_complete=complete_data,
                 section="Network and data",
-                help="Data set: digits, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR or npz:FILE.",
+                help="Data set: digits, scenes, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR, "
+                "coco:DIR, masks:DIR, csv:FILE or npz:FILE.",
             ),
             option(
                 "--data-dir",
@@ -104,10 +105,10 @@ def data_options(command: F) -> F:
                 "--resize",
                 metavar="SIDE[:CROP]",
                 callback=parse_resize,
-                default_text="the smallest size that covers the input",
+                default_text="the smallest size that covers the input; with boxes and masks stretch",
                 section="Network and data",
-                help="Resize images of folder:DIR to this shorter side, then crop the centre, for example 256:224. "
-                "Without CROP the crop has the input's size.",
+                help="Resize images in files to this shorter side, then crop the centre, for example 256:224. Without "
+                "CROP the crop has the input's size. stretch and letterbox keep the whole image.",
             ),
         )
     ):
@@ -147,8 +148,8 @@ def task_options(command: F) -> F:
             metavar="NAME",
             shell_complete=complete_decoder,
             section="Network and data",
-            help="How raw outputs become boxes: ssd, retinanet, yolov5, yolov8, or your own package.module:function or "
-            "FILE.py:function. The files keep the raw outputs.",
+            help="How raw outputs become boxes: yolov8, yolov5, a FILE.json that describes a head, or your own "
+            "package.module:function or FILE.py:function. The files keep the raw outputs.",
         ),
     )
     found: Any = with_choice

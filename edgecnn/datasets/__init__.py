@@ -121,7 +121,7 @@ DATASETS = Table(
 
 
 #: Data sets whose name goes on behind a colon, and with what.
-_ARGUMENTS = {
+ARGUMENTS = {
     "folder": "DIR",
     "coco": "DIR",
     "masks": "DIR",
@@ -172,15 +172,15 @@ def open_dataset(
 
         return dataset_of(data)
     kind, colon, argument = data.partition(":")
-    if colon and kind not in _ARGUMENTS:
-        known = ", ".join(f"{name}:{what}" for name, what in _ARGUMENTS.items())
+    if colon and kind not in ARGUMENTS:
+        known = ", ".join(f"{name}:{what}" for name, what in ARGUMENTS.items())
         raise EdgecnnError(f"data set '{data}': only these have a part after the colon: {known}")
     opener = _opener(data, kind)
     if resize is not None and kind in DATASETS.rows and kind not in _OF_IMAGES:
-        known = ", ".join(f"{name}:{_ARGUMENTS[name]}" for name in _OF_IMAGES)
+        known = ", ".join(f"{name}:{ARGUMENTS[name]}" for name in _OF_IMAGES)
         raise EdgecnnError(f"data set '{data}' cannot be resized: --resize is for images in files, {known}")
-    if _ARGUMENTS.get(kind) in ("DIR", "FILE") and not argument:
-        raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{_ARGUMENTS[kind]}")
+    if ARGUMENTS.get(kind) in ("DIR", "FILE") and not argument:
+        raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{ARGUMENTS[kind]}")
     how = Resize.parse(resize) if isinstance(resize, str) else resize
     dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, channels, how))
     assert isinstance(dataset, Dataset)

@@ -255,8 +255,8 @@ def detections_of(outputs: Any, targets: Any) -> list[Detections]:
     if raw and len(raw) == len(given):
         shapes = ", ".join(str(list(one.shape)) for one in raw)
         raise EdgecnnError(
-            f"detection: the outputs {shapes} have to be decoded to boxes: add --decode (yolov8, yolov5, ssd, "
-            f"retinanet with their parameters, or package.module:function)"
+            f"detection: the outputs {shapes} have to be decoded to boxes: add --decode yolov8, yolov5, a "
+            f"FILE.json that describes a head, or package.module:function"
         )
     if len(given) != len(targets):
         found = f"{len(given)} images" if given else type(outputs).__name__
