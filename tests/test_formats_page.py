@@ -16,6 +16,7 @@ import edgecnn
 from edgecnn.benchmarks.choice import choose
 from edgecnn.benchmarks.history import add_to_history
 from edgecnn.cli import main
+from edgecnn.evaluate.verify import FailedFile
 from edgecnn.export.firmware import Firmware
 from edgecnn.measurement import to_document
 from edgecnn.pipeline import ExportResult
@@ -104,6 +105,12 @@ def test_compare_and_report(
     document = printed(capsys, "compare", "m.tflite", "m.tflite", "--input", "1x1x8x8", "--samples", "8")
     check("compare", document)
     check("report", printed(capsys, "report", "m.tflite", "--results", "results.json"))
+
+
+def test_a_file_that_failed() -> None:
+    """A file that could not be written has the keys of one that was."""
+    failed = FailedFile(Path("m.w8.tflite"), "tflite", "w8", "the converter failed", ValueError())
+    check("export", failed.to_json(), "key of a file")
 
 
 def test_export(board: ExportResult) -> None:
