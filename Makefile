@@ -29,7 +29,8 @@ demo: setup ## train, compress, export, measure and check a small CNN; names the
 	$(BIN)/edgecnn demo -o demo
 
 # A process for each of two cores; a file's tests stay in one process, so that what they share is made once.
-AT_ONCE := -n 2 --dist loadfile
+# Files in the order that tests/conftest.py has them in: the longest first.
+AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup ## run every test
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not serial"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,8 +62,31 @@ def board(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, wor
     return once(tmp_path_factory, worker_id, "board", make)
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The wheel, built from the checkout with the build backend that is installed here."""
+
+    def make(folder: Path) -> Path:
+        build = [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            folder,
+            Path(__file__).parents[1],
+        ]
+        built = subprocess.run(build, cwd=folder, capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+        (path,) = folder.glob("edgecnn-*.whl")
+        return path
+
+    return once(tmp_path_factory, worker_id, "wheel", make)
+
+
 #: Fixtures that take long to make: a test that needs one is slow, whatever it does itself.
-_SLOW_FIXTURES = {"board", "digits_checkpoint", "installed", "image"}
+_SLOW_FIXTURES = {"board", "digits_checkpoint", "wheel", "installed", "image"}
 
 #: Files whose tests are slow, most of them; a single one elsewhere bears the mark itself.
 _SLOW_FILES = {
@@ -71,6 +96,7 @@ _SLOW_FILES = {
     "cli/test_export.py",
     "cli/test_faults.py",
     "cli/test_history.py",
+    "cli/test_report.py",
     "cli/test_sensitivity.py",
     "export/test_quantize.py",
     "pipeline/test_compress.py",
@@ -92,13 +118,21 @@ _SLOW_FILES = {
 }
 
 
+#: Files that take longest, the first of them first: begun last, one would keep one process busy and the other waiting.
+_LONGEST_FILES = (
+    *("test_docs.py", "targets/test_emulated.py", "pipeline/test_compress.py", "pipeline/test_export.py"),
+    *("targets/test_boards.py", "test_ci.py", "test_wheel.py", "cli/test_export.py", "pipeline/test_sparse.py"),
+)
+
 #: Files whose tests look at time and memory: `make test` runs them alone.
 _SERIAL_FILES = {"benchmarks/test_measure.py", "cli/test_bench.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow and of serial files, and those that need what is slow to make."""
+    """Mark the tests of slow and of serial files, and those that need what is slow to make; begin with what is long."""
     here = Path(__file__).parent
+    order = {file: place for place, file in enumerate(_LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(here).as_posix(), len(order)))
     for item in items:
         file = item.path.relative_to(here).as_posix()
         if file in _SERIAL_FILES:

@@ -39,6 +39,16 @@ def run_edgecnn(arguments: list[str]) -> None:
     runpy.run_module("edgecnn", run_name="__main__")
 
 
+def program(source: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Do what `python -c` does with *source* and *arguments*."""
+    return forked(_run_program, source, list(map(str, arguments)))
+
+
+def _run_program(source: str, arguments: list[str]) -> None:
+    sys.argv = ["-c", *arguments]
+    exec(compile(source, "program", "exec"), {"__name__": "__main__"})
+
+
 def forked(
     run: Callable[..., None], *arguments: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

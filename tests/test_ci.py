@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +120,9 @@ def test_the_action_compares_instructions(programs: Path, baseline: Path, tmp_pa
 
 
 @pytest.fixture
-def wheel_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def wheel_index(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes `pip install edgecnn` take the wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("index")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT]
-    subprocess.run(build, check=True, capture_output=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_FIND_LINKS", str(folder))
-        yield {}
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ ALONE = ("first-hour", "data")
 
 
 def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a page's blocks in *folder*."""
+    """Run the blocks of a page in *folder*, in a process of its own."""
     return forked(run_page, page.read_text(encoding="utf-8"), cwd=folder)
 
 

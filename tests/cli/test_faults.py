@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import edgecnn
 
 from edgecnn.cli.interruption import check_interruption, interruptible, interruption_code
 from edgecnn.cli.shared import parse_input_shape
@@ -92,13 +93,13 @@ def test_one_document_goes_to_standard_output(tmp_path: Path, name: str) -> None
     [
         (f"edgecnn bench {MODEL} {QUICK} -o /dev/null", "/dev/null': it is a device; name a file"),
         (f"edgecnn bench {MODEL} {QUICK} -o pipe", "pipe': it is a pipe; name a file"),
-        (f"edgecnn bench {MODEL} {QUICK} -o $(printf %256s | tr ' ' x)", "names may have 255 bytes here"),
+        (f"edgecnn bench {MODEL} {QUICK} -o {'x' * 256}", "names may have 255 bytes here"),
         ("edgecnn export edgecnn:digits-cnn --data digits -o -", "several files are written, but standard output"),
         ("edgecnn export edgecnn:digits-cnn --data digits -o out", "digits-cnn.w8a8.tflite': it is a folder"),
-        ("edgecnn export edgecnn:digits-cnn --data digits --name $(printf %245s | tr ' ' x)", "names may have 255"),
+        (f"edgecnn export edgecnn:digits-cnn --data digits --name {'x' * 245}", "names may have 255"),
         ("edgecnn demo -o /dev/stdout", "several files are written, but standard output"),
         ("edgecnn sensitivity edgecnn:digits-cnn --data digits -o out", "sensitivity.svg': it is a folder"),
-        ("edgecnn compress edgecnn:digits-cnn --data digits -o $(printf %240s | tr ' ' x).safetensors", "have 255"),
+        (f"edgecnn compress edgecnn:digits-cnn --data digits -o {'x' * 240}.safetensors", "have 255"),
         ("edgecnn compress edgecnn:digits-cnn --data digits -o m.safetensors", "m.plan.toml': it is a folder"),
         ("edgecnn compress edgecnn:digits-cnn --data digits -o taken.safetensors", "there is one that holds 'mine'"),
     ],
@@ -109,7 +110,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path, lin
         (tmp_path / folder).mkdir(parents=True)
     os.mkfifo(tmp_path / "pipe")
     before = sorted(map(str, tmp_path.rglob("*")))
-    done = shell(line, tmp_path)
+    done = edgecnn(*line.split()[1:], cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -156,7 +157,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path: Path
     """A folder in place of a file, or a file in place of a folder, does not cost the user the measurement."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine")
-    done = shell(line, tmp_path)
+    done = edgecnn(*line.split()[1:], cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("edgecnn: cannot write ")
@@ -217,7 +218,7 @@ def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
     code = f"import torch\nprint('hello')\ndef net():\n    print('building')\n    return {network}\n"
     (tmp_path / "mine.py").write_text(code)
     (tmp_path / "one.toml").write_text('title = "one"\nfiles = { onnx = ["fp32"] }\n')
-    done = shell("edgecnn export mine:net --data digits --recipe ./one.toml --json", tmp_path)
+    done = edgecnn("export", "mine:net", "--data", "digits", "--recipe", "./one.toml", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["files"]) == 1
     assert "hello" in done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import program
 
 from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.compress.prune import size_of
@@ -29,7 +28,9 @@ from edgecnn.recipe import load_recipe
 from tests.messages import messages
 
 GOAL = Budget(max_drop=0.04, max_macs_ratio=0.4)
-FAST = Search(share=0.4)
+FAST = Search(share=0.4, ratios=(0.5,))
+#: Few rounds: where each is written as a file, that is what takes long.
+AT_ONCE = Search(share=0.9, layers=False, epochs_between=0)
 
 
 def compress(model: Path, out: Path, **more: Any) -> CompressResult:
@@ -158,7 +159,7 @@ def test_the_file_on_disk_is_what_counts(digits_checkpoint: Path, tmp_path: Path
     )
     budget = Budget(size_bytes=45 * 1024, device=str(device))
     out = tmp_path / "s.safetensors"
-    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=Search(share=0.4, layers=False))
+    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=AT_ONCE, round_to=16)
     assert found.unmet == ()
     recipe = replace(load_recipe("mcu"), limits={}, bundle=())
     exported = export_model(str(out), tmp_path / "out", recipe=recipe, data="digits").files[0].artifact
@@ -176,7 +177,7 @@ def test_limits_of_ram_and_flash_are_goals_without_a_device(digits_checkpoint: P
     """What `fit --ram --flash` says of the exported file is what the budget was met by."""
     budget = Budget(ram_bytes=20 * 1024, flash_bytes=72 * 1024)
     out = tmp_path / "s.safetensors"
-    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=Search(share=0.4, layers=False))
+    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=AT_ONCE, round_to=16)
     assert found.unmet == ()
     recipe = replace(load_recipe("mcu"), limits={}, bundle=())
     exported = export_model(str(out), tmp_path / "out", recipe=recipe, data="digits").files[0].artifact
@@ -306,8 +307,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(
     stops = (("round-02: judging", 1), ("round-02: training", 9), ("final", 40))
     for number, (step, done) in enumerate(stops):
         resume = "yes" if number else "no"
-        arguments = [sys.executable, "-c", KILLED, step, str(done), str(digits_checkpoint), str(out), resume]
-        run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        run = program(KILLED, step, done, digits_checkpoint, out, resume)
         assert run.returncode == -signal.SIGKILL, run.stderr
         assert not out.exists()
     told: set[str] = set()
@@ -319,6 +319,15 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(
     assert found.plan.read_text() == small.plan.read_text()
     assert not any(step.startswith("round") for step in told)  # those were done
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.plan.toml", "small.safetensors"]
+
+
+#: No file may have more than 300 KiB: the state of a training has.
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (300 * 1024, 300 * 1024))
+from edgecnn.cli import main
+main(sys.argv[1:])
+"""
 
 
 DIVERGING = """
@@ -498,10 +507,8 @@ def test_a_full_disk_keeps_the_last_good_network(
     """Where a file cannot be written whole, the run ends in one line, and goes on from there once it can."""
     out = tmp_path / "small.safetensors"
     stopped(digits_checkpoint, out)
-    # No file may have more than 300 KiB: the state of the training has.
-    line = 'ulimit -f 300; exec "$0" -m edgecnn compress "$1" --data digits --max-drop 4 --macs 0.4 --epochs 3 '
-    arguments = ["bash", "-c", line + '-o "$2" --resume', sys.executable, str(digits_checkpoint), str(out)]
-    run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    goals = ["--max-drop", "4", "--macs", "0.4", "--epochs", "3"]
+    run = program(FULL, "compress", digits_checkpoint, "--data", "digits", *goals, "-o", out, "--resume")
     assert run.returncode == 2
     (line,) = messages(run.stderr)
     assert line.startswith("edgecnn: file too large at ")

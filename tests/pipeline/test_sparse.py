@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.pipeline import CompressResult, Search, compress_model, export_model
 from edgecnn.pipeline.plan import read_plan
+from edgecnn.recipe import load_recipe
 
 BRANCHING = """
 import torch
@@ -55,8 +57,8 @@ def test_the_file_is_as_large_and_its_zip_smaller(sparse: CompressResult, tmp_pa
     before, after = sparse.sparse_size
     assert abs(before.size_bytes - after.size_bytes) < 0.01 * before.size_bytes
     assert after.zip_bytes < 0.75 * before.zip_bytes
-    exported = export_model(str(sparse.path), tmp_path, recipe="board", data="digits").files
-    (file,) = [one for one in exported if one.path.name.endswith(".w8a8.tflite")]
+    recipe = replace(load_recipe("board"), files={"tflite": ("w8a8",)})
+    (file,) = export_model(str(sparse.path), tmp_path, recipe=recipe, data="digits").files
     assert abs(file.path.stat().st_size - after.size_bytes) < 64  # their names differ
     document = sparse.to_json()["sparse_size"]
     assert document["after"] == {
@@ -98,8 +100,10 @@ def test_a_network_that_cannot_be_traced_can_be_sparse(tmp_path: Path, monkeypat
         compress_model("branching:net", tmp_path / "x.safetensors", data="digits", pruning_ratio=0.5, epochs=0)
 
 
-def test_no_epochs_between_are_no_training(digits_checkpoint: Path, tmp_path: Path) -> None:
+def test_no_epochs_between_are_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, without training at all, gives the zeros as well."""
-    path = tmp_path / "bare.safetensors"
-    compress_model(str(digits_checkpoint), path, data="digits", sparsity=0.5, search=Search(epochs_between=0), epochs=0)
-    assert sparsity_of(build(str(path)).module) == pytest.approx(0.5, abs=0.001)
+    (tmp_path / "untrained.py").write_text(BRANCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    path, given = tmp_path / "bare.safetensors", {"data": "digits", "search": Search(epochs_between=0), "epochs": 0}
+    compress_model("untrained:net", path, sparsity=0.5, **given)  # type: ignore[arg-type]
+    assert sparsity_of(build("untrained:net", weights=path).module) == pytest.approx(0.5, abs=0.01)
