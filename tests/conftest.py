@@ -86,7 +86,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 #: Fixtures that take long to make: a test that needs one is slow, whatever it does itself.
-_SLOW_FIXTURES = {"board", "digits_checkpoint", "wheel", "installed", "image"}
+_SLOW_FIXTURES = {"board", "digits_checkpoint", "learned", "wheel", "installed", "image"}
 
 #: Files whose tests are slow, most of them; a single one elsewhere bears the mark itself.
 _SLOW_FILES = {
@@ -101,6 +101,7 @@ _SLOW_FILES = {
     "export/test_quantize.py",
     "pipeline/test_compress.py",
     "pipeline/test_export.py",
+    "pipeline/test_export_failures.py",
     "pipeline/test_sparse.py",
     "pipeline/test_teachers.py",
     "report/test_browser.py",

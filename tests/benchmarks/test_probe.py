@@ -51,6 +51,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServe
     made.close()
 
 
+@pytest.mark.slow
 @given(profile=PROFILES)
 def test_what_is_written_is_read_again(profile: DeviceProfile, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A profile comes back from its TOML file as it was, whatever its texts hold."""

@@ -135,6 +135,7 @@ def test_what_is_always_zero_is_computed(name: str, format_name: str, tmp_path: 
             check_integers(written.path)
 
 
+@pytest.mark.slow
 def test_a_dead_layer_exports(tmp_path: Path) -> None:
     """A recipe brings every file it names of a network with a dead layer, and none is rejected."""
     network = Network("dead", NETWORKS["linear, dead"])
@@ -155,6 +156,7 @@ def test_a_living_network_keeps_its_ranges(network: nn.Sequential, tmp_path: Pat
     assert widen_degenerate_ranges(artifact.graph, artifact.path.read_bytes(), ranges) == ranges
 
 
+@pytest.mark.slow
 def test_black_images_calibrate(tmp_path: Path) -> None:
     """With inputs that are all 0 a file comes out whose input takes 0 to 1."""
     artifact = to_tflite(linear(), tmp_path / "a.tflite", SHAPE)

@@ -65,6 +65,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dic
     return {name: (path, answer) for (name, path), answer in zip(paths.items(), answers, strict=True)}
 
 
+@pytest.mark.slow
 def test_nothing_that_the_interpreter_refuses_is_supported(asked: dict[str, tuple[Path, dict[str, Any]]]) -> None:
     """Whatever the interpreter refuses, `fit` calls unsupported."""
     refused = {name: path for name, (path, answer) in asked.items() if not answer["runs"]}
@@ -75,6 +76,7 @@ def test_nothing_that_the_interpreter_refuses_is_supported(asked: dict[str, tupl
     assert len(refused) > 200
 
 
+@pytest.mark.slow
 def test_what_runs_is_supported(asked: dict[str, tuple[Path, dict[str, Any]]]) -> None:
     """What the interpreter runs in each operator's own types is supported."""
     runs = {name: path for name, (path, answer) in asked.items() if answer["runs"]}
@@ -84,6 +86,7 @@ def test_what_runs_is_supported(asked: dict[str, tuple[Path, dict[str, Any]]]) -
     assert {name.partition(".")[0] for name in plain} >= set(one_operator.CASES)
 
 
+@pytest.mark.slow
 def test_told_arenas_run_and_heads_are_exact(asked: dict[str, tuple[Path, dict[str, Any]]]) -> None:
     """Every file that is supported runs in the arena that is told for a 64-bit host; head and tail are exact."""
     wrong = {}

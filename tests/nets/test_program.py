@@ -235,6 +235,7 @@ def test_what_is_no_program_is_told(base: Path, tmp_path: Path) -> None:
         build(str(path))
 
 
+@pytest.mark.slow
 def test_programs_that_ran_code_are_refused_by_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,6 @@ def test_an_earlier_file_of_that_name_is_told(tmp_path: Path) -> None:
     assert f"{tmp_path / 'net.w8a8.onnx'} is from an earlier export; the one just made failed" in result.warnings
 
 
-@pytest.mark.slow
 def test_a_row_and_exit_code_3(tmp_path: Path) -> None:
     """Table and JSON have a row for the failed file, with its reason; the last line is that of the error."""
     (tmp_path / "own.py").write_text(GROUPED)

@@ -56,6 +56,7 @@ def network(path: Path, value: float, labels: list[str] | None = None) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_killed_export_leaves_no_file_beside_another_ones_json(tmp_path: Path, step: int) -> None:
     """Killed before the file or before its JSON takes its name, no JSON is there that is of another file."""

@@ -24,6 +24,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_live_run_is_told_from_a_dead_one(tmp_path: Path) -> None:
     """While a run goes on, another is told its process and may neither start nor resume; after kill -9 it resumes."""
     out = tmp_path / "small.safetensors"

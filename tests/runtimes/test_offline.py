@@ -46,6 +46,7 @@ def strace() -> str:
     return found
 
 
+@pytest.mark.slow
 def test_runtimes_open_no_connection(tmp_path: Path) -> None:
     """Measuring an ONNX and a TFLite file and quantizing make no socket to another machine and no telemetry queue."""
     home, trace = tmp_path / "home", tmp_path / "trace"
