@@ -3,6 +3,7 @@ FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY edgecnn edgecnn
+COPY cores cores
 COPY devices devices
 COPY export export
 COPY benchmarks/suites benchmarks/suites
