@@ -12,8 +12,9 @@ import numpy as np
 
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.benchmarks.shift import shift_between
-from edgecnn.measurement import MEASURED, Accuracy, Measurement
-from edgecnn.units import format_ns, format_share
+from edgecnn.measurement import MEASURED, Measurement
+from edgecnn.tasks.score import Score, title_of
+from edgecnn.units import format_ns
 
 #: Three processes each that do not overlap are enough: of equal files one in twenty comes out so.
 CONFIDENCE = 0.89
@@ -28,7 +29,7 @@ class Candidate:
     threads: int
     size_bytes: int
     p50_ns: float
-    accuracy: Accuracy | None = None
+    score: Score | None = None
     medians_ns: tuple[float, ...] = ()  # of its processes; an estimate has none ...
     band_ns: tuple[float, float] | None = None  # ... but a band
 
@@ -59,7 +60,7 @@ class Choice:
         def plain(own: Candidate | None) -> dict[str, Any] | None:
             if own is None:
                 return None
-            return {**asdict(own), "accuracy": own.accuracy.to_json() if own.accuracy else None}
+            return {**asdict(own), "score": own.score.to_json() if own.score else None}
 
         candidates = {key: plain(getattr(self, key)) for key in ("chosen", "second", "faster")}
         own = {key: getattr(self, key) for key in ("device", "ahead", "beyond_noise", "estimated")}
@@ -87,7 +88,7 @@ class Choice:
 
 
 def _at(own: Candidate) -> str:
-    return "" if own.accuracy is None else f" at {format_share(own.accuracy.top1)} top-1"
+    return "" if own.score is None else f" at {own.score.text} {title_of([own.score])}"
 
 
 def choose(results: Sequence[Measurement]) -> list[Choice]:
@@ -122,16 +123,16 @@ def choose_predicted(predictions: Sequence[Prediction]) -> list[Choice]:
 def _measured(one: Measurement) -> Candidate:
     medians = tuple(run.median_ns for run in one.runs if run.median_ns is not None)
     p50_ns = one.p50_ns or math.inf
-    return Candidate(one.file, one.runtime, one.threads, one.size_bytes, p50_ns, one.accuracy, medians)
+    return Candidate(one.file, one.runtime, one.threads, one.size_bytes, p50_ns, one.score, medians)
 
 
 def _predicted(predictions: Iterator[Prediction]) -> Iterator[Candidate]:
     for one in predictions:
-        estimate, accuracy = one.estimate, one.evaluation.accuracy
+        estimate, score = one.estimate, one.evaluation.score
         if estimate is not None:
             file, size, band = str(one.artifact.path), one.artifact.size_bytes, (estimate.low_ns, estimate.high_ns)
             runtime, threads = estimate.runtime, estimate.threads
-            yield Candidate(file, runtime, threads, size, estimate.p50_ns, accuracy, band_ns=band)
+            yield Candidate(file, runtime, threads, size, estimate.p50_ns, score, band_ns=band)
 
 
 def _choice(device: str, candidates: Sequence[Candidate]) -> Choice:
@@ -139,7 +140,7 @@ def _choice(device: str, candidates: Sequence[Candidate]) -> Choice:
     accurate = sorted(_accurate(candidates), key=lambda one: one.p50_ns)
     fastest = accurate[0]
     close = [fastest, *(one for one in accurate[1:] if not _is_beyond_noise(fastest, one))]
-    chosen = min(close, key=lambda one: (-(one.accuracy.top1 if one.accuracy else 0.0), one.size_bytes, one.p50_ns))
+    chosen = min(close, key=lambda one: (_loss(one), one.size_bytes, one.p50_ns))
     others = [one for one in accurate if one is not chosen]
     second = others[0] if others else None
     less = [one for one in candidates if one not in accurate and one.p50_ns < chosen.p50_ns]
@@ -154,12 +155,26 @@ def _choice(device: str, candidates: Sequence[Candidate]) -> Choice:
     )
 
 
+def _loss(own: Candidate) -> float:
+    """Return what orders by score, the best first."""
+    if own.score is None:
+        return math.inf
+    return -own.score.value if own.score.higher_is_better else own.score.value
+
+
 def _accurate(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return those whose accuracy may be that of the best, by their intervals; all where no accuracy is known."""
-    best = max((one.accuracy.top1 for one in candidates if one.accuracy is not None), default=None)
+    """Return those whose score may be that of the best, by their intervals; all where no score is known."""
+    best = min(candidates, key=_loss).score
     if best is None:
         return list(candidates)
-    return [one for one in candidates if one.accuracy is not None and one.accuracy.interval[1] >= best]
+    return [one for one in candidates if one.score is not None and _reaches(one.score, best)]
+
+
+def _reaches(score: Score, best: Score) -> bool:
+    """Return whether the better end of the interval reaches *best*; an interval that is not known has no width."""
+    end = score.high if score.higher_is_better else score.low
+    end = score.value if math.isnan(end) else end
+    return end >= best.value if score.higher_is_better else end <= best.value
 
 
 def _is_beyond_noise(faster: Candidate, other: Candidate) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgecnn.benchmarks.choice import choose, choose_predicted
 from edgecnn.benchmarks.predict import predict_files
-from edgecnn.measurement import EMULATED, Accuracy, Measurement, Memory, Run
+from edgecnn.measurement import EMULATED, Measurement, Memory, Run
+from edgecnn.tasks.score import Score, accuracy_from_json
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -23,9 +25,9 @@ def result(
 ) -> Measurement:
     """A result of processes with these medians, and so many right answers of 1000."""
     runs = tuple(Run(1, 1, 1, 1, 1, (median,) * 3, Memory(), True) for median in medians_ns)
-    accuracy = None if right is None else Accuracy(right, 1000)
+    scores = () if right is None else (accuracy_from_json({"top1": right / 1000, "n": 1000}),)
     return Measurement(
-        *(file, "tflite", "w8a8", "litert", "2", device, "local", 1, runs, size_bytes), accuracy=accuracy, method=method
+        *(file, "tflite", "w8a8", "litert", "2", device, "local", 1, runs, size_bytes), scores=scores, method=method
     )
 
 
@@ -63,6 +65,18 @@ def test_within_noise_the_more_accurate_then_the_smaller_is_shipped() -> None:
         [result("a.tflite", 100, 110, 120, right=880), result("b.tflite", 105, 112, 118, right=870, size_bytes=5)]
     )
     assert choice.chosen.file == "a.tflite"
+
+
+def test_of_an_error_the_lower_is_better() -> None:
+    """An RMSE without an interval is as good as the best only where it is no higher."""
+    low, high = (
+        Score(name="RMSE", value=value, low=float("nan"), high=float("nan"), n=9, higher_is_better=False)
+        for value in (1.2, 1.5)
+    )
+    results = [replace(result("a", 100, 101, 102), scores=(high,)), replace(result("b", 200, 201, 202), scores=(low,))]
+    (choice,) = choose(results)
+    assert choice.chosen.file == "b"
+    assert "a (litert, 1 thread) is 1.99 times as fast but less accurate at 1.5 RMSE" in str(choice)
 
 
 def test_one_process_each_decides_nothing() -> None:
