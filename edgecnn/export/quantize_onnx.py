@@ -12,10 +12,13 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export.heads import last_concatenations, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized
 from edgecnn.export.int8.onnx_program import OnnxProgram
 from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quiet import quiet
+from edgecnn.export.simplify import values_of
+from edgecnn.formats import Graph, read_graph
 from edgecnn.locks import PrivateFolder
 from edgecnn.progress import Progress
 from edgecnn.recipe import Recipe
@@ -49,6 +52,11 @@ def quantize_onnx(
             floats = OnnxProgram(onnx.load(prepared))
             done = equalized(artifact, floats, recipe, calibration, progress)
             prepared.write_bytes(floats.pack())
+            graph, model = read_graph(prepared), onnx.load(prepared)
+            heads = mixed_heads(graph, _largest(model, graph, calibration, artifact.inputs[0].name))
+            in_float = recipe.output_dtype == "float32"
+            if heads:
+                done["notes"] = [*artifact.metadata.get("notes", ()), *mixed_note(heads, in_float=in_float)]
             quantization.quantize_static(
                 prepared,
                 quantized,
@@ -58,8 +66,12 @@ def quantize_onnx(
                 # With signed activations onnxruntime leaves what surrounds a residual connection in float on x86.
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                # onnxruntime asks for a stride that divides the number of samples.
-                extra_options={"CalibStridedMinMax": math.gcd(CHUNK, len(calibration))},
+                nodes_to_exclude=[operator.name for operator in heads if in_float],
+                extra_options={
+                    # onnxruntime asks for a stride that divides the number of samples.
+                    "CalibStridedMinMax": math.gcd(CHUNK, len(calibration)),
+                    "TensorQuantOverrides": _one_scale(quantization, model),
+                },
             )
         model = onnx.load(quantized)
     if calibration is not None:
@@ -67,6 +79,32 @@ def quantize_onnx(
     ends = _quantized_io(onnx, model, recipe) if precision == "w8a8" else {}
     metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends, **done)
     save_onnx(model, path, metadata)
+
+
+def _largest(model: Any, graph: Graph, calibration: CalibrationInputs, name: str) -> dict[str, float]:
+    """Return the largest absolute values of what the last concatenations join, by tensor name."""
+    parts = {graph.tensors[index].name for operator in last_concatenations(graph) for index in operator.inputs}
+    names = sorted(parts - {tensor.name for tensor in model.graph.initializer})
+    largest = dict.fromkeys(names, 0.0)
+    samples = ({name: calibration[index]} for index in range(min(CHUNK, len(calibration))))
+    for arrays in values_of(model, names, samples) if names else ():
+        for part, values in zip(names, arrays, strict=True):
+            largest[part] = max(largest[part], float(np.abs(values).max(initial=0.0)))
+    return largest
+
+
+def _one_scale(quantization: Any, model: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return the overrides by which the weights of grouped transposed convolutions have one scale.
+
+    They are [C, O / groups, ...]: one for each entry of the second axis would be one for several filters, which the
+    quantizer does not know how to give their biases.
+    """
+    grouped = [
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type == "ConvTranspose" and any(a.name == "group" and a.i > 1 for a in node.attribute)
+    ]
+    return {name: [{"quant_type": quantization.QuantType.QInt8, "symmetric": True}] for name in grouped}
 
 
 def _reader(quantization: Any, calibration: CalibrationInputs, name: str, progress: Progress) -> Any:

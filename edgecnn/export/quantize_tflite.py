@@ -12,11 +12,16 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export.heads import mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized
 from edgecnn.export.int8.tflite_program import TfliteProgram
 from edgecnn.export.quantizer import Quantizer
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite import save_tflite
+from edgecnn.export.tflite_activations import kept_in_float
+from edgecnn.export.tflite_integers import compute_in_integers
+from edgecnn.export.tflite_micro import suit_micro
+from edgecnn.export.tflite_model import TFLiteModel
 from edgecnn.export.tflite_ranges import widen_degenerate_ranges
 from edgecnn.formats.tflite import read_tflite_content
 from edgecnn.progress import Progress
@@ -44,22 +49,23 @@ def quantize_tflite(
     quantizer = Quantizer.find()
     with quiet(f"TFLite {precision} quantization"):
         content = artifact.path.read_bytes()
-        rules = quantizer.rules(precision, recipe.input_dtype, recipe.output_dtype)
-        ranges = None
-        done: dict[str, Any] = {}
+        done: dict[str, Any]
+        notes: tuple[str, ...]
         if calibration is not None:
             floats = TfliteProgram(content, artifact.layout)
             done = equalized(artifact, floats, recipe, calibration, progress)
             content = floats.pack() if done else content
-            signature, chunks = quantizer_inputs(content, calibration, artifact.layout, progress)
-            ranges = widen_degenerate_ranges(
-                read_tflite_content(content), content, quantizer.ranges(content, rules, signature, chunks)
-            )
-        result = quantizer.quantize(content, rules, ranges)
+            result, notes = _static(quantizer, artifact, content, recipe, calibration, progress)
+        else:
+            done, notes = {}, ()
+            result = quantizer.quantize(content, quantizer.rules(precision), None)
     if calibration is not None:
         integers = TfliteProgram(result, artifact.layout)
         done |= (corrections := corrected(artifact, floats, integers, recipe, calibration, progress))
-        result = integers.pack() if corrections else result
+        result = compute_in_integers(integers.pack() if corrections else result)
+        result = suit_micro(result) if recipe.runtime else result
+    if notes:
+        done["notes"] = [*artifact.metadata.get("notes", ()), *notes]
     metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,), **done)
     save_tflite(result, path, metadata)
 
@@ -70,6 +76,31 @@ def quantizer_inputs(
     """Return the key of the signature of the file *content*, and the samples as the quantizer takes them."""
     signature, input_name = _signature(content)
     return signature, _chunks(calibration, input_name, layout, progress)
+
+
+def _static(
+    quantizer: Quantizer,
+    artifact: Artifact,
+    content: bytes,
+    recipe: Recipe,
+    calibration: CalibrationInputs,
+    progress: Progress,
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the float file *content* as w8a8, and what is to be told of it."""
+    rules = quantizer.rules("w8a8", recipe.input_dtype, recipe.output_dtype)
+    rules += quantizer.in_float(kept_in_float(TFLiteModel.read(content)))
+    signature, chunks = quantizer_inputs(content, calibration, artifact.layout, progress)
+    graph = read_tflite_content(content)
+    ranges = widen_degenerate_ranges(graph, content, quantizer.ranges(content, rules, signature, chunks))
+    heads = mixed_heads(graph, {name: _largest(bounds) for name, bounds in ranges.items()})
+    in_float = recipe.output_dtype == "float32"
+    if in_float:
+        rules += quantizer.in_float(operator.name for operator in heads)
+    return quantizer.quantize(content, rules, ranges), mixed_note(heads, in_float=in_float)
+
+
+def _largest(bounds: Any) -> float:
+    return max(abs(float(np.min(bounds["min"]))), abs(float(np.max(bounds["max"]))))
 
 
 def _chunks(calibration: CalibrationInputs, input_name: str, layout: str, progress: Progress) -> Iterator[_Chunk]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -57,6 +58,12 @@ class Quantizer:
             if dtype == "float32":
                 rules.append({"regex": ".*", "operation": operation, "algorithm_key": "no_quantize"})
         return rules
+
+    def in_float(self, tensors: Iterable[str]) -> Rules:
+        """Return the rules that keep the operators in float that give these *tensors*, by name."""
+        return [
+            {"regex": f"^{re.escape(name)};?$", "operation": "*", "algorithm_key": "no_quantize"} for name in tensors
+        ]
 
     def ranges(
         self, content: bytes, rules: Rules, signature: str, chunks: Iterable[Any], *, library_default: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,7 @@ def outputs_of_noise(model: Any) -> list[npt.NDArray[Any]]:
     Raises:
         Exception: what onnxruntime raises where it cannot run the model.
     """
-    onnxruntime = require("onnxruntime", "torch")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = _session(model)
     draw = np.random.default_rng(0)
     sample = {}
     for spec in session.get_inputs():
@@ -74,6 +70,29 @@ def outputs_of_noise(model: Any) -> list[npt.NDArray[Any]]:
         is_float = "float" in dtype
         sample[spec.name] = (draw.standard_normal(shape) if is_float else np.zeros(shape)).astype(dtype)
     return list(session.run(None, sample))
+
+
+def values_of(
+    model: Any, names: Sequence[str], samples: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> Iterator[list[npt.NDArray[Any]]]:
+    """Yield the values of the tensors *names* of an onnx `ModelProto` for each sample, arrays by input name."""
+    onnx = require("onnx", "torch")
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {output.name for output in shown.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    session = _session(shown)
+    for sample in samples:
+        yield session.run(list(names), dict(sample))
+
+
+def _session(model: Any) -> Any:
+    """Return *model* in onnxruntime, as it stands: no operator is fused with another."""
+    onnxruntime = require("onnxruntime", "torch")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _are_same(expected: list[npt.NDArray[Any]], given: list[npt.NDArray[Any]]) -> bool:
@@ -87,4 +106,4 @@ def _are_same(expected: list[npt.NDArray[Any]], given: list[npt.NDArray[Any]]) -
     )
 
 
-__all__ = ["outputs_of_noise", "simplified"]
+__all__ = ["outputs_of_noise", "simplified", "values_of"]

@@ -1,8 +1,8 @@
-"""What a module returns, as tensors: one, or those of tuples, lists and dicts in their order."""
+"""What a module returns, as tensors with names: one, or those of tuples, lists and dicts in their order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -22,10 +22,32 @@ def tensors_of(result: Any, name: str) -> Tensors:
         >>> [list(one.shape) for one in tensors_of({"boxes": torch.zeros(1, 4), "scores": (torch.zeros(1, 2),)}, "net")]
         [[1, 4], [1, 2]]
     """
+    return [tensor for _, tensor in named_tensors(result, name)]
+
+
+def named_tensors(result: Any, name: str = "the network") -> list[tuple[str, torch.Tensor]]:
+    """Return the tensors in *result*, what the network *name* gave, in their order and with their names.
+
+    A single tensor is `output`; those of a dict have its keys (`aux`, `head.boxes`), those of a tuple are numbered.
+
+    Raises:
+        EdgecnnError: there is something else in it.
+
+    Example:
+        >>> [one for one, _ in named_tensors({"boxes": torch.zeros(1, 4), "aux": (torch.zeros(1, 2),)})]
+        ['boxes', 'aux_0']
+    """
+    return [(path or "output", tensor) for path, tensor in _named(result, "", name)]
+
+
+def _named(result: Any, path: str, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, Mapping):
-        return [tensor for value in result.values() for tensor in tensors_of(value, name)]
-    if isinstance(result, (tuple, list)):
-        return [tensor for value in result for tensor in tensors_of(value, name)]
-    raise EdgecnnError(f"network {name} gives a {type(result).__name__}; edgecnn needs tensors")
+        yield path, result
+    elif isinstance(result, Mapping):
+        for key, value in result.items():
+            yield from _named(value, f"{path}.{key}" if path else str(key), name)
+    elif isinstance(result, (tuple, list)):
+        for number, value in enumerate(result):
+            yield from _named(value, f"{path}_{number}" if path else f"output_{number}", name)
+    else:
+        raise EdgecnnError(f"network {name} gives a {type(result).__name__}; edgecnn needs tensors")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgecnn.errors import require
 from edgecnn.export.int8.linear import Geometry, LinearLayer
 from edgecnn.export.int8.program import Array, Kernel, Step, TensorId
-from edgecnn.export.tflite import load_tflite, pack_tflite
+from edgecnn.export.tflite_model import load_tflite, pack_tflite
 from edgecnn.runtimes.litert import every_tensor, open_content
 
 #: TFLite's number of a tensor type → numpy's name; types that are not here are left alone.
