@@ -36,6 +36,7 @@ GROUND = 0  # its parts may use each other: a unit that does not parse raises an
 ROOMS = {
     "torch": ("nets", "compress", "export", "checkpoint"),
     "torchvision": ("nets", "compress", "export", "checkpoint", "datasets.places"),  # places: downloads, on request
+    "timm": ("nets",),
     "torch_pruning": ("compress",),
     "litert_torch": ("export",),
     "ai_edge_quantizer": ("export",),

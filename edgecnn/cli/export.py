@@ -112,10 +112,10 @@ def command(
 ) -> int:
     """Export a network to ONNX and TFLite, float and int8, verified.
 
-    MODEL is edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx
-    file. Each exported file runs in its own runtime and is compared with the network. A file that breaks the recipe's
-    limits is renamed to NAME.rejected. If one file cannot be made, the others still are. In both cases the exit code is
-    3.
+    MODEL is edgecnn:NAME, torchvision:NAME, timm:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2
+    or .onnx file. Each exported file runs in its own runtime and is compared with the network. A file that breaks the
+    recipe's limits is renamed to NAME.rejected. If one file cannot be made, the others still are. In both cases the
+    exit code is 3.
 
     \b
     Example:

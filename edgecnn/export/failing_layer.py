@@ -99,8 +99,8 @@ class _Alone(nn.Module):
         self.node = node
         moving = [source for source in node.all_input_nodes if source.op != "get_attr"]
         self.places = {source: place for place, source in enumerate(moving)}
-        values = [source.meta.get("val") for source in moving]
-        known = all(isinstance(value, torch.Tensor) for value in values)
+        values = [value for source in moving if isinstance(value := source.meta.get("val"), torch.Tensor)]
+        known = len(values) == len(moving)
         self.examples = tuple(torch.zeros(v.shape, dtype=v.dtype) for v in values) if known else ()
         for source in node.all_input_nodes:
             if source.op == "get_attr":

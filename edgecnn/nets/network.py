@@ -19,6 +19,7 @@ from torch import nn
 from edgecnn.checkpoint import Checkpoint, call_factory, load_weights, read_weights
 from edgecnn.errors import EdgecnnError, format_error, require, unknown_name
 from edgecnn.nets import NETS
+from edgecnn.nets.builders import dense_shape, timm_preprocessing, torchvision_dense, torchvision_names
 from edgecnn.nets.layout import channels_last
 from edgecnn.nets.outputs import tensors_of
 from edgecnn.nets.program import read_program
@@ -28,7 +29,8 @@ from edgecnn.short_repr import short_repr
 from edgecnn.user_code import explain_user_errors, is_file_name, load_own
 
 MODEL_FORMS = (
-    "edgecnn:NAME, torchvision:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or .onnx file"
+    "edgecnn:NAME, torchvision:NAME, timm:NAME, package.module:factory, FILE.py:factory, or a .safetensors, .pt2 or "
+    ".onnx file"
 )
 #: What a checkpoint gives the factories of networks of ours and of torchvision.
 _ARGUMENTS = (
@@ -206,6 +208,8 @@ def build(
         return _from_factory(name, NETS.where(name), given, weights)
     if kind == "torchvision":
         return _from_torchvision(name, weights, classes)
+    if kind == "timm":
+        return _from_timm(name, weights, classes)
     # `mynet:factory` and `mynet.py:factory` are known as mynet-factory.
     stem = Path(kind).stem if is_file_name(kind) else kind.rpartition(".")[2]
     return _from_factory(f"{stem}-{name}", model, _required(model, classes, channels), weights)
@@ -230,9 +234,9 @@ def _unknown_model(model: str) -> EdgecnnError:
     """Return the error for a *model* of no known form, with the form it may have been meant to have."""
     guesses = [f"{model}.py:factory"] if Path(f"{model}.py").is_file() else []
     guesses += [f"edgecnn:{name}" for name in NETS.names() if name == model]
-    guesses += [f"torchvision:{name}" for name in ([] if guesses else _torchvision_names()) if name == model]
+    guesses += [f"torchvision:{name}" for name in ([] if guesses else torchvision_names()) if name == model]
     if not guesses:
-        known = {f"edgecnn:{name}" for name in NETS.names()} | {f"torchvision:{name}" for name in _torchvision_names()}
+        known = {f"edgecnn:{name}" for name in NETS.names()} | {f"torchvision:{name}" for name in torchvision_names()}
         near = difflib.get_close_matches(model, [name.partition(":")[2] for name in known], n=2)
         guesses = [name for name in sorted(known) if name.partition(":")[2] in near]
     guess = f"; did you mean {' or '.join(guesses)}?" if guesses else ";"
@@ -292,9 +296,12 @@ def _from_module(module: nn.Module, weights: str | Path | None, input_shape: tup
 
 def _from_torchvision(name: str, weights: str | Path | None, classes: int | None) -> Network:
     models = require("torchvision.models", "torch")
-    if name not in _torchvision_names():
+    dense = [*torchvision_names("detection"), *torchvision_names("segmentation")]
+    if name in dense:
+        return _from_torchvision_dense(name, weights, classes)
+    if name not in torchvision_names():
         hint = "(torchvision.models.list_models() lists them)"
-        raise unknown_name("torchvision network", name, _torchvision_names(), hint)
+        raise unknown_name("torchvision network", name, [*torchvision_names(), *dense], hint)
     arguments: dict[str, Any] = {}
     if weights != "DEFAULT" and classes is not None:
         arguments["num_classes"] = classes
@@ -330,6 +337,44 @@ def _from_torchvision(name: str, weights: str | Path | None, classes: int | None
     )
 
 
+def _from_torchvision_dense(name: str, weights: str | Path | None, classes: int | None) -> Network:
+    """Return a detector or segmentation network of torchvision."""
+    arguments: dict[str, Any] = {"name": name}
+    if classes is not None and weights != "DEFAULT":
+        arguments["num_classes"] = classes
+    if weights == "DEFAULT":
+        enum = require("torchvision.models", "torch").get_model_weights(name).DEFAULT
+        try:
+            module = torchvision_dense(name, weights=enum).eval()
+        except OSError as error:
+            raise EdgecnnError(f"torchvision's weights for {name} could not be downloaded: {error}") from None
+    else:
+        module = call_factory("edgecnn.nets.builders:torchvision_dense", arguments).eval()
+    warnings = _load_file(module, Path(weights)) if weights not in (None, "DEFAULT") and weights else ()
+    if weights is None:
+        warnings = (f"{name} has random weights (no --weights): its accuracy is meaningless",)
+    own = getattr(module, "normalization", None)
+    checkpoint = Checkpoint("edgecnn.nets.builders:torchvision_dense", arguments)
+    normalization = own if isinstance(own, Normalization) else Normalization.of("imagenet")
+    return Network(name, module, checkpoint, dense_shape(name), normalization, None, warnings)
+
+
+def _from_timm(name: str, weights: str | Path | None, classes: int | None) -> Network:
+    if weights == "DEFAULT":
+        raise EdgecnnError(f"timm:{name}: edgecnn downloads no weights of timm; give --weights FILE")
+    arguments: dict[str, Any] = {"name": name, **({} if classes is None else {"num_classes": classes})}
+    network = _from_factory(name, "edgecnn.nets.builders:timm_network", arguments, weights)
+    shape, normalization = timm_preprocessing(network.module)
+    if weights is None:
+        random = f"{name} has random weights (no --weights): its accuracy is meaningless"
+        network = dataclasses.replace(network, warnings=(random,))
+    return dataclasses.replace(
+        network,
+        input_shape=network.input_shape or shape,
+        normalization=network.normalization or normalization,
+    )
+
+
 def _from_checkpoint(path: Path) -> Network:
     checkpoint = Checkpoint.read(path)
     if checkpoint is None:
@@ -345,7 +390,7 @@ def _from_checkpoint(path: Path) -> Network:
             f"FILE.py:factory --weights {path}, or in Python edgecnn.build(module, weights=...)"
         )
     ours = checkpoint.factory in NETS.rows.values()
-    if not ours and not (module_name == "torchvision.models" and attribute in _torchvision_names()):
+    if not ours and not (module_name == "torchvision.models" and attribute in torchvision_names()):
         # A file must not choose which code runs.
         raise EdgecnnError(
             f"{path} names '{checkpoint.factory}', which is not edgecnn's code; if you trust it, give "
@@ -372,11 +417,6 @@ def _check_size(path: Path, checkpoint: Checkpoint) -> None:
         params = sum(parameter.numel() for parameter in module.parameters())
         if params > _MOST_PARAMS:
             raise EdgecnnError(f"{path}: asks for a network of {params} parameters; edgecnn takes up to {_MOST_PARAMS}")
-
-
-def _torchvision_names() -> list[str]:
-    models = require("torchvision.models", "torch")
-    return list(models.list_models(module=models))
 
 
 def _of_checkpoint(path: Path, checkpoint: Checkpoint, original: nn.Module | None = None) -> Network:
