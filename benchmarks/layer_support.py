@@ -25,7 +25,8 @@ from torch.nn import functional
 from edgecnn.artifact import Artifact
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.accuracy import outputs_of, plan_for
+from edgecnn.evaluate.inputs import plan_for
+from edgecnn.evaluate.run import run_artifact
 from edgecnn.export import CalibrationInputs, quantize
 from edgecnn.export.onnx import to_onnx
 from edgecnn.export.tflite import to_tflite
@@ -333,8 +334,8 @@ def _judged(artifact: Artifact, module: nn.Module, group: Group, precision: str)
         with torch.no_grad():
             for index, tensor in enumerate(module(torch.from_numpy(batch.x)).values()):
                 expected[index].append(tensor.numpy())
-    for _, outputs in outputs_of(artifact, samples, plan_for(artifact, samples, None, None)):
-        for index, output in enumerate(outputs):
+    for answered in run_artifact(artifact, samples, plan_for(artifact, samples, None, None)):
+        for index, output in enumerate(answered.outputs):
             given[index].append(output)
     floats = {name for _, name in artifact.graph.float_operators()} if precision == "w8a8" else set()
     for index, (a, b) in enumerate(zip(map(np.concatenate, expected), map(np.concatenate, given), strict=True)):

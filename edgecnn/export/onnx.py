@@ -42,9 +42,16 @@ def to_onnx(
     path = Path(path)
     torch = require("torch", "torch")
     onnx = require("onnx", "torch")
+    from edgecnn.export.failing_layer import naming_the_layer
+    from edgecnn.nets.outputs import named_tensors
+
     with quiet("ONNX export"):
         example = (torch.zeros(1, *input_shape),)
-        program = torch.onnx.export(module, example, dynamo=True, verbose=False, input_names=["input"])
+        with torch.no_grad():
+            outputs = [name for name, _ in named_tensors(module(*example))]
+        names = {"input_names": ["input"], **({} if outputs == ["output"] else {"output_names": outputs})}
+        with naming_the_layer("ONNX export", module, example, _exported):
+            program = _exported(module, example, **names)
         buffer = io.BytesIO()
         program.save(buffer)
         model, notes = simplified(onnx.load_from_string(buffer.getvalue()))
@@ -52,6 +59,11 @@ def to_onnx(
     written = facts.to_json(precision="fp32", layout="NCHW", tools=versions(TOOLS), notes=list(notes))
     save_onnx(model, path, written)
     return Artifact.open(path)
+
+
+def _exported(module: nn.Module, example: tuple[Any, ...], **names: Any) -> Any:
+    """Return *module* as torch's exporter writes it."""
+    return require("torch", "torch").onnx.export(module, example, dynamo=True, verbose=False, **names)
 
 
 def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:
