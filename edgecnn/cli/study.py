@@ -6,6 +6,7 @@ import click
 
 from edgecnn.cli.sections import Group
 from edgecnn.cli.shared import common
+from edgecnn.cli.study_deploy import deploy
 from edgecnn.cli.study_runs import prune, quantize, run
 from edgecnn.cli.study_tables import list_all, show, table
 
@@ -27,5 +28,5 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
 
 
-for subcommand in (list_all, show, table, run, prune, quantize):
+for subcommand in (list_all, show, table, run, prune, quantize, deploy):
     command.add_command(subcommand)

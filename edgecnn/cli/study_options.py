@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import click
 from edgecnn.cli.names import complete_study
 from edgecnn.cli.sections import option
 from edgecnn.cli.shared import parse_folder, parse_numbers
-from edgecnn.measurement import Accuracy
 from edgecnn.study import Study
 from edgecnn.study.training import Settings
+from edgecnn.tasks.score import accuracy_from_json
 from edgecnn.units import format_share
 
 
@@ -34,50 +34,51 @@ def variants_option(function: Any) -> Any:
     )(function)
 
 
-def folder_options(function: Any) -> Any:
-    """Add where the data are, the folder of runs, and how runs are spread."""
-    for add in reversed(
-        (
-            option(
-                "--data-dir",
-                metavar="DIR",
-                default_text="$EDGECNN_DATA",
-                section="Network and data",
-                help="Folder of the data sets.",
-            ),
-            option(
-                "--download", is_flag=True, section="Network and data", help="Download the data set if it is missing."
-            ),
-            option(
-                "--workers",
-                type=click.IntRange(1, 1024),
-                metavar="N",
-                default=1,
-                section="Training",
-                help="Number of runs at once, each in a process of its own.",
-            ),
-            option(
-                "--dask",
-                metavar="ADDRESS",
-                section="Training",
-                help="Address of a dask scheduler whose workers do the runs. They must share the folder.",
-            ),
-            option("--retry", is_flag=True, section="Training", help="Try runs that failed before again."),
-            option(
-                "-o",
-                "--out",
-                "folder",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                callback=parse_folder,
-                default=Path("runs"),
-                section="Output",
-                help="Folder of the runs. The same folder goes on with what is missing in it.",
-            ),
-        )
-    ):
-        function = add(function)
-    return function
+def folder_options(folder: Path) -> Callable[[Any], Any]:
+    """Return what adds where the data are, the folder of runs (*folder* if none is given), and how runs are spread."""
+    options = (
+        option(
+            "--data-dir",
+            metavar="DIR",
+            default_text="$EDGECNN_DATA",
+            section="Network and data",
+            help="Folder of the data sets.",
+        ),
+        option("--download", is_flag=True, section="Network and data", help="Download the data set if it is missing."),
+        option(
+            "--workers",
+            type=click.IntRange(1, 1024),
+            metavar="N",
+            default=1,
+            section="Training",
+            help="Number of runs at once, each in a process of its own.",
+        ),
+        option(
+            "--dask",
+            metavar="ADDRESS",
+            section="Training",
+            help="Address of a dask scheduler whose workers do the runs. They must share the folder.",
+        ),
+        option("--retry", is_flag=True, section="Training", help="Try runs that failed before again."),
+        option(
+            "-o",
+            "--out",
+            "folder",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            callback=parse_folder,
+            default=folder,
+            section="Output",
+            help="Folder of the runs. The same folder goes on with what is missing in it.",
+        ),
+    )
+
+    def add_all(function: Any) -> Any:
+        for add in reversed(options):
+            function = add(function)
+        return function
+
+    return add_all
 
 
 def training_options(function: Any) -> Any:
@@ -149,5 +150,5 @@ def printed(value: float | None, unit: str) -> str:
 
 
 def accuracy_text(stored: Any) -> str:
-    """Return an accuracy, as `Accuracy.to_json` gave it, in percent; none: `-`."""
-    return format_share(Accuracy.from_json(stored).top1) if stored else "-"
+    """Return an accuracy, as `accuracy_to_json` gave it, in percent; none: `-`."""
+    return format_share(accuracy_from_json(stored).value) if stored else "-"

@@ -32,13 +32,14 @@ from edgecnn.study.training import checkpoint_of, checkpoints_of, training_runs
 from edgecnn.units import format_bytes, format_ns, format_share
 
 
-def _do(runs: Sequence[Run], given: Mapping[str, Any]) -> list[Result]:
+def do_all(runs: Sequence[Run], given: Mapping[str, Any]) -> list[Result]:
+    """Do *runs* as the options of `folder_options` say."""
     workers = Workers(given["workers"], given["dask"])
     with showing_progress() as progress:
         return do_runs(runs, given["folder"], workers=workers, retry=given["retry"], progress=progress)
 
 
-def _finish(runs: Sequence[Run], results: Sequence[Result], folder: Path) -> None:
+def finish(runs: Sequence[Run], results: Sequence[Result], folder: Path) -> None:
     """Say which runs another process is at, and fail where some failed."""
     missing = {run.name for run in runs} - {result.name for result in results}
     if missing:
@@ -71,7 +72,7 @@ def _print_runs(results: Sequence[Result], title: str) -> None:
 @study_argument
 @variants_option
 @training_options
-@folder_options
+@folder_options(Path("runs"))
 @tables
 @common
 @click.pass_context
@@ -88,19 +89,19 @@ def run(ctx: click.Context, /, study: str, variants: tuple[int, ...], as_json: b
     """
     loaded = load_study(study)
     runs = training_runs(loaded, loaded.chosen(variants), settings_of(loaded, given))
-    results = _do(runs, given)
+    results = do_all(runs, given)
     if asked_for_json(ctx, as_json):
         print_json({"study": loaded.name, "runs": [result.to_json() for result in results]})
     elif results:
         _print_runs(results, f"Runs of {loaded.name} in {given['folder']}")
-    _finish(runs, results, given["folder"])
+    finish(runs, results, given["folder"])
 
 
 @click.command("quantize", cls=Command)
 @study_argument
 @variants_option
 @training_options
-@folder_options
+@folder_options(Path("runs"))
 @tables
 @common
 @click.pass_context
@@ -121,12 +122,12 @@ def quantize(ctx: click.Context, /, study: str, variants: tuple[int, ...], as_js
     if not found:
         raise EdgecnnError(f"no trained network of study {loaded.name} with these settings in '{folder}': run it first")
     runs = [QuantizationRun(name, settings) for name in found]
-    results = _do(runs, given)
+    results = do_all(runs, given)
     if asked_for_json(ctx, as_json):
         print_json({"study": loaded.name, "runs": [result.to_json() for result in results]})
     elif results:
         _print_quantized(loaded, results)
-    _finish(runs, results, folder)
+    finish(runs, results, folder)
 
 
 def _print_quantized(study: Study, results: Sequence[Result]) -> None:
@@ -151,7 +152,7 @@ def _print_quantized(study: Study, results: Sequence[Result]) -> None:
     help="Prune the trained networks of the folder and train them after each iteration.",
 )
 @training_options
-@folder_options
+@folder_options(Path("runs"))
 @tables
 @common
 @click.pass_context
@@ -182,7 +183,7 @@ def prune(
         runs = [PruningRun(base, loaded.pruning_of(base.variant)) for base in bases]
         for base in bases:
             checkpoint_of(given["folder"], base.name)
-        results = _do(runs, given)
+        results = do_all(runs, given)
     measured = {
         (run.base.variant.number, one["iteration"]): one.get("accuracy")
         for run in runs
@@ -200,7 +201,7 @@ def prune(
         )
     else:
         _print_iterations(loaded, iterations, measured)
-    _finish(runs, results, given["folder"])
+    finish(runs, results, given["folder"])
 
 
 def _print_iterations(study: Study, iterations: Sequence[Iteration], measured: Mapping[tuple[int, int], Any]) -> None:

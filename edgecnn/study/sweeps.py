@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.checkpoint import Checkpoint
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.files import evaluate
 from edgecnn.progress import Progress, with_prefix
 from edgecnn.study.definition import Pruning
 from edgecnn.study.pruning import nonzero_after
 from edgecnn.study.training import Settings, TrainingRun, checkpoint_of, normalization_of, save
+from edgecnn.tasks.score import accuracy_to_json
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Network
@@ -110,7 +112,6 @@ class QuantizationRun:
 
     def execute(self, folder: Path, progress: Progress) -> Mapping[str, Any]:
         """Write both files and judge them on all evaluation samples; the one calibrated on those is removed."""
-        from edgecnn.evaluate.accuracy import evaluate_on
         from edgecnn.export import CalibrationInputs, FileFacts, quantize
         from edgecnn.export.tflite import to_tflite
         from edgecnn.nets.network import build
@@ -132,10 +133,10 @@ class QuantizationRun:
             path = folder / f"{self.name}{'' if key.endswith('training') else '-evaluation'}.tflite"
             calibration = CalibrationInputs(samples, stored.normalization, data.name)
             artifact = quantize(dense, path, "w8a8", calibration=calibration, progress=progress)
-            accuracy = evaluate_on(data, artifact, progress=progress).accuracy
-            if accuracy is None:
-                raise EdgecnnError(f"{path}: no accuracy: the network gives no class scores")
-            figures[key] = {"accuracy": accuracy.to_json(), "size_bytes": artifact.size_bytes}
+            score = evaluate(artifact, data, task="classification", progress=progress).score
+            if score is None:
+                raise EdgecnnError(f"{path}: no accuracy: data set '{data.name}' has no labels")
+            figures[key] = {"accuracy": accuracy_to_json(score), "size_bytes": artifact.size_bytes}
             if not key.endswith("training"):
                 path.unlink()
         dense.path.unlink()

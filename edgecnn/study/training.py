@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
+from edgecnn.evaluate.networks import score_network
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress
 from edgecnn.study.definition import Study, Variant
+from edgecnn.tasks.score import accuracy_to_json
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Network
@@ -131,20 +133,19 @@ def save(
     progress: Progress,
 ) -> dict[str, Any]:
     """Write the checkpoint of a trained *network* and return its accuracy on all evaluation samples."""
-    from edgecnn.nets.evaluate import correct_of, counted
-
-    accuracy = counted(correct_of(network, data.evaluation, normalization, progress))
+    progress("judging")
+    accuracy = accuracy_to_json(score_network(network, data.evaluation, normalization))
     assert network.checkpoint is not None
     described = replace(
         network.checkpoint,
         input_shape=data.shape,
         normalization=normalization,
         labels=data.labels,
-        accuracy=accuracy.to_json(),
+        accuracy=accuracy,
         data=data.name,
     )
     described.save(path, network.module)
-    return {"accuracy": accuracy.to_json(), "checkpoint": path.name}
+    return {"accuracy": accuracy, "checkpoint": path.name}
 
 
 def training_runs(study: Study, variants: Sequence[Variant], settings: Settings) -> list[TrainingRun]:

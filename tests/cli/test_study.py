@@ -174,6 +174,7 @@ def test_pruning_and_int8_of_a_trained_network(folder: Path) -> None:
         (["prune", "two.toml", "--variants", "1", "--train", "-o", "none"], "no trained network at 'none/digits-cnn"),
         (["quantize", "two.toml", "--variants", "1", "-o", "none"], "no trained network of study two"),
         (["table", "two.toml", "--variants", "1", "--runs", "none"], "no folder of runs at 'none'"),
+        (["deploy", "two.toml", "--device", "rpi44", "-o", "none"], "unknown device 'rpi44'"),
     ],
 )
 def test_bad_input_of_runs_is_one_line(
@@ -193,3 +194,29 @@ def test_bad_input_of_runs_is_one_line(
     assert len(errors) == 1
     assert message in errors[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two.toml"]
+
+
+@pytest.mark.slow
+def test_a_deployed_network_has_its_figures_under_how_they_came_to_be(folder: Path) -> None:
+    """Four verified files with trained weights, sizes measured, latency estimated, fits; done once."""
+    words = ["deploy", str(folder / "two.toml"), "--variants", "1", "--runs", str(folder / "runs"), "--no-timing"]
+    words += ["--device", "rpi4", "--device", "stm32h7a3", "-o", str(folder / "deployed"), "--json"]
+    (run,) = json.loads(invoke(*words))["runs"]
+    assert run["figures"]["weights"] == "digits-cnn.c-1-0.safetensors"
+    files = {(one["format"], one["precision"]): one for one in run["figures"]["files"]}
+    assert set(files) == {(kind, precision) for kind in ("onnx", "tflite") for precision in ("fp32", "w8a8")}
+    place = folder / "deployed/two.digits-cnn"
+    for one in files.values():
+        assert one["failed"] is None
+        assert one["measured"]["size_bytes"] == (place / one["file"]).stat().st_size
+        assert "p50_ns" not in one["measured"]
+        assert one["counted"]["operators"] > 0
+    int8 = files["tflite", "w8a8"]
+    assert int8["estimated"]["rpi4"]["p50_ns"] > 0
+    assert int8["estimated"]["stm32h7a3"]["fits"] is True
+    assert files["onnx", "fp32"]["estimated"]["stm32h7a3"]["fits"] is None
+    before = (place / int8["file"]).stat().st_mtime_ns
+    assert json.loads(invoke(*words))["runs"] == [run]
+    assert (place / int8["file"]).stat().st_mtime_ns == before
+    text = invoke(*words[:-1], "--markdown")
+    assert "| digits-cnn.w8a8.tflite | digits-cnn.c-1-0.safetensors |" in text
