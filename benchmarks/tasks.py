@@ -112,7 +112,7 @@ def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) ->
             "macs": {"before": result.before.macs, "after": result.after.macs},
             "params": {"before": result.before.params, "after": result.after.params},
             "epochs": arguments.epochs,
-            "half": files_of(str(small), f"{name}-half", row, out / "half", latency=latency),
+            "half": files_of(model, f"{name}-half", row, out / "half", latency=latency, weights=small),
         }
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,15 +80,16 @@ class Judge:
         parity = None if originals is None else ParityTally(centred, self._same)
         taken: list[_Taking] | None = None
         done = 0
-        for answered, original in _pairs(answers, originals):
-            if taken is None:
-                taken = self._takings(answered, has_original=original is not None or is_original)
-            with _naming(name):
-                if parity is not None and original is not None:
-                    parity.add(original, answered.outputs)
-                self._add(taken, answered, original)
-            done += len(answered.batch.x)
-            progress(step or name, done, total)
+        with _ended(answers):
+            for answered, original in _pairs(answers, originals):
+                if taken is None:
+                    taken = self._takings(answered, has_original=original is not None or is_original)
+                with _naming(name):
+                    if parity is not None and original is not None:
+                        parity.add(original, answered.outputs)
+                    self._add(taken, answered, original)
+                done += len(answered.batch.x)
+                progress(step or name, done, total)
         found = parity.parity if parity is not None else None
         with _naming(name):
             scores = tuple(_scores(taken or ()))
@@ -130,6 +131,16 @@ class Judge:
     def _same(self) -> Callable[[Outputs], Any] | None:
         """What of raw outputs is the same or not; a decoder's are boxes, which never are."""
         return self.task.answers if self.decode is None else None
+
+
+@contextmanager
+def _ended(answers: Iterable[Answered]) -> Iterator[None]:
+    """End a run that is still going at once, with its process and its files, where an error cuts it off."""
+    try:
+        yield
+    finally:
+        if isinstance(answers, Generator):
+            answers.close()
 
 
 @contextmanager
