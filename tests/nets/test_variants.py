@@ -125,7 +125,9 @@ def blocks_of(name: str) -> Iterator[tuple[str, dict[str, str]]]:
                     yield f"{stem}{dot}{number}", row
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name.startswith("vgg") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_parameters_and_the_total_are_the_published_ones(name: str) -> None:
     """With 10 classes the parameters and the fvcore total are equal to the unit."""
     assert (params(built(name)), counted(name)[""].fvcore_flops) == TOTALS[name]

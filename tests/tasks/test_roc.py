@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.tasks.roc import Ranking, ranking
@@ -15,6 +14,8 @@ from edgecnn.tasks.roc import Ranking, ranking
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 1)), min_size=1, max_size=40))
 def test_figures_are_those_of_scikit_learn(rows: list[tuple[int, int]]) -> None:
     """Both figures equal scikit-learn's, equal scores among them."""
+    from sklearn.metrics import average_precision_score, roc_auc_score  # 2 s: not for those who only collect the tests
+
     scores, labels = np.array([*rows, (0, 0), (1, 1)], np.float32).T
     result = ranking(scores, labels.astype(np.int64))
     assert result.auc == pytest.approx(roc_auc_score(labels, scores))
