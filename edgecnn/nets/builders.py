@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from edgecnn.errors import require, unknown_name
-from edgecnn.nets.detectors import heads_of, is_detector, normalization_of
+from edgecnn.nets.detectors import heads_of, is_detector
 from edgecnn.normalization import Normalization
 
 #: Detector of torchvision → the side of the images that its anchors are made for; others take any.
@@ -25,19 +25,17 @@ def torchvision_dense(name: str, num_classes: int | None = None, weights: Any = 
     """Return a detector or segmentation network of torchvision, with random weights unless *weights* are torchvision's.
 
     A detector is its backbone and heads: a dict of raw outputs, such as `bbox_regression` [N, k, 4] and `cls_logits`
-    [N, k, classes]. Its boxes are decoded and suppressed in the application (`--decode ssd`, `--decode retinanet`).
+    [N, k, classes]. Its boxes are decoded and suppressed in the application; the files say how, and are judged so.
+    *num_classes* are those of the data, without a background.
 
     Raises:
         EdgecnnError: a detector of two stages.
     """
     models = require("torchvision.models", "torch")
-    given: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    background = name.startswith("ssd")  # whose softmax needs a class for it
+    given: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes + background}
     module: nn.Module = models.get_model(name, weights=weights, weights_backbone=None, **given)
-    if not is_detector(module):
-        return module
-    heads = heads_of(module)
-    heads.normalization = normalization_of(module)  # type: ignore[assignment]
-    return heads
+    return heads_of(module, weights and weights.meta["categories"]) if is_detector(module) else module
 
 
 def dense_shape(name: str) -> tuple[int, int, int] | None:

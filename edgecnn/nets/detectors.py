@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
-from edgecnn.tasks.heads import Fcos, Parameters, RetinaNet, Ssd
+from edgecnn.tasks.decoders import Decoder
+from edgecnn.tasks.heads import Fcos, RetinaNet, Ssd
 
 #: Names of torchvision's classes of detectors with one stage, by which they are known without importing it.
 _ONE_STAGE = ("SSD", "RetinaNet", "FCOS")
@@ -21,12 +22,22 @@ class Heads(nn.Module):
 
     Images [n, 3, H, W], normalized, become what the heads give: `bbox_regression` [n, k, 4], `cls_logits`
     [n, k, classes], and for FCOS `bbox_ctrness` [n, k, 1].
+
+    Args:
+        detector: of torchvision's `SSD`, `RetinaNet` or `FCOS`.
+        categories: the names of its output classes, as the `meta` of torchvision's weights has them; those called
+            `__background__` or `N/A` are no classes, and the others are numbered without them. None: all are classes.
     """
 
-    def __init__(self, detector: Any) -> None:
+    def __init__(self, detector: Any, categories: Sequence[str] | None = None) -> None:
         super().__init__()
         self.backbone: nn.Module = detector.backbone
         self.head: nn.Module = detector.head
+        self.normalization = Normalization(tuple(detector.transform.image_mean), tuple(detector.transform.image_std))
+        self.labels = None if categories is None else tuple(name for name in categories if _is_class(name))
+        make, values = _described(detector)
+        self._make_decoder, self._decoder_values = make, values
+        values["classes"] = None if categories is None else _numbers(categories)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps that the heads see."""
@@ -38,14 +49,22 @@ class Heads(nn.Module):
         outputs = self.head(self.features(x))
         return {name: outputs[name] for name in ("bbox_regression", "cls_logits", "bbox_ctrness") if name in outputs}
 
+    def decoder(self, size: tuple[int, int]) -> Decoder:
+        """Return what makes boxes of the outputs for images of *size* (H, W)."""
+        device = next(self.parameters()).device
+        with torch.no_grad():
+            maps = self.features(torch.zeros(1, 3, *size, device=device))
+        grids = tuple((one.shape[-2], one.shape[-1]) for one in maps)
+        return self._make_decoder(size=size, grids=grids, **self._decoder_values)
+
 
 def is_detector(module: nn.Module) -> bool:
     """Whether *module* is a detector of torchvision's, which has NMS inside and cannot be exported as it is."""
     return _kind(module) is not None
 
 
-def heads_of(module: nn.Module) -> Heads:
-    """Return the backbone and heads of a detector of torchvision's.
+def heads_of(module: nn.Module, categories: Sequence[str] | None = None) -> Heads:
+    """Return the backbone and heads of a detector of torchvision's; *categories* are as for `Heads`.
 
     Raises:
         EdgecnnError: it has two stages: the boxes of the first decide what the second computes.
@@ -56,52 +75,29 @@ def heads_of(module: nn.Module) -> Heads:
             f"image: no file of fixed shapes does that; use a detector with one stage (SSD, SSDLite, RetinaNet, FCOS), "
             f"or export module.backbone by itself"
         )
-    return Heads(module)
+    return Heads(module, categories)
 
 
-def normalization_of(module: Any) -> Normalization:
-    """Return how the detector's own transform normalizes its images."""
-    return Normalization(tuple(module.transform.image_mean), tuple(module.transform.image_std))
-
-
-def decoder_of(module: Any, size: tuple[int, int], categories: Sequence[str] | None = None) -> Parameters:
-    """Return the decoder of a one-stage detector's heads for images of *size* (H, W).
-
-    Args:
-        module: of torchvision's `SSD`, `RetinaNet` or `FCOS`.
-        size: height and width of the input.
-        categories: the names of its output classes, as the `meta` of torchvision's weights has them; those called
-            `__background__` or `N/A` are no classes, and the others are numbered without them. None: all are classes.
-    """
-    heads = heads_of(module)
-    with torch.no_grad():
-        maps = heads.eval().features(torch.zeros(1, 3, *size))
-    generator = module.anchor_generator
+def _described(module: Any) -> tuple[Callable[..., Decoder], dict[str, Any]]:
+    """Return the decoder of a detector, and its parameters but for those that the size of the input decides."""
+    generator, kind = module.anchor_generator, _kind(module)
     common: dict[str, Any] = {
-        "size": size,
-        "grids": tuple((one.shape[-2], one.shape[-1]) for one in maps),
         "score_threshold": float(module.score_thresh),
         "nms_threshold": float(module.nms_thresh),
         "candidates": int(module.topk_candidates),
         "detections": int(module.detections_per_img),
-        "classes": None if categories is None else _numbers(categories),
     }
-    kind = _kind(module)
     if kind == "FCOS":
-        return Fcos(**common, anchor_sizes=tuple(float(sizes[0]) for sizes in generator.sizes))
-    weights = tuple(map(float, module.box_coder.weights))
-    ratios = tuple(tuple(map(float, one)) for one in generator.aspect_ratios)
+        return Fcos, common | {"anchor_sizes": tuple(float(sizes[0]) for sizes in generator.sizes)}
+    common["weights"] = tuple(map(float, module.box_coder.weights))
+    common["aspect_ratios"] = tuple(tuple(map(float, one)) for one in generator.aspect_ratios)
     if kind == "RetinaNet":
-        sizes = tuple(tuple(map(float, one)) for one in generator.sizes)
-        return RetinaNet(**common, anchor_sizes=sizes, aspect_ratios=ratios, weights=weights)
-    return Ssd(
-        **common,
-        aspect_ratios=ratios,
-        scales=tuple(map(float, generator.scales)),
-        steps=None if generator.steps is None else tuple(map(float, generator.steps)),
-        clip_anchors=bool(generator.clip),
-        weights=weights,
-    )
+        return RetinaNet, common | {"anchor_sizes": tuple(tuple(map(float, one)) for one in generator.sizes)}
+    return Ssd, common | {
+        "scales": tuple(map(float, generator.scales)),
+        "steps": None if generator.steps is None else tuple(map(float, generator.steps)),
+        "clip_anchors": bool(generator.clip),
+    }
 
 
 def _kind(module: nn.Module) -> str | None:
@@ -114,5 +110,9 @@ def _kind(module: nn.Module) -> str | None:
 
 def _numbers(categories: Sequence[str]) -> tuple[int, ...]:
     """Return the class number of each output, -1 for the background and for gaps."""
-    known = [name not in ("__background__", "N/A") for name in categories]
+    known = [_is_class(name) for name in categories]
     return tuple(sum(known[:index]) if there else -1 for index, there in enumerate(known))
+
+
+def _is_class(name: str) -> bool:
+    return name not in ("__background__", "N/A")

@@ -356,7 +356,8 @@ def _from_torchvision_dense(name: str, weights: str | Path | None, classes: int 
     own = getattr(module, "normalization", None)
     checkpoint = Checkpoint("edgecnn.nets.builders:torchvision_dense", arguments)
     normalization = own if isinstance(own, Normalization) else Normalization.of("imagenet")
-    return Network(name, module, checkpoint, dense_shape(name), normalization, None, warnings)
+    labels = getattr(module, "labels", None)
+    return Network(name, module, checkpoint, dense_shape(name), normalization, labels, warnings)
 
 
 def _from_timm(name: str, weights: str | Path | None, classes: int | None) -> Network:

@@ -24,6 +24,7 @@ from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks import TASKS
 from edgecnn.tasks.classification import class_scores
+from edgecnn.tasks.decoders import decoder_to_json
 from edgecnn.tasks.task import Outputs
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _of_network(
             f"{network.name} does not record its preprocessing: assumed {data.normalization}, "
             f"as data set '{data.name}'; set it with --normalize",
         )
-    recorded, remarks = recorded_by(network)
+    recorded, remarks = recorded_by(network, shape)
     choice = choose(task, recorded, data)
     subject = Subject(
         network.name,
@@ -179,8 +180,10 @@ def _of_network(
     return subject
 
 
-def recorded_by(network: Network) -> tuple[TaskChoice, tuple[str, ...]]:
+def recorded_by(network: Network, shape: tuple[int, ...]) -> tuple[TaskChoice, tuple[str, ...]]:
     """Return what *network* says of its task: by an attribute `edgecnn_task` of its class, else by its checkpoint.
+
+    The heads of torchvision's detectors say how they are decoded for inputs of *shape* (C, H, W).
 
     Raises:
         EdgecnnError: the attribute is no name of a task.
@@ -190,6 +193,11 @@ def recorded_by(network: Network) -> tuple[TaskChoice, tuple[str, ...]]:
         if declared not in TASKS.rows:
             raise unknown_name(ATTRIBUTE, str(declared), TASKS.names())
         return TaskChoice(task=declared), ()
+    from edgecnn.nets.detectors import Heads
+
+    size = size_of_input(shape)
+    if isinstance(network.module, Heads) and size is not None:
+        return TaskChoice(task="detection", decode=decoder_to_json(network.module.decoder(size))), ()
     checkpoint = network.checkpoint
     if checkpoint is None:
         return TaskChoice(), ()

@@ -12,7 +12,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.mobilenetv3 import mobilenet_v3_small
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.nets.detectors import decoder_of, heads_of, is_detector, normalization_of
+from edgecnn.nets.detectors import heads_of, is_detector
+from edgecnn.tasks.decoders import decoder_to_json
 
 SIZE = (64, 96)
 
@@ -67,12 +68,12 @@ def detector(kind: str) -> Any:
 def test_heads_and_decoder_do_what_the_detector_does(kind: str) -> None:
     """Boxes, scores and classes are those of the whole detector on the same image."""
     module = detector(kind)
-    image = torch.rand(3, *SIZE)
+    heads, image = heads_of(module), torch.rand(3, *SIZE)
     with torch.no_grad():
         (expected,) = module([image])
-        normalized = normalization_of(module).apply((image[None] * 255).numpy())  # type: ignore[arg-type]
-        outputs = heads_of(module)(torch.from_numpy(normalized))
-    found = decoder_of(module, SIZE)([output.numpy() for output in outputs.values()])[0]  # type: ignore[operator]
+        normalized = heads.normalization.apply((image[None] * 255).numpy())  # type: ignore[arg-type]
+        outputs = heads(torch.from_numpy(normalized))
+    found = heads.decoder(SIZE)([output.numpy() for output in outputs.values()])[0]
     assert len(found) == len(expected["boxes"]) > 3
     assert np.allclose(found.scores, expected["scores"], atol=1e-5)
     assert np.allclose(found.xyxy, expected["boxes"], atol=1e-2)
@@ -81,8 +82,9 @@ def test_heads_and_decoder_do_what_the_detector_does(kind: str) -> None:
 
 def test_categories_with_gaps_are_numbered_as_the_data_are() -> None:
     """The background and the gaps of COCO's list are no classes."""
-    decoder = decoder_of(detector("SSD"), SIZE, ["__background__", "person", "N/A", "car"])
-    assert decoder.classes == (-1, 0, -1, 1)
+    heads = heads_of(detector("SSD"), ["__background__", "person", "N/A", "car"])
+    assert decoder_to_json(heads.decoder(SIZE))["classes"] == [-1, 0, -1, 1]
+    assert heads.labels == ("person", "car")
 
 
 def test_two_stages_are_told_what_to_use() -> None:
