@@ -25,7 +25,7 @@ DOCUMENTS = [
 #: The pages that go on with the files of the README, in the order in which one needs the other.
 ORDER = ("compress", "export", "fit", "measure", "boards", "own-network", "python", "study")
 #: Run in folders of their own: the first hour from the wheel, by tests/test_wheel.py.
-ALONE = ("first-hour", "data")
+ALONE = ("first-hour", "data", "tasks")
 
 
 def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,9 @@ def test_the_page_runs(folder: Path, name: str) -> None:
     assert done.stdout
 
 
-@pytest.mark.parametrize("page", [ROOT / "docs/data.md", ROOT / "SKILL.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [ROOT / "docs/data.md", ROOT / "docs/tasks.md", ROOT / "SKILL.md"], ids=lambda page: page.stem
+)
 def test_the_page_runs_from_an_empty_folder(page: Path, tmp_path: Path) -> None:
     """Pages that stand alone run from nothing, and say so at every step."""
     done = run(page, tmp_path)

@@ -337,7 +337,7 @@ def command(
     from edgecnn.pipeline import Budget, Search, compress_model
 
     if data is None and plan is None:
-        raise EdgecnnError("compress needs labelled data for fine-tuning: give --data, for example --data digits")
+        raise EdgecnnError("compress needs data for fine-tuning: give --data, for example --data digits")
     path = _default_path(model) if out is None else out
     size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
     budget = Budget(

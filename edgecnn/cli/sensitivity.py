@@ -135,7 +135,7 @@ def command(
     from edgecnn.report.sensitivity import COLUMNS, sensitivity_files, staying, table_of, title_of, write_sensitivity
 
     if data is None:
-        raise EdgecnnError("sensitivity needs labelled data: give --data, for example --data digits")
+        raise EdgecnnError("sensitivity needs data: give --data, for example --data digits")
     if out is not None:
         require("matplotlib", "report")  # missed now, not after the passes
         for path in sensitivity_files(out):

@@ -14,6 +14,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.nets.outputs import Tensors
 from edgecnn.tasks.classification import Top1
 from edgecnn.tasks.fidelity import Fidelity
+from edgecnn.tasks.segmentation import IGNORED
 from edgecnn.tasks.task import INPUT, ORIGINAL, TARGETS, Metric, Records, Task, judged_by
 
 #: Turns raw outputs into what a metric takes.
@@ -101,8 +102,6 @@ class CrossEntropy:
 class PixelCrossEntropy:
     """Segmentation: the cross entropy of each pixel that counts, class scores being resized to the label image."""
 
-    ignore: int = 255  # negative values do not count either
-
     def train(self, outputs: Tensors, x: torch.Tensor, y: Any, smoothing: float) -> torch.Tensor:
         """Return the mean over the pixels that count."""
         logits, mask = self._pixels(outputs, y)
@@ -133,7 +132,7 @@ class PixelCrossEntropy:
     def _pixels(self, outputs: Tensors, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits [n, classes, H, W] and the label images [n, H, W], -1 where a pixel does not count."""
         mask = torch.as_tensor(y, device=outputs[0].device).long()
-        mask = torch.where((mask == self.ignore) | (mask < 0), -1, mask)
+        mask = torch.where((mask == IGNORED) | (mask < 0), -1, mask)
         logits = _image(outputs).float()
         if logits.shape[2:] != mask.shape[1:]:
             logits = functional.interpolate(logits, mask.shape[1:], mode="bilinear", align_corners=False)

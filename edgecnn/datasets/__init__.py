@@ -39,7 +39,6 @@ class Dataset:
     labels: tuple[str, ...] | None  # class names; None where there are no classes
     assumptions: tuple[str, ...] = ()  # what was assumed because nothing says it
     task: str | None = None  # what networks do with these data, a name in `TASKS`; None: the data do not say
-    ignore: int | None = None  # a value among the targets that is not judged: pixels of no class
 
     @cached_property
     def training(self) -> Samples:
@@ -54,7 +53,7 @@ class Dataset:
     @property
     def facts(self) -> TargetFacts:
         """What is known of the targets, for the task that judges by them."""
-        return TargetFacts(labels=self.labels, ignore=self.ignore)
+        return TargetFacts(labels=self.labels)
 
     @property
     def shape(self) -> tuple[int, ...]:

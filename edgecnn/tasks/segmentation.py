@@ -87,14 +87,8 @@ def answered(outputs: Outputs, targets: Any) -> tuple[list[npt.NDArray[np.int64]
         raise EdgecnnError(
             "segmentation: the targets are no label images [n, H, W] of whole numbers; see --data masks:DIR"
         )
-    output = next((one for one in map(np.asarray, outputs) if one.ndim in (3, 4)), None)
-    whole = output is not None and output.ndim == 3 and np.issubdtype(output.dtype, np.integer)
-    if output is None or not (whole or (output.ndim == 4 and output.shape[1] > 1)):
-        shapes = ", ".join(str(list(np.shape(one))) for one in outputs)
-        raise EdgecnnError(
-            f"segmentation: expected logits [n, classes, H, W], two classes or more, or class numbers [n, H, W], found "
-            f"{shapes}; make them with --decode package.module:function"
-        )
+    output = _judged(outputs)
+    whole = output.ndim == 3
     if len(output) != len(masks):
         raise EdgecnnError(f"segmentation: {len(output)} answers for {len(masks)} masks")
     classes = IGNORED if whole else output.shape[1]
@@ -109,6 +103,23 @@ def answered(outputs: Outputs, targets: Any) -> tuple[list[npt.NDArray[np.int64]
             )
     resize = _nearest if whole else _highest
     return [resize(one, mask.shape) for one, mask in zip(output, masks, strict=True)], classes
+
+
+def _judged(outputs: Outputs) -> npt.NDArray[Any]:
+    """Return the logits [n, classes, h, w] or the class numbers [n, h, w] among *outputs*.
+
+    Raises:
+        EdgecnnError: there are none.
+    """
+    output = next((one for one in map(np.asarray, outputs) if one.ndim in (3, 4)), None)
+    whole = output is not None and output.ndim == 3 and np.issubdtype(output.dtype, np.integer)
+    if output is None or not (whole or (output.ndim == 4 and output.shape[1] > 1)):
+        shapes = ", ".join(str(list(np.shape(one))) for one in outputs)
+        raise EdgecnnError(
+            f"segmentation: expected logits [n, classes, H, W], two classes or more, or class numbers [n, H, W], found "
+            f"{shapes}; make them with --decode package.module:function"
+        )
+    return output
 
 
 def _counts(mask: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -149,4 +160,14 @@ def _nearest(classes: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[n
     return classes[np.ix_(rows, columns)].astype(np.int64)
 
 
-SEGMENTATION = Task("segmentation", "a label image", (MeanIoU(), PixelAccuracy()))
+def pixel_classes(outputs: Outputs) -> npt.NDArray[np.int64]:
+    """Return the class of each pixel [n, h, w] of the output that `answered` judges, in its own size.
+
+    Raises:
+        EdgecnnError: there is no such output.
+    """
+    output = _judged(outputs)
+    return np.asarray(output if output.ndim == 3 else output.argmax(axis=1), np.int64)
+
+
+SEGMENTATION = Task("segmentation", "a label image", (MeanIoU(), PixelAccuracy()), pixel_classes)

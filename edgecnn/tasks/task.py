@@ -39,7 +39,6 @@ class TargetFacts:
     """
 
     labels: tuple[str, ...] | None = None  # class names; None: the targets are no classes
-    ignore: int | None = None  # a value among them that is not judged: pixels of no class
 
     @property
     def classes(self) -> int | None:
