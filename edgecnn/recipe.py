@@ -20,6 +20,8 @@ WRITABLE: Mapping[str, tuple[str, ...]] = {
 
 #: Step of a w8a8 quantization → what it does, in the order they are done.
 INT8_STEPS: Mapping[str, str] = {
+    "mse": "takes ranges of the least mean squared error, not the extremes",
+    "percentile": "leaves one value of 10 000 out of each end of a range",
     "cle": "levels the ranges of channels that share a scale (cross-layer equalization)",
     "adaround": "rounds each weight up or down so that the layer's output changes least",
     "bias": "corrects biases by the mean error of each filter's output",
@@ -42,7 +44,9 @@ def int8_steps(text: str) -> tuple[str, ...]:
     named = [name.strip() for name in text.split(",")]
     for name in named:
         if name not in INT8_STEPS:
-            raise unknown_name("quantization step", name, (MINMAX, *INT8_STEPS))
+            raise unknown_name("quantization step", name, (MINMAX, AUTO, *INT8_STEPS))
+    if {"mse", "percentile"} <= set(named):
+        raise EdgecnnError("mse and percentile both choose the ranges; take one of them")
     return tuple(name for name in INT8_STEPS if name in named)
 
 

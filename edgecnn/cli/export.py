@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     default_text="as in the recipe",
     section="Export",
     help="How int8 files are made: minmax (ranges alone), auto (tries the steps; the default with --max-drop), or "
-    "steps joined by commas: cle (cross-layer "
+    "steps joined by commas: mse or percentile (narrower ranges), cle (cross-layer "
     "equalization), adaround (adaptive rounding of weights), bias (bias correction).",
 )
 @option(

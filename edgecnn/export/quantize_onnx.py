@@ -13,7 +13,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
 from edgecnn.export.heads import last_concatenations, mixed_heads, mixed_note
-from edgecnn.export.int8 import corrected, equalized
+from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.onnx_program import OnnxProgram
 from edgecnn.export.onnx import save_onnx
 from edgecnn.export.quiet import quiet
@@ -57,6 +57,10 @@ def quantize_onnx(
             in_float = recipe.output_dtype == "float32"
             if heads:
                 done["notes"] = [*artifact.metadata.get("notes", ()), *mixed_note(heads, in_float=in_float)]
+            ranges = {
+                str(tensor): [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+                for tensor, (low, high) in narrowed(floats, recipe, calibration, progress).items()
+            }
             quantization.quantize_static(
                 prepared,
                 quantized,
@@ -70,7 +74,7 @@ def quantize_onnx(
                 extra_options={
                     # onnxruntime asks for a stride that divides the number of samples.
                     "CalibStridedMinMax": math.gcd(CHUNK, len(calibration)),
-                    "TensorQuantOverrides": _one_scale(quantization, model),
+                    "TensorQuantOverrides": _one_scale(quantization, model) | ranges,
                 },
             )
         model = onnx.load(quantized)

@@ -13,7 +13,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
 from edgecnn.export.heads import mixed_heads, mixed_note
-from edgecnn.export.int8 import corrected, equalized
+from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.tflite_program import TfliteProgram
 from edgecnn.export.quantizer import Quantizer
 from edgecnn.export.quiet import quiet
@@ -55,7 +55,7 @@ def quantize_tflite(
             floats = TfliteProgram(content, artifact.layout)
             done = equalized(artifact, floats, recipe, calibration, progress)
             content = floats.pack() if done else content
-            result, notes = _static(quantizer, artifact, content, recipe, calibration, progress)
+            result, notes = _static(quantizer, artifact, content, floats, recipe, calibration, progress)
         else:
             done, notes = {}, ()
             result = quantizer.quantize(content, quantizer.rules(precision), None)
@@ -82,6 +82,7 @@ def _static(
     quantizer: Quantizer,
     artifact: Artifact,
     content: bytes,
+    floats: TfliteProgram,
     recipe: Recipe,
     calibration: CalibrationInputs,
     progress: Progress,
@@ -91,7 +92,12 @@ def _static(
     rules += quantizer.in_float(kept_in_float(TFLiteModel.read(content)))
     signature, chunks = quantizer_inputs(content, calibration, artifact.layout, progress)
     graph = read_tflite_content(content)
-    ranges = widen_degenerate_ranges(graph, content, quantizer.ranges(content, rules, signature, chunks))
+    ranges = quantizer.ranges(content, rules, signature, chunks)
+    for tensor, (low, high) in narrowed(floats, recipe, calibration, progress).items():
+        name = graph.tensors[int(tensor)].name
+        if name in ranges:
+            ranges[name] = {"min": np.full((1,), low, np.float32), "max": np.full((1,), high, np.float32)}
+    ranges = widen_degenerate_ranges(graph, content, ranges)
     heads = mixed_heads(graph, {name: _largest(bounds) for name, bounds in ranges.items()})
     in_float = recipe.output_dtype == "float32"
     if in_float:

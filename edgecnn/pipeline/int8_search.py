@@ -24,7 +24,8 @@ from edgecnn.samples import Samples
 from edgecnn.tasks.task import Answers, Task
 
 #: In the order they are tried, each beside what was kept before it: what takes seconds first.
-_ORDER = tuple(sorted(INT8_STEPS, key=("bias", "cle", *INT8_STEPS).index))
+_ORDER = ("bias", "cle", "mse", "percentile", "adaround")
+_RANGES = ("mse", "percentile")  # one or the other
 _HELD = 128  # samples that the attempts are compared on
 _LEAST_GAIN = 0.99  # times the error of what was kept before: less is chance
 _SHARE = 0.25  # of the calibration samples, where there are no others to hold back
@@ -87,6 +88,8 @@ def search_int8(
     kept: tuple[str, ...] = ()
     for number, step in enumerate((None, *_ORDER)):
         progress("searching int8", number, len(_ORDER) + 1)
+        if step in _RANGES and set(kept) & set(_RANGES):
+            continue
         steps = tuple(name for name in INT8_STEPS if name in (*kept, step))
         method, began = ",".join(steps) or MINMAX, time.monotonic()
         try:

@@ -10,7 +10,8 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.export import CalibrationInputs
 from edgecnn.export.int8.equalize import equalize
-from edgecnn.export.int8.program import Program
+from edgecnn.export.int8.program import Program, TensorId
+from edgecnn.export.int8.ranges import ranges_by
 from edgecnn.export.int8.refine import Correction, refine
 from edgecnn.formats import Graph
 from edgecnn.progress import Progress
@@ -27,6 +28,13 @@ def equalized(
     if "cle" not in int8_steps(recipe.quantize):
         return {}
     return {"equalization": equalize(floats, _samples(artifact, calibration), progress)}
+
+
+def narrowed(
+    floats: Program, recipe: Recipe, calibration: CalibrationInputs, progress: Progress
+) -> dict[TensorId, tuple[float, float]]:
+    """Return the ranges of activations that the steps of *recipe* make narrower than the extremes over the samples."""
+    return ranges_by(floats, calibration, int8_steps(recipe.quantize), progress)
 
 
 def corrected(
@@ -87,4 +95,4 @@ def _summary(done: tuple[Correction, ...], samples: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["corrected", "equalized"]
+__all__ = ["corrected", "equalized", "narrowed"]
