@@ -11,7 +11,16 @@ from typing import Any, TypedDict, get_type_hints
 import numpy as np
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
-from edgecnn.datasets.images import ImageFiles, Size, check_channels, common_side, placed_boxes, size_of, stretched
+from edgecnn.datasets.images import (
+    ImageFiles,
+    Size,
+    check_channels,
+    common_side,
+    is_there,
+    placed_boxes,
+    size_of,
+    stretched,
+)
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.parsing import convert, read_json
@@ -262,14 +271,14 @@ def _paths(root: Path, annotations: Annotations) -> list[Path]:
     """
     names = [one["file_name"] for one in annotations.images]
     folders = list(_folders(root, annotations.path))
-    folder = next((one for one in folders if (one / names[0]).is_file()), folders[0])
+    folder = next((one for one in folders if is_there(one / names[0])), folders[0])
     paths = [folder / name for name in names]
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not is_there(path)]
     if missing:
         looked = ", ".join(str(one) for one in folders)
         raise EdgecnnError(
             f"{annotations.path}: {len(missing)} of its {len(paths)} images are not there, the first is "
-            f"{missing[0].name}; looked in {looked}"
+            f"{missing[0].name[:60]}; looked in {looked}"
         )
     return paths
 

@@ -21,6 +21,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 MODES = {1: "L", 3: "RGB"}
 #: The gray beside an image that does not fill the network's input, as YOLO's letterbox has it.
 _GRAY = 114
+_LONGEST = 200  # characters of a path in an error
 
 Size = tuple[int, int]  # height and width in pixels
 
@@ -143,14 +144,22 @@ def placed_boxes(boxes: Boxes, size: Size, side: Size, resize: Resize) -> Boxes:
     return Boxes(inside[there], boxes.classes[there], crowd, side)
 
 
+def is_there(path: Path) -> bool:
+    """Whether *path*, which a document names, is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _opened(pillow: Any, path: Path) -> Any:
     """Return the image at *path*, not yet decoded.
 
     Raises:
         EdgecnnError: the file is no readable image, or none at all, as a pipe is.
     """
-    if not path.is_file():
-        raise EdgecnnError(f"no image at '{path}'")
+    if not is_there(path):
+        raise EdgecnnError(f"no image at '{str(path)[:_LONGEST]}'")
     return pillow.open(path)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edgecnn.datasets import open_dataset
@@ -45,6 +47,14 @@ def first(data: Any) -> tuple[Any, Boxes]:
     samples = data.evaluation
     assert samples.labels is not None
     return samples.images[np.asarray([0])][0], samples.labels[0]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images."""
+    folder = tmp_path_factory.mktemp("coco")
+    write_images(folder)
+    return folder
 
 
 LAYOUTS = {
@@ -152,6 +162,42 @@ def test_annotations_that_do_not_hold_are_told(tmp_path: Path, changes: dict[str
     with pytest.raises(EdgecnnError, match=message) as told:
         list(open_dataset(f"coco:{tmp_path}").evaluation)
     assert "\n" not in str(told.value)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**66), 2**66) | st.floats(allow_nan=True) | st.text(max_size=300),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.data(),
+    place=st.sampled_from(
+        [
+            *(("images", key) for key in ("id", "file_name", "width", "height")),
+            *(("annotations", key) for key in ("image_id", "category_id", "bbox", "iscrowd")),
+            *(("categories", key) for key in ("id", "name")),
+            *((key, "") for key in ("images", "annotations", "categories")),
+        ]
+    ),
+)
+def test_whatever_stands_there_ends_in_samples_or_in_one_line(
+    images: Path, data: st.DataObject, place: tuple[str, str]
+) -> None:
+    """Any value in place of any other is taken, or refused without a traceback."""
+    content, value = document(), data.draw(VALUES)
+    if place[1]:
+        content[place[0]][0] = {**content[place[0]][0], place[1]: value}
+    else:
+        content[place[0]] = value
+    (images / "all.json").write_text(json.dumps(content))
+    try:
+        list(open_dataset(f"coco:{images}").evaluation)
+    except EdgecnnError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (a value may do as well)
 
 
 def test_files_that_are_no_annotations_are_told(tmp_path: Path) -> None:
