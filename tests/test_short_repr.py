@@ -24,7 +24,7 @@ PLAIN = {"BenchmarkConfig", "Budget", "NetworkFigures", "Normalization", "PruneC
 def objects() -> list[Any]:
     """Return an object of each kind that holds much."""
     pixels = np.zeros((50, 1, 8, 8), np.uint8)
-    data = edgecnn.open_dataset((pixels, np.arange(50) % 2))
+    data = edgecnn.open_dataset((pixels, np.arange(50) % 10))
     artifact = Artifact.open(CLASSIFIER)
     network = edgecnn.build("edgecnn:digits-cnn")
     return [

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import Score, drop
 
 #: What a network or a file gives for n samples: one array [n, ...] for each output, channels first.
@@ -37,6 +38,8 @@ class TargetFacts:
         >>> edgecnn.TargetFacts(labels=("cat", "dog")).classes
         2
     """
+
+    __repr__ = short_repr
 
     labels: tuple[str, ...] | None = None  # class names; None: the targets are no classes
 
@@ -92,6 +95,8 @@ class Task:
         >>> edgecnn.Task("none", "nothing", ()).needs_targets
         False
     """
+
+    __repr__ = short_repr
 
     name: str
     targets: str  # what the data give for each sample, in the words of messages: "a class number", "a label image"

@@ -73,11 +73,11 @@ def test_json_of_the_catalogue_is_a_list_of_profiles() -> None:
 
 
 def test_unknown_device_gets_a_near_match() -> None:
-    """A name that is not known gets the near match and the known names, on one line, and exit code 2."""
+    """A name that is not known gets the near matches and how to see all names, on one line, and exit code 2."""
     run = edgecnn("devices", "rpi44")
     assert run.returncode == 2
     assert "did you mean 'rpi4'" in run.stderr
-    assert "stm32h7a3" in run.stderr
+    assert "edgecnn devices lists them" in run.stderr
     assert run.stderr.count("\n") == 1
 
 

@@ -109,8 +109,14 @@ def test_an_export_waits_for_nobody_dead(tmp_path: Path) -> None:
 
 
 def test_labels_are_as_many_as_the_classes(tmp_path: Path) -> None:
-    """A network that carries another number of labels than it tells classes apart is refused before any work."""
+    """A classifier that carries another number of labels than it tells classes apart is refused before any work."""
     with pytest.raises(EdgecnnError, match="m has 2 labels for 3 classes; leave the labels out"):
-        export_model(network(tmp_path / "m.onnx", 1, ["a", "b"]), tmp_path, recipe=FLOAT, input_shape=(4,))
+        export_model(
+            network(tmp_path / "m.onnx", 1, ["a", "b"]),
+            tmp_path,
+            recipe=FLOAT,
+            input_shape=(4,),
+            task="classification",
+        )
     export_model(network(tmp_path / "m.onnx", 1, ["a", "b", "c"]), tmp_path, recipe=FLOAT, input_shape=(4,))
     assert Artifact.open(tmp_path / "m.fp32.onnx").metadata["labels"] == ["a", "b", "c"]
