@@ -277,7 +277,7 @@ def shifts(known: Sequence[Costs]) -> dict[tuple[str, str], Floats]:
     kind, clock_mhz, ms = PIXEL_3A
     base = costs_of_kind(kind, 1, "fp32", known)
     assert base is not None
-    amount = amounts(read_networks()["mobilenet_w1"], "fp32")
+    amount = amounts(read_networks("fp32")["mobilenet_w1"], "fp32")
     predicted_ms = float(amount @ np.exp(base[0] + found["cortex-a53", "fp32"])) / clock_mhz / 1e3
     print(f"not fitted to: MobileNet v1 on a Pixel 3a, predicted {predicted_ms:.0f} ms, published {ms:.0f}")
     return found
@@ -326,9 +326,11 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="tflite_cnn_e2e.csv of the phones' figures")
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
     given = parser.parse_args()
-    networks = read_networks()
-    work = {name: np.array([amounts(one, name) for one in networks.values()]) for name in PRECISIONS.values()}
-    settings = read_settings(given.data, list(networks))
+    networks = list(read_networks("fp32"))
+    work = {
+        name: np.array([amounts(one, name) for one in read_networks(name).values()]) for name in PRECISIONS.values()
+    }
+    settings = read_settings(given.data, networks)
     left = leave_out(settings, work, len(networks))
     results = summary(left)
     for row in results:

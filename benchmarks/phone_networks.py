@@ -12,28 +12,32 @@ import csv
 import io
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgecnn.device import LATENCY_KINDS
 from edgecnn.estimate.fitting import Floats
-from edgecnn.estimate.work import Blocks, Work, graph_works
+from edgecnn.estimate.work import Blocks, Work, graph_works, kind_of_convolution
 from edgecnn.files import write_whole
 from edgecnn.formats import read_graph
 from edgecnn.formats.precision import PRECISIONS
 
 TABLE = Path(__file__).parent / "tables/phone_networks.csv"
-COLUMNS = ("network", "kind", "operators", "macs", "padded_macs", "activations", "weights")
+COLUMNS = ("network", "precision", "kind", "operators", "macs", "padded_macs", "activations", "weights")
+INPUT, CLASSES = 3 * 224 * 224, 1000
 
 
-def read_networks() -> dict[str, Floats]:
-    """Return network → [kinds, (operators, padded multiply-adds, activations, weights)]."""
+def read_networks(precision: str) -> dict[str, Floats]:
+    """Return network → [kinds, (operators, padded multiply-adds, activations, weights)] of its file in *precision*."""
     found: dict[str, Floats] = {}
     with TABLE.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            own = found.setdefault(line["network"], np.zeros((len(LATENCY_KINDS), 4)))
-            own[LATENCY_KINDS.index(line["kind"])] = [float(line[key]) for key in (COLUMNS[2], *COLUMNS[4:])]
+            if line["precision"] == precision:
+                own = found.setdefault(line["network"], np.zeros((len(LATENCY_KINDS), 4)))
+                own[LATENCY_KINDS.index(line["kind"])] = [float(line[key]) for key in (COLUMNS[3], *COLUMNS[5:])]
     return found
 
 
@@ -45,28 +49,84 @@ def amounts(network: Floats, precision: str) -> Floats:
     return np.asarray(np.stack([macs, moved_bytes, operators], axis=1).ravel())
 
 
-def lines_of(name: str, works: Sequence[Work]) -> list[tuple[str | int, ...]]:
-    """Return the lines of the table for one network; a kind that it has none of has no line."""
+@dataclass(frozen=True)
+class Padding:
+    """What a TFLite file pads apart before an operator: values that go in, and by how many they grow."""
+
+    kind: str  # of the operator
+    entering: int
+    grown: int
+    precisions: tuple[str, ...]  # in which LiteRT does not take it into the operator's kernel
+
+
+def lines_of(name: str, works: Sequence[Work], paddings: Sequence[Padding]) -> list[tuple[str | int, ...]]:
+    """Return the lines of the table for one network; a kind that it has none of has no line.
+
+    The TFLite file does what the ONNX file does, and pads; of an int8 file the float ends are converted.
+    """
     found: list[tuple[str | int, ...]] = []
-    for kind in LATENCY_KINDS:
-        own = [work for work in works if work.kind == kind]
-        if own:
-            padded = round(sum(work.padded_macs(Blocks()) for work in own))
-            sums = (sum(getattr(work, column) for work in own) for column in ("activations", "weights"))
-            found.append((name, kind, len(own), sum(work.macs for work in own), padded, *sums))
+    for precision in ("fp32", "w8a8"):
+        own = [padding for padding in paddings if precision in padding.precisions]
+        held = [*works, *(Work("padding", activations=2 * one.entering + one.grown) for one in own)]
+        if precision == "w8a8":
+            held += [Work("elementwise", activations=2 * values) for values in (INPUT, CLASSES)]
+        for kind in LATENCY_KINDS:
+            alike = [work for work in held if work.kind == kind]
+            if alike:
+                macs, padded = sum(work.macs for work in alike), sum(work.padded_macs(Blocks()) for work in alike)
+                moved = sum(work.activations for work in alike) + sum(one.grown for one in own if one.kind == kind)
+                weights = sum(work.weights for work in alike)
+                found.append((name, precision, kind, len(alike), macs, round(padded), moved, weights))
     return found
 
 
-def works_of(name: str) -> list[Work]:
-    """Return the work of each operator of the network *name* of pytorchcv."""
-    np.int = int  # type: ignore[attr-defined]
+def network_of(name: str) -> Any:
+    """Return the network *name* of pytorchcv, with random weights."""
     from pytorchcv.model_provider import get_model  # type: ignore[import-not-found]
 
+    np.int = int  # type: ignore[attr-defined]
+    return get_model(name).eval()
+
+
+def works_of(network: Any) -> list[Work]:
+    """Return the work of each operator of a network, from its ONNX file."""
     from edgecnn.export.onnx import to_onnx
 
     with tempfile.TemporaryDirectory() as folder:
-        artifact = to_onnx(get_model(name).eval(), Path(folder) / f"{name}.onnx", (3, 224, 224))
+        artifact = to_onnx(network, Path(folder) / "network.onnx", (3, 224, 224))
         return [work for _, work in graph_works(read_graph(artifact.path), "litert")]
+
+
+def paddings_of(network: Any) -> list[Padding]:
+    """Return what the network's TFLite files pad apart: before strided convolutions in int8, before poolings always.
+
+    With stride 1 a file has no padding of its own: that of TFLite's convolution is the same.
+    """
+    import torch
+    from torch import nn
+
+    found = []
+
+    def look(module: Any, inputs: Any, _: Any) -> None:
+        size, stride, pad = (
+            value[0] if isinstance(value, tuple) else value
+            for value in (module.kernel_size, module.stride, module.padding)
+        )
+        _, channels, height, width = inputs[0].shape
+        grown = channels * ((height + 2 * pad) * (width + 2 * pad) - height * width)
+        if isinstance(module, nn.MaxPool2d):
+            if pad:
+                found.append(Padding("max_pooling", channels * height * width, grown, ("fp32", "w8a8")))
+        elif pad and size > 1 and stride > 1:
+            kind = kind_of_convolution(size**2, channels, module.groups)
+            found.append(Padding(kind, channels * height * width, grown, ("w8a8",)))
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            module.register_forward_hook(look)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 224, 224))
+    return found
 
 
 def write_lines(new: Sequence[tuple[str | int, ...]]) -> None:
@@ -88,7 +148,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME")
     for name in parser.parse_args().names:
-        write_lines(lines_of(name, works_of(name)))
+        works = works_of(network_of(name))
+        write_lines(lines_of(name, works, paddings_of(network_of(name))))
         print(name, flush=True)
 
 

@@ -18,6 +18,8 @@ from edgecnn.units import format_ns
 
 #: Three processes each that do not overlap are enough: of equal files one in twenty comes out so.
 CONFIDENCE = 0.89
+#: A file that takes longer than so many times the fastest is not taken for its accuracy or size, noisy as it may be.
+CLOSE = 1.1
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,10 @@ def _choice(device: str, candidates: Sequence[Candidate]) -> Choice:
     """Return the fastest of those as accurate as the best; of several within noise the more accurate, then smaller."""
     accurate = sorted(_accurate(candidates), key=lambda one: one.p50_ns)
     fastest = accurate[0]
-    close = [fastest, *(one for one in accurate[1:] if not _is_beyond_noise(fastest, one))]
+    close = [
+        fastest,
+        *(one for one in accurate[1:] if one.p50_ns <= CLOSE * fastest.p50_ns and not _is_beyond_noise(fastest, one)),
+    ]
     chosen = min(close, key=lambda one: (_loss(one), one.size_bytes, one.p50_ns))
     others = [one for one in accurate if one is not chosen]
     second = others[0] if others else None

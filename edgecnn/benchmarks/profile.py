@@ -15,11 +15,13 @@ from edgecnn.estimate.cores import latency_models
 from edgecnn.estimate.work import kernel_works
 from edgecnn.fit.advice import short_name
 from edgecnn.formats.precision import PRECISIONS
+from edgecnn.measurement import EMULATED
 from edgecnn.parsing import from_table
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
 from edgecnn.targets import device_of, open_target
 from edgecnn.targets.execute import started_worker
+from edgecnn.units import format_ns
 
 #: Words by which profilers and files name the same kind of operator; the first that is found in a name counts.
 #: Convolutions and linear layers are one family: a runtime computes a 1x1 convolution as either.
@@ -312,6 +314,23 @@ def pairs_of(profiles: Sequence[Profile]) -> list[tuple[Profile, Profile]]:
     return [(own, floats[family(own)]) for own in profiles if own.precision != "fp32" and family(own) in floats]
 
 
+def lost_sentence(own: Profile, plain: Profile) -> str:
+    """Return which operators take longer in the quantized file *own* than in the float file *plain*."""
+    lost = slower_operators(own, plain)
+    names = f"{Path(own.file).name} beside {Path(plain.file).name}"
+    if not lost:
+        return f"{names}: no operator that computes is slower in {own.precision}"
+    texts = [f"{figure_text(own, one.ns)} instead of {figure_text(own, one.float_ns)}" for one in lost[:5]]
+    shown = "; ".join(f"{one.kind} {one.name} {text}" for one, text in zip(lost, texts, strict=False))
+    more = f"; and {len(lost) - 5} more" if len(lost) > 5 else ""
+    return f"{names}: slower in {own.precision}: {shown}{more}"
+
+
+def figure_text(profile: Profile, ns: float) -> str:
+    """Return *ns* as a duration, or as a count of instructions where the board has no clock."""
+    return f"{ns:,.0f}" if profile.method == EMULATED else format_ns(ns)
+
+
 def to_document(profiles: Sequence[Profile]) -> dict[str, Any]:
     """Return the JSON document of *profiles*, with the operators that int8 made slower."""
     lost = [
@@ -333,6 +352,8 @@ __all__ = [
     "SlowerOperator",
     "check_profilable",
     "family_of",
+    "figure_text",
+    "lost_sentence",
     "pairs_of",
     "profile_file",
     "slower_operators",

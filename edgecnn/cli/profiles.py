@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.benchmarks.profile import OperatorTime, Profile, pairs_of, slower_operators, to_document
+from edgecnn.benchmarks.profile import OperatorTime, Profile, figure_text, lost_sentence, pairs_of, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say
 from edgecnn.files import write_whole
 from edgecnn.measurement import EMULATED
-from edgecnn.units import format_bytes, format_count, format_ns
+from edgecnn.units import format_bytes, format_count
 
 _COLUMNS = ("operator", "name", "time", "share", "MACs", "bytes", "of the limit")
 _COUNTED = ("operator", "name", "instructions", "share", "MACs", "bytes", "of the limit")
@@ -32,19 +32,6 @@ def show_profiles(profiles: Sequence[Profile], output: Path | None, as_json: boo
         say(lost_sentence(own, plain))
 
 
-def lost_sentence(own: Profile, plain: Profile) -> str:
-    """Return which operators take longer in the quantized file *own* than in the float file *plain*."""
-    lost = slower_operators(own, plain)
-    names = f"{Path(own.file).name} beside {Path(plain.file).name}"
-    if not lost:
-        return f"{names}: no operator that computes is slower in {own.precision}"
-    shown = "; ".join(
-        f"{one.kind} {one.name} {_figure(own, one.ns)} instead of {_figure(own, one.float_ns)}" for one in lost[:5]
-    )
-    more = f"; and {len(lost) - 5} more" if len(lost) > 5 else ""
-    return f"{names}: slower in {own.precision}: {shown}{more}"
-
-
 def _print_profile(profile: Profile) -> None:
     counted = profile.method == EMULATED
     title = (
@@ -55,8 +42,8 @@ def _print_profile(profile: Profile) -> None:
     print_table(title, _COUNTED if counted else _COLUMNS, rows, right=_RIGHT, spare=_SPARE)
     outside = 100 * (1 - profile.sum_ns / profile.whole_ns)
     say(
-        f"{Path(profile.file).name}: all operators {_figure(profile, profile.sum_ns)}; the whole call with the "
-        f"profiler off {_figure(profile, profile.whole_ns)}, {outside:+.0f} % of it outside of operators"
+        f"{Path(profile.file).name}: all operators {figure_text(profile, profile.sum_ns)}; the whole call with the "
+        f"profiler off {figure_text(profile, profile.whole_ns)}, {outside:+.0f} % of it outside of operators"
     )
     say(f"of the limit: the machine's least time for the multiply-adds or bytes, over the time; from {profile.limit}")
 
@@ -65,13 +52,9 @@ def _row(profile: Profile, one: OperatorTime) -> tuple[str, ...]:
     return (
         one.kind,
         one.name or "-",
-        _figure(profile, one.ns),
+        figure_text(profile, one.ns),
         f"{100 * one.ns / profile.sum_ns:.1f} %",
         format_count(one.macs) if one.macs else "-",
         format_bytes(one.moved_bytes) if one.moved_bytes else "-",
         "-" if one.limit_share is None else f"{100 * one.limit_share:.0f} %",
     )
-
-
-def _figure(profile: Profile, ns: float) -> str:
-    return f"{ns:,.0f}" if profile.method == EMULATED else format_ns(ns)

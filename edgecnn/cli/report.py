@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     help="Show these results of `edgecnn bench -o` instead of measuring.",
 )
 @option(
+    "--profile",
+    is_flag=True,
+    section="Measurement",
+    help="Show the time of each operator, by the runtime's own profiler.",
+)
+@option(
     "--title", metavar="TITLE", default_text="the names of the files", section="Output", help="Title of the report."
 )
 @option(
@@ -63,6 +69,7 @@ def command(
     task: TaskChoice,
     devices: tuple[str, ...],
     results: Path | None,
+    profile: bool,
     title: str | None,
     output: Path,
     as_json: bool,
@@ -97,6 +104,7 @@ def command(
             resize=resize,
             devices=devices,
             results=results,
+            profile=profile,
             progress=progress,
         )
     for file in report.contents.files:

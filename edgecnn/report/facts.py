@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.choice import choose
 from edgecnn.benchmarks.predict import Prediction
+from edgecnn.benchmarks.profile import Profile
 from edgecnn.evaluate.files import Evaluation
 from edgecnn.measurement import Measurement
 from edgecnn.report.verification import Verification
@@ -87,6 +89,7 @@ class Contents:
     measurements: tuple[Measurement, ...] = ()  # each of the file with the same path
     predictions: tuple[Prediction, ...] = ()  # each of a file on a device
     labels: tuple[str, ...] = ()  # names of the classes; empty: they have none
+    profiles: tuple[Profile, ...] = ()  # the operators of files that were profiled
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,8 @@ def to_json(contents: Contents) -> dict[str, Any]:
         "files": [_file_to_json(file, contents.labels) for file in contents.files],
         "results": [measured.to_json() for measured in contents.measurements],
         "devices": [prediction.to_json() for prediction in contents.predictions],
+        "choices": [choice.to_json() for choice in choose(contents.measurements)],
+        "profiles": [profile.to_json() for profile in contents.profiles],
     }
 
 

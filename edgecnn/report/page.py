@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from edgecnn.benchmarks.choice import choose
 from edgecnn.benchmarks.gains import likely_reasons, missing_gains, without_gain
 from edgecnn.fit import FitReport
 from edgecnn.report.devices import devices_table, latency_notes, smallest_each
@@ -13,6 +14,7 @@ from edgecnn.report.figures import confusion_figures, file_figures, layer_figure
 from edgecnn.report.header import page_head
 from edgecnn.report.markup import Markup, element, join
 from edgecnn.report.memory import device_cards
+from edgecnn.report.operators import operator_tables
 from edgecnn.report.table import files_table, legend
 
 
@@ -31,10 +33,11 @@ def render_page(contents: Contents) -> str:
     predicted = devices_table(contents.predictions, names) if contents.predictions else None
     sections = [
         page_head(contents.title, facts, rows),
-        *_section("Every file, fastest first", *((colours, files_table(rows)) if rows else ())),
+        *_section("Every file, fastest first", *((colours, files_table(rows)) if rows else ()), *_choices(contents)),
         *_section("Where a quantized file is not faster", _missing_gains(contents)),
         *_section("Accuracy, latency and size", *((colours, _plots(plots)) if plots else ())),
         *_section("Inside the network", _plots([*layer_figures(rows), *memory_figures(fits, names)])),
+        *_section("Operators", operator_tables(contents.profiles, names)),
         *_section("On devices, estimated", predicted),
         *_section("Memory by part", _cards(fits, names)),
         *_section("Warnings and assumptions", *_warnings(contents, rows, fits, names)),
@@ -58,6 +61,12 @@ def _section(title: str, *content: Markup | None) -> Iterator[Markup]:
     given = [part for part in content if part]
     if given:
         yield element("section", element("h2", title), given)
+
+
+def _choices(contents: Contents) -> Iterator[Markup]:
+    """Yield what to ship, a sentence for each device that several results are of."""
+    for choice in choose(contents.measurements):
+        yield element("p", str(choice))
 
 
 def _plots(figures: Sequence[Markup]) -> Markup | None:

@@ -12,6 +12,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.plan import check_files, evaluating
 from edgecnn.benchmarks.predict import Prediction
+from edgecnn.benchmarks.profile import profile_file
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.evaluate.choice import TaskChoice
@@ -85,6 +86,7 @@ def write_report(
     resize: Resize | str | None = None,
     devices: Sequence[str] = (),
     results: Path | str | None = None,
+    profile: bool = False,
     effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -106,6 +108,7 @@ def write_report(
         resize: how images come to the size of the input.
         devices: names of devices; none given: some usual ones that suit the files.
         results: a result file of `edgecnn bench -o` in place of measuring.
+        profile: whether to show the operators of each file with their time, by the runtime's own profiler.
         effort: how long to measure; None: about a second a file.
         progress: called with the step, what is done and the total.
 
@@ -140,6 +143,8 @@ def write_report(
     ran = [_run(file, evaluate, effort or BRIEF if earlier is None else None, progress) for file in opened]
     reported, taken = [file for file, _ in ran], [one for _, own in ran for one in own]
     measurements = taken if earlier is None else [one for file in opened for one in earlier[file.path]]
+    able = [file.artifact for file in reported if profile and file.failure is None]
+    profiles = [profile_file(one, effort=effort or BRIEF, progress=progress) for one in able]
     progress("writing the report")
     judged = next((file.artifact for file in reported if file.evaluation.scores), None)
     dataset = None if judged is None or data is None else open_for(image_of(judged), data, data_dir, resize=resize)
@@ -151,6 +156,7 @@ def write_report(
         measurements=tuple(measurements),
         predictions=predictions,
         labels=dataset.labels or () if dataset else (),
+        profiles=tuple(profiles),
     )
     page = render_page(contents)
     if path is not None:

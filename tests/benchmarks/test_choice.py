@@ -80,8 +80,9 @@ def test_of_an_error_the_lower_is_better() -> None:
 
 
 def test_one_process_each_decides_nothing() -> None:
-    """Of a single process nothing is known of the noise."""
-    (choice,) = choose([result("a.tflite", 100), result("b.tflite", 200)])
+    """Of a single process nothing is known of the noise, and what takes twice as long is not taken for its size."""
+    (choice,) = choose([result("a.tflite", 100), result("b.tflite", 200, size_bytes=1)])
+    assert choice.chosen.file == "a.tflite"
     assert choice.beyond_noise is False
     assert "use more --processes" in str(choice)
 

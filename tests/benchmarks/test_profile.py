@@ -17,6 +17,7 @@ from edgecnn.benchmarks.profile import (
     OperatorTime,
     Profile,
     family_of,
+    lost_sentence,
     pairs_of,
     profile_file,
     slower_operators,
@@ -24,7 +25,6 @@ from edgecnn.benchmarks.profile import (
     with_float_files,
 )
 from edgecnn.cli.bench import command
-from edgecnn.cli.profiles import lost_sentence
 from edgecnn.errors import EdgecnnError
 from edgecnn.runtimes.onnxruntime import _operators_of
 

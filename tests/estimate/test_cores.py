@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.device import Core, DeviceProfile, device_names, load_device
+from edgecnn.device import LATENCY_KINDS, Core, DeviceProfile, device_names, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import NoCoefficientsError, estimate_latency
 from edgecnn.estimate.cores import RUNTIMES_LIKE, kind_name, latency_models, load_core
@@ -161,12 +161,14 @@ def test_figures_rest_on_networks_of_their_published_size(monkeypatch: pytest.Mo
     with TABLE.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     for name, macs in {"mobilenet_w1": 569e6, "resnet18": 1.82e9, "mobilenetv2_w1": 300e6}.items():
-        own = [line for line in lines if line["network"] == name]
+        own = [line for line in lines if (line["network"], line["precision"]) == (name, "fp32")]
         assert sum(int(line["macs"]) for line in own) == pytest.approx(macs, rel=0.05)
-    networks = read_networks()
-    assert len(networks) == 70
-    float32, int8 = (amounts(networks["resnet18"], precision).reshape(-1, 3) for precision in ("fp32", "w8a8"))
-    assert np.allclose(float32[:, 1], 4 * int8[:, 1])
+    assert len(read_networks("fp32")) == len(read_networks("w8a8")) == 70
+    float32, int8 = (amounts(read_networks(name)["resnet18"], name).reshape(-1, 3) for name in ("fp32", "w8a8"))
+    pointwise, padding = LATENCY_KINDS.index("pointwise"), LATENCY_KINDS.index("padding")
+    assert np.allclose(float32[pointwise, 1], 4 * int8[pointwise, 1])
+    # That of the pooling; in int8 also those of its four convolutions with stride 2 and a kernel.
+    assert (float32[padding, 2], int8[padding, 2]) == (1, 5)
 
 
 def test_a_network_of_one_operator_costs_what_the_file_says() -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from edgecnn.benchmarks.profile import OperatorTime, Profile
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.report import ReportFacts, drawing
 from edgecnn.report.devices import smallest_each
@@ -145,6 +146,17 @@ def test_a_figure_not_taken_is_a_dash(written: Any) -> None:
     assert [rejected[name] for name in ("runtime", "p50", "p90", "peak RSS")] == ["–"] * 4
     assert [alone[name] for name in ("SQNR", "verdict")] == ["–"] * 2
     assert "–" not in (rejected["SQNR"], alone["p50"], rejected["size"])
+
+
+def test_operators_and_what_to_ship_are_shown() -> None:
+    """A profile becomes a table of its slowest operators beside the whole call, and int8's losses a sentence."""
+    times = tuple(OperatorTime("Conv <b>", 1000.0 * place, f"layer{place}", macs=10) for place in range(1, 15))
+    own = Profile("m.w8a8.tflite", "tflite", "w8a8", "litert", "2", "host", "local", "measured", 1, 2e5, times, "x")
+    plain = replace(own, file="m.fp32.tflite", precision="fp32", operators=times[:1] * 14)
+    page = render_page(Contents("t", ReportFacts("t"), profiles=(own, plain)))
+    for words in ("the slowest 12 of 14", "the whole call 200 µs", "layer14", "Conv &lt;b&gt;", "slower in w8a8"):
+        assert words in page
+    assert "Conv <b>" not in page
 
 
 def test_nothing_measured_is_a_page_too() -> None:
