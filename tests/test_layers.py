@@ -46,6 +46,7 @@ ROOMS = {
     "tflite_runtime": ("runtimes.litert",),
     "ai_edge_litert.schema_py_generated": ("export",),  # the file format, not the runtime
     "onnxruntime": ("runtimes.onnxruntime", "export.simplify"),  # the latter: one sample, to check a rewritten graph
+    "openvino": ("runtimes.openvino",),
     "onnxruntime.quantization": ("export",),  # the quantizer, not the runtime
     "sklearn": ("datasets",),
     "pycocotools": ("tasks.detection",),

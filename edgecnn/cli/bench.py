@@ -83,7 +83,7 @@ SLOWER = 4  # the exit code of a regression
     shell_complete=complete_runtimes,
     default_text="the usual runtime of each file",
     section="Measurement",
-    help="Runtimes to measure: litert, onnxruntime.",
+    help="Runtimes to measure: litert, onnxruntime, openvino.",
 )
 @option(
     "--threads",

@@ -18,7 +18,11 @@ from edgecnn.tables import Table
 #: that runtime alone. Tried in this order where a file's format leaves the choice.
 RUNTIMES = Table(
     "runtime",
-    {"litert": "edgecnn.runtimes.litert:LiteRT", "onnxruntime": "edgecnn.runtimes.onnxruntime:OnnxRuntime"},
+    {
+        "litert": "edgecnn.runtimes.litert:LiteRT",
+        "onnxruntime": "edgecnn.runtimes.onnxruntime:OnnxRuntime",
+        "openvino": "edgecnn.runtimes.openvino:OpenVino",
+    },
 )
 
 #: The files of this package that the worker is made of.

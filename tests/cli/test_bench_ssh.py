@@ -151,3 +151,15 @@ def test_a_cut_connection_keeps_what_was_measured(server: SshServer, home: dict[
     assert "Traceback" not in errors
     assert len(json.loads(output.read_text())["results"]) == 1
     assert server.left() == []
+
+
+def test_profiled_there(server: SshServer, home: dict[str, str]) -> None:
+    """The operators of a file are told by the profiler of the board's runtime, the whole call beside them."""
+    done = edgecnn(
+        *("bench", MODEL, "--profile", "--device", "my-board", "--target", server.name, "--min-time", "0.1", "--json"),
+        env=home,
+    )
+    assert done.returncode == 0, done.stderr
+    (profile,) = json.loads(done.stdout)["profiles"]
+    assert (profile["device"], profile["target"], profile["method"]) == ("my-board", server.name, "measured")
+    assert profile["operators"][0]["macs"] > 0 < profile["whole_ns"]

@@ -17,7 +17,7 @@ def test_each_format_has_its_usual_runtime() -> None:
     """LiteRT runs .tflite and onnxruntime runs .onnx, unless somebody says otherwise."""
     assert runtime_for("tflite") == "litert"
     assert runtime_for("onnx") == "onnxruntime"
-    assert runtimes_for("onnx") == ["onnxruntime"]
+    assert runtimes_for("onnx") == ["onnxruntime", "openvino"]
 
 
 def test_a_runtime_of_another_format_is_refused() -> None:
@@ -32,7 +32,7 @@ def test_an_unknown_runtime_is_refused() -> None:
         runtime_for("tflite", "liter")
 
 
-@pytest.mark.parametrize(("name", "extra"), [("litert", "litert"), ("onnxruntime", "onnx")])
+@pytest.mark.parametrize(("name", "extra"), [("litert", "litert"), ("onnxruntime", "onnx"), ("openvino", "openvino")])
 def test_each_says_how_it_is_installed(name: str, extra: str) -> None:
     """The pip line names the extra that brings it, without importing it."""
     assert runtime_class(name).install == f"pip install 'edgecnn[{extra}]', or '.[{extra}]' in a checkout"
