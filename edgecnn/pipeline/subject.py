@@ -174,8 +174,7 @@ def _of_network(
     # A network and data that do not fit are told here, before any work.
     first = list(run_network(network, data.evaluation.take(1), subject.normalization))
     check_outputs(subject, first[0].outputs)
-    if subject.is_classifier:
-        _check_labels(network.name, network.labels, first[0].outputs)
+    _check_labels(subject, network.labels, first[0].outputs)
     subject.judge.check(first[0], network.name)
     return subject
 
@@ -228,21 +227,25 @@ def _of_onnx(
     subject = Subject(
         name, None, source, data, data.shape, plan.normalization, own or data.labels, remark, choice, judge
     )
-    if subject.is_classifier:
-        _check_labels(name, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
+    _check_labels(subject, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
     return subject
 
 
-def _check_labels(name: str, labels: Sequence[str] | None, outputs: Outputs) -> None:
-    """See that a network's own *labels* are as many as the classes that it tells apart, by its *outputs*.
+def _check_labels(subject: Subject, labels: Sequence[str] | None, outputs: Outputs) -> None:
+    """See that a network's own *labels* are as many as the scores [n, classes] that it gives.
 
     Raises:
         EdgecnnError: they are not.
     """
-    if labels and outputs[0].dtype.kind == "f" and class_scores(outputs).shape[1] != len(labels):
+    first = outputs[0]
+    is_open = subject.choice.task is None and first.ndim == 2  # class names, and no word of another task
+    if not labels or first.dtype.kind != "f" or not (subject.is_classifier or is_open):
+        return
+    classes = class_scores(outputs).shape[1] if subject.is_classifier else first.shape[1]
+    if classes != len(labels):
         raise EdgecnnError(
-            f"{name} has {len(labels)} labels for {class_scores(outputs).shape[1]} classes; leave the labels out, or "
-            "give one for each class"
+            f"{subject.name} has {len(labels)} labels for {classes} classes; leave the labels out, or give one for "
+            "each class"
         )
 
 

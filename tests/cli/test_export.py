@@ -98,11 +98,11 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_a_missing_accuracy_is_explained(digits_checkpoint: Path, tmp_path: Path) -> None:
-    """Without labelled data the column is empty, and a line below the table says why."""
+    """Without targets the column is empty, and a line below the table says why."""
     run = edgecnn("export", digits_checkpoint, "--input", "1x1x8x8", "--recipe", "x86", "-o", tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"Exported to {tmp_path}, measured")
-    assert run.stdout.endswith("No accuracy: there is no labelled data.\n")
+    assert run.stdout.endswith("No score: there are no targets (a class number for each sample).\n")
 
 
 @pytest.mark.parametrize("suffix", ["tflite", "onnx"])

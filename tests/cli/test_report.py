@@ -22,7 +22,7 @@ def test_the_page_is_written_and_named(tmp_path: Path) -> None:
     """The default is report.html; progress is told on standard error, the path on standard output."""
     done = run(tmp_path, MODEL, "--data", "digits")
     assert (done.returncode, messages(done.stderr)) == (0, [])
-    assert "accuracy of classifier.tflite" in done.stderr
+    assert "judging classifier.tflite" in done.stderr
     assert done.stdout == "report: report.html\n"
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")

@@ -14,7 +14,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import to_document
 from edgecnn.normalization import Normalization
 from edgecnn.report import Report, write_report
-from edgecnn.tasks.score import share
+from edgecnn.tasks.score import accuracy_to_json, share
 from tests.report.conftest import BRIEF, CLASSIFIER, write_int8
 
 UNIT = Normalization.parse("unit")
@@ -45,7 +45,7 @@ def test_all_files_are_measured_and_judged(report: Report, folder: Path) -> None
         accuracy, confusion = measured.score, file.evaluation.confusion
         assert accuracy is not None
         assert sum(confusion.values()) == accuracy.n == 539
-        assert sum(n for (true, given), n in confusion.items() if true == given) == accuracy.correct
+        assert sum(n for (true, given), n in confusion.items() if true == given) == round(accuracy.value * 539)
         assert len(measured.values_ns) >= 2 * BRIEF.min_values
     assert report.contents.labels == tuple("0123456789")
 
@@ -80,7 +80,7 @@ def test_what_the_export_found_is_read(folder: Path, tmp_path: Path) -> None:
     """Without data the accuracy and the SQNR are those in the JSON beside the file."""
     artifact = Artifact.open(Path(shutil.copy(CLASSIFIER, tmp_path / "m.tflite")))
     worst = {"output": 0, "axis": 1, "channel": 7, "sqnr_db": 31.25, "agreement": None}
-    result = {"accuracy": share("accuracy", 500, 539).to_json(), "data": "digits", "parity": {"worst": worst}}
+    result = {"accuracy": accuracy_to_json(share("accuracy", 500, 539)), "data": "digits", "parity": {"worst": worst}}
     artifact.write_history([], result)
     report = write_report([artifact.path], effort=BRIEF)
     (file,) = report.contents.files
