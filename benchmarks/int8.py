@@ -5,7 +5,8 @@
 SHARED holds `models/` and `data/imagenet-sample/`. Networks: resnet20, resnet56 (CIFAR-10), mobilenet-v1-025
 (ImageNet). Every row is calibrated on the same samples and judged on the same others, paired with the float file: the
 standard error is that of the difference. The peers get the ranges as their own calibrators find them. Writes
-benchmarks/tables/int8/NETWORK.json and README.md. Takes minutes a network on two cores.
+benchmarks/tables/int8/NETWORK.json and README.md after each row; rows that are there are kept, so delete the JSON to
+measure anew. Takes minutes a network on two cores.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -170,24 +171,30 @@ def judged(scores: Scores, expected: Scores, labels: np.ndarray[Any, Any]) -> di
     }
 
 
-def measure(name: str, shared: Path, count: int) -> dict[str, Any]:
-    """Return the rows of one network."""
+def measure(name: str, shared: Path, count: int, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the document of one network after each new row; rows that are there already are kept."""
     subject = load(name, shared)
     samples = subject.data.evaluation.take(count)
     assert samples.labels is not None
     labels = samples.labels[samples.indices]
-    recipe, rows = Recipe("int8", "", {}), []
+    path, recipe = TABLES / f"{name}.json", Recipe("int8", "", {})
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    document = {"schema_version": 1, "network": name, "n": len(samples), "calibration": CALIBRATION, "rows": rows}
+    known = {(row["format"], row["by"]) for row in rows}
     with tempfile.TemporaryDirectory() as place:
         for format_name in ("tflite", "onnx"):
             floats = Writer(subject, recipe, Path(place), silent).write(format_name, "fp32")
             expected = scores_of(floats, samples, subject)
-            rows.append({"format": format_name, "by": "float", **judged(expected, expected, labels)})
+            if (format_name, "float") not in known:
+                rows.append({"format": format_name, "by": "float", **judged(expected, expected, labels)})
             calibration = CalibrationInputs(subject.data.calibration(CALIBRATION), subject.normalization)
             ways = list(peers(floats, calibration, Path(place)))
-            for method in METHODS:
+            for method in methods:
                 writer = Writer(subject, replace(recipe, quantize=method), Path(place), silent, {format_name: floats})
                 ways.append((f"edgecnn {method}", partial(writer.write, format_name, "w8a8")))
             for by, make in ways:
+                if (format_name, by) in known:
+                    continue
                 began = time.monotonic()
                 file = make()
                 seconds = round(time.monotonic() - began, 1)
@@ -200,7 +207,7 @@ def measure(name: str, shared: Path, count: int) -> dict[str, Any]:
                 row |= {"operators": len(file.graph.operators), "chosen": file.metadata.get("quantize")}
                 rows.append(row | judged(scores_of(file, samples, subject), expected, labels))
                 print(name, json.dumps(rows[-1]), flush=True)
-    return {"schema_version": 1, "network": name, "n": len(samples), "calibration": CALIBRATION, "rows": rows}
+                yield document
 
 
 def render() -> str:
@@ -212,12 +219,13 @@ def render() -> str:
         "on the same samples and judged on the same others. The drop is against the float file of that format, with",
         "the standard error of the paired difference; SQNR is that of the outputs, against their variance.",
     ]
+    rank = {"float": 0}
     for path in sorted(TABLES.glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         lines += ["", f"## {document['network']}, {document['n']} images", ""]
         lines += ["| format | made by | top-1 | drop, points | top-1 agrees | SQNR | operators |"]
         lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
-        for row in document["rows"]:
+        for row in sorted(document["rows"], key=lambda row: (row["format"], rank.get(row["by"], 1))):
             by = row["by"] + (f" ({row['chosen']})" if row["by"].endswith("auto") else "")
             is_float = row["by"] == "float"
             drop = "" if is_float else f"{100 * row['drop']:.2f} ± {100 * row['drop_standard_error']:.2f}"
@@ -236,12 +244,13 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("networks", nargs="*", default=["resnet20", "resnet56", "mobilenet-v1-025"])
     parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
     arguments = parser.parse_args()
     TABLES.mkdir(parents=True, exist_ok=True)
     for name in arguments.networks:
-        document = measure(name, arguments.shared, arguments.samples)
-        write_whole(TABLES / f"{name}.json", json.dumps(document, indent=2) + "\n")
-        write_whole(TABLES / "README.md", render())
+        for document in measure(name, arguments.shared, arguments.samples, arguments.methods):
+            write_whole(TABLES / f"{name}.json", json.dumps(document, indent=2) + "\n")
+            write_whole(TABLES / "README.md", render())
 
 
 if __name__ == "__main__":

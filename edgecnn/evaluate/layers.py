@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgecnn.artifact import Artifact
 from edgecnn.evaluate.inputs import plan_for
 from edgecnn.fit.advice import short_name
-from edgecnn.formats import Graph
+from edgecnn.formats import Graph, QuantParams
 from edgecnn.normalization import Normalization
 from edgecnn.runtimes.litert import every_tensor
 from edgecnn.samples import Samples
@@ -32,6 +32,8 @@ class LayerNoise:
     step: int  # its place in the graph
     input_db: float  # the least of its inputs; tensors that are the same have 100 dB
     output_db: float
+    range_used: float | None = None  # share of the integers that its output takes; None: a float output
+    saturated: float | None = None  # share of its output's values at the end of the range, where that is no zero
 
     @property
     def added_noise(self) -> float:
@@ -68,18 +70,23 @@ def layer_noise(
     twins = _twins(reference.graph, candidate.graph)
     if not twins:
         return ()
-    signal, noise = dict.fromkeys(twins, 0.0), dict.fromkeys(twins, 0.0)
+    sums: dict[int, npt.NDArray[np.float64]] = {}  # tensor → of each channel: squares of both, and the products
     plans = [plan_for(file, samples, normalization, None) for file in (reference, candidate)]
     runs = [every_tensor(str(file.path)) for file in (reference, candidate)]
+    spans = {index: _Span() for index in twins}
     for batch in samples.batched(1):
         ours, theirs = (run([plan.prepare(batch.x)]) for run, plan in zip(runs, plans, strict=True))
         for index, twin in twins.items():
-            real, given = ours(twin).astype(np.float64), _real(candidate.graph, index, theirs(index))
-            signal[index] += float(np.square(real).sum())
-            noise[index] += float(np.square(real - given).sum())
-    known = {index: _decibels(signal[index], noise[index]) for index in twins}
+            stored = theirs(index)
+            spans[index].add(stored, candidate.graph.tensors[index].quant)
+            real, given = ours(twin).astype(np.float64), _real(candidate.graph, index, stored)
+            channels = real.reshape(-1, real.shape[-1]), given.reshape(-1, real.shape[-1])
+            products = [np.einsum("nc,nc->c", *pair) for pair in (channels[:1] * 2, channels, channels[1:] * 2)]
+            sums[index] = sums.get(index, 0.0) + np.array(products)
+    is_scaled = bool(candidate.metadata.get("equalization"))
+    known = {index: _level(*sums[index], is_scaled=is_scaled) for index in twins}
     names = {index: short_name(reference.graph.tensors[twin].name) for index, twin in twins.items()}
-    return tuple(_layers(candidate.graph, known, names))
+    return tuple(_layers(candidate.graph, known, names, spans))
 
 
 def worst_layer(layers: Sequence[LayerNoise]) -> LayerNoise | None:
@@ -109,13 +116,49 @@ def _twins(reference: Graph, candidate: Graph) -> dict[int, int]:
     }
 
 
-def _layers(graph: Graph, known: dict[int, float], names: dict[int, str]) -> Iterator[LayerNoise]:
+@dataclass
+class _Span:
+    """Which integers a tensor takes."""
+
+    low: int | None = None
+    high: int | None = None
+    steps: int = 1
+    clipped: int = 0
+    count: int = 0
+
+    def add(self, stored: npt.NDArray[Any], quant: QuantParams | None) -> None:
+        if stored.dtype.kind not in "iu" or quant is None or not stored.size:
+            return
+        limits, low, high = np.iinfo(stored.dtype), int(stored.min()), int(stored.max())
+        self.low = low if self.low is None else min(low, self.low)
+        self.high = high if self.high is None else max(high, self.high)
+        self.steps = limits.max - limits.min
+        # The end that stands for 0 is where a ReLU puts what is negative: nothing is lost there.
+        ends = [end for end in (limits.min, limits.max) if end != quant.zero_point[0]]
+        self.clipped += int(np.isin(stored, ends).sum())
+        self.count += stored.size
+
+    @property
+    def range_used(self) -> float | None:
+        return None if self.low is None or self.high is None else (self.high - self.low) / self.steps
+
+    @property
+    def saturated(self) -> float | None:
+        return self.clipped / self.count if self.count else None
+
+
+def _layers(
+    graph: Graph, known: dict[int, float], names: dict[int, str], spans: dict[int, _Span]
+) -> Iterator[LayerNoise]:
     for step, operator in enumerate(graph.operators):
         before = [known[index] for index in operator.inputs if index in known]
         after = [known[index] for index in operator.outputs if index in known]
         if operator.kind not in _CONVERSIONS and before and after:
-            name = next(names[index] for index in operator.outputs if index in names)
-            yield LayerNoise(operator.kind, name, step, min(before), min(after))
+            output = next(index for index in operator.outputs if index in names)
+            span = spans[output]
+            yield LayerNoise(
+                operator.kind, names[output], step, min(before), min(after), span.range_used, span.saturated
+            )
 
 
 def _real(graph: Graph, index: int, stored: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -123,6 +166,24 @@ def _real(graph: Graph, index: int, stored: npt.NDArray[Any]) -> npt.NDArray[np.
     if stored.dtype.kind in "iu" and quant is not None:
         stored = quant.dequantize(stored)
     return stored.astype(np.float64)
+
+
+def _level(
+    real: npt.NDArray[np.float64],
+    products: npt.NDArray[np.float64],
+    given: npt.NDArray[np.float64],
+    *,
+    is_scaled: bool,
+) -> float:
+    """Return the SQNR from the sums of squares and products of each channel.
+
+    Where the file's channels are those of the network times numbers that equalization chose (*is_scaled*), the noise is
+    what is left beside the best such number.
+    """
+    noise = real - 2 * products + given
+    if is_scaled:
+        noise = real - products**2 / np.maximum(given, 1e-300)
+    return _decibels(float(real.sum()), max(float(noise.sum()), 0.0))
 
 
 def _decibels(signal: float, noise: float) -> float:

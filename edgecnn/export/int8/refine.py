@@ -83,18 +83,19 @@ def refine(
 def _pairs(floats: Program, integers: Program) -> list[tuple[LinearLayer, LinearLayer]]:
     """Return each quantized layer with the float one that it was made from, in the order they run.
 
+    Layers that stay in float in both files are left out.
+
     Raises:
         EdgecnnError: they are not the same in number or shape.
     """
-    ours = linear_layers(floats)
-    theirs = [layer for layer in linear_layers(integers) if layer.weight_scale is not None]
+    ours, theirs = linear_layers(floats), linear_layers(integers)
     shapes = [
         [layer.canonical(_known(program, layer.weights)).shape for layer in layers]
         for program, layers in ((floats, ours), (integers, theirs))
     ]
     if shapes[0] != shapes[1]:
         raise EdgecnnError("the int8 file has other layers than the float one, so it cannot be corrected by it")
-    return list(zip(ours, theirs, strict=True))
+    return [pair for pair in zip(ours, theirs, strict=True) if pair[1].weight_scale is not None]
 
 
 def _known(program: Program, tensor: Any) -> Array:

@@ -13,6 +13,8 @@ from torch import nn
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
 from edgecnn.export import CalibrationInputs, quantize
+from edgecnn.export.int8.onnx_program import OnnxProgram
+from edgecnn.export.int8.refine import refine
 from edgecnn.export.onnx import to_onnx
 from edgecnn.export.tflite import to_tflite
 from edgecnn.recipe import Recipe
@@ -128,6 +130,29 @@ def test_the_file_tells_what_was_done(name: str, files: dict[tuple[str, str], Ar
         assert (done["layers"], done["samples"]) == (4, 48)
         assert done["sqnr_db_after"] > done["sqnr_db_before"]
         assert (done["weights_moved"] > 0) == ("adaround" in method)
+
+
+def program(filters: int) -> OnnxProgram:
+    """Return a float network of one convolution with so many filters."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, kind, [1, size, 4, 4]) for name, size in (("input", 3), ("y", filters))]
+    weights = onnx.numpy_helper.from_array(np.ones((filters, 3, 1, 1), np.float32), "w")
+    node = helper.make_node("Conv", ["input", "w"], ["y"])
+    return OnnxProgram(helper.make_model(helper.make_graph([node], "net", ends[:1], ends[1:], [weights])))
+
+
+def test_layers_that_stay_in_float_are_left_alone() -> None:
+    """There is nothing to round in them, and no bias in int32."""
+    same = program(4)
+    assert refine(program(4), same, [np.ones((1, 3, 4, 4), np.float32)], rounding=True, bias=True) == ()
+    assert same.pack() == program(4).pack()
+
+
+def test_a_file_of_another_network_is_refused() -> None:
+    """Its layers have other shapes."""
+    with pytest.raises(EdgecnnError, match="other layers"):
+        refine(program(4), program(5), [np.ones((1, 3, 4, 4), np.float32)], rounding=True, bias=True)
 
 
 def test_an_unknown_step_is_named() -> None:
