@@ -7,18 +7,25 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-_KEY = "average"  # in the optimizer's state of each parameter, where a training that is stopped keeps it
+#: In the optimizer's state of each parameter, where a training that is stopped keeps them.
+_KEY, _UPDATES = "average", "averaged"
 
 
 def update_average(optimizer: torch.optim.Optimizer, decay: float) -> None:
-    """Move the average of each trained parameter towards its value: a share of 1 - *decay* of the way."""
+    """Move the average of each trained parameter towards its value: a share of 1 - *decay* of the way.
+
+    At first it goes further, as the weights of the beginning are not worth keeping: with n updates before, the decay is
+    at most (1 + n) / (10 + n).
+    """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
             state = optimizer.state[parameter]
+            updates = state.get(_UPDATES, 0)
+            state[_UPDATES] = updates + 1
             if _KEY in state:
-                state[_KEY].lerp_(parameter.detach(), 1 - decay)
+                state[_KEY].lerp_(parameter.detach(), 1 - min(decay, (1 + updates) / (10 + updates)))
             else:
                 state[_KEY] = parameter.detach().clone()
 

@@ -70,7 +70,7 @@ def test_protocol_a_ends_when_the_loss_no_longer_falls() -> None:
 
 
 def test_the_average_of_weights() -> None:
-    """The average moves by 1 - decay of the way; batch norm takes its statistics with the averaged weights."""
+    """The average moves by 1 - decay, at first further; batch norm takes its statistics with the averaged weights."""
     layer = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)).train()
     weight = layer[0].weight
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
@@ -80,8 +80,8 @@ def test_the_average_of_weights() -> None:
         weight.grad = torch.zeros_like(weight)
         update_average(optimizer, 0.75)
     take_average(layer, optimizer, [torch.tensor([[1.0], [3.0]])])
-    assert weight.item() == pytest.approx(1.5)
-    assert layer[1].running_mean.item() == pytest.approx(3.0)
+    assert weight.item() == pytest.approx(1 + 2 * (1 - 2 / 11))
+    assert layer[1].running_mean.item() == pytest.approx(2 * weight.item())
     assert layer[1].momentum == 0.1
 
 
