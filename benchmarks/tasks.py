@@ -156,9 +156,10 @@ def main() -> None:
     arguments = parser.parse_args()
     known = rows(arguments.folder)
     path = TABLE.with_suffix(".json")
-    done = {one["name"]: one for one in json.loads(path.read_text())["networks"]} if path.is_file() else {}
     for name in arguments.names or list(known):
-        done[name] = network(name, known[name], arguments.folder, arguments)
+        found = network(name, known[name], arguments.folder, arguments)
+        done = {one["name"]: one for one in json.loads(path.read_text())["networks"]} if path.is_file() else {}
+        done[name] = found
         ordered = [done[one] for one in known if one in done]
         write_whole(path, json.dumps({"schema_version": 1, "networks": ordered}, indent=1) + "\n")
         write_whole(TABLE.with_suffix(".md"), markdown(ordered))
