@@ -22,7 +22,16 @@ NOT_RUN = {"build_board", "calibrate", "run_demo"}
 
 #: Examples that load torch, export, or start worker processes.
 SLOW = {
-    *("Sensitivity", "build", "compare", "compress_model", "export_model", "measure", "measure_files"),
+    *(
+        "Sensitivity",
+        "build",
+        "compare",
+        "compress_model",
+        "count_variants",
+        "export_model",
+        "measure",
+        "measure_files",
+    ),
     *("measure_sensitivity", "measure_suite", "quantize", "run_file", "to_onnx", "to_tflite"),
 }
 

@@ -58,8 +58,9 @@ class Study:
     """A family of networks on one data set. The fields are the keys of its TOML file; `name` is the file's name.
 
     Example:
-        >>> [variant.name for variant in load_study("resnet101-cifar10").variants][-1]
-        'resnet101-v15'
+        >>> study = edgecnn.load_study("resnet101-cifar10")
+        >>> [variant.name for variant in study.chosen([8, 11])]
+        ['resnet101-v8', 'resnet101-v11']
     """
 
     __repr__ = short_repr
@@ -123,7 +124,7 @@ def load_study(name: str) -> Study:
         EdgecnnError: unknown study, or a broken file.
 
     Example:
-        >>> load_study("vgg19-cifar100").classes
+        >>> edgecnn.load_study("vgg19-cifar100").classes
         100
     """
     path = find_shipped("studies", name, "study")

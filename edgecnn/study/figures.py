@@ -79,8 +79,19 @@ def count_variants(
 
     Each network is built without drawing its weights and run once on one input.
 
+    Args:
+        study: which one.
+        variants: some of its own.
+        progress: told how many are done.
+
     Raises:
         EdgecnnError: a model of the study is unknown, or the published figures are broken.
+
+    Example:
+        >>> study = edgecnn.load_study("resnet101-cifar10")
+        >>> smallest, = edgecnn.count_variants(study, study.chosen([13]))
+        >>> smallest.params, smallest.published.params_millions
+        (150715, 0.151)
     """
     published = read_published(study)
     chosen = variants or study.variants
