@@ -12,7 +12,7 @@ import numpy as np
 
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.benchmarks.shift import shift_between
-from edgecnn.measurement import MEASURED, Measurement
+from edgecnn.measurement import MEASURED, Measurement, to_document
 from edgecnn.tasks.score import Score, title_of
 from edgecnn.units import format_ns
 
@@ -111,6 +111,11 @@ def choose(results: Sequence[Measurement]) -> list[Choice]:
     return found
 
 
+def with_choices(results: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the JSON document of *results*, with what to ship."""
+    return to_document(results) | {"choices": [choice.to_json() for choice in choose(results)]}
+
+
 def choose_predicted(predictions: Sequence[Prediction]) -> list[Choice]:
     """Return what to ship for each device with at least two estimates, of the files that fit it."""
     fitting = [one for one in predictions if one.estimate is not None and (one.fit is None or one.fit.fits)]
@@ -191,4 +196,4 @@ def _is_beyond_noise(faster: Candidate, other: Candidate) -> bool:
     return shift_between(np.log(faster.medians_ns), np.log(other.medians_ns), CONFIDENCE).low > 0
 
 
-__all__ = ["Candidate", "Choice", "choose", "choose_predicted"]
+__all__ = ["Candidate", "Choice", "choose", "choose_predicted", "with_choices"]

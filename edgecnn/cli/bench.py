@@ -26,7 +26,7 @@ from edgecnn.cli.shared import (
 )
 from edgecnn.cli.table import say, warn
 from edgecnn.errors import EdgecnnError
-from edgecnn.measurement import Measurement, read_measurements, to_document
+from edgecnn.measurement import Measurement, read_measurements
 from edgecnn.units import parse_share
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def command(
       edgecnn bench out/m.w8a8.tflite out/m.fp32.tflite --profile
     """
     from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
-    from edgecnn.benchmarks.choice import choose
+    from edgecnn.benchmarks.choice import choose, with_choices
     from edgecnn.benchmarks.history import keeping_history
     from edgecnn.benchmarks.plan import evaluating, left_out
     from edgecnn.benchmarks.predict import has_target
@@ -288,20 +288,19 @@ def command(
             for measurement in keeping_history(taken, warn):
                 results.append(measurement)
                 if output is not None:
-                    write_whole(output, json.dumps(to_document(results), indent=1) + "\n")
+                    write_whole(output, json.dumps(with_choices(results), indent=1) + "\n")
                 if earlier is not None:
                     changes.append(find_change(measurement, earlier, tolerated))
     finally:
         for sentence in left_out(results, plan.runtimes):
             warn(sentence)
-        choices = choose(results)
         if results and as_json:
             more = {} if earlier is None else {"changes": [c.to_json() for c in changes]}
-            print_json(to_document(results) | {"choices": [choice.to_json() for choice in choices]} | more)
+            print_json(with_choices(results) | more)
         elif results:
             print_results(results)
             print_changes(changes)
-            for choice in choices:
+            for choice in choose(results):
                 say(str(choice))
     return SLOWER if any(change.verdict == "slower" for change in changes) else 0
 

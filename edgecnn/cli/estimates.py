@@ -40,10 +40,11 @@ def show_estimates(device: str, predicted: Sequence[Prediction], output: Path | 
         output: a file for the JSON; None: none.
         as_json: whether to print the JSON in place of tables.
     """
+    document = to_document(predicted) | {"choices": [one.to_json() for one in choose_predicted(predicted)]}
     if output is not None:
-        write_whole(output, json.dumps(to_document(predicted), indent=1) + "\n")
+        write_whole(output, json.dumps(document, indent=1) + "\n")
     if as_json:
-        print_json(to_document(predicted) | {"choices": [one.to_json() for one in choose_predicted(predicted)]})
+        print_json(document)
     else:
         _print_estimates(device, predicted)
 
