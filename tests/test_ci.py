@@ -179,6 +179,10 @@ def test_the_dockerfile_copies_what_a_wheel_needs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("edgecnn-*.whl")
     listed = subprocess.run([sys.executable, "-m", "zipfile", "-l", wheel], capture_output=True, text=True, check=True)
     assert "edgecnn/_shipped/devices/rpi4.toml" in listed.stdout
+    # A study names its published figures by a path beside it, which leads to the same place in the wheel.
+    assert "edgecnn/_shipped/studies/resnet101-cifar10.toml" in listed.stdout
+    published = "benchmarks/tables/architecture-study/published/resnet101-cifar10.csv"
+    assert f"edgecnn/_shipped/{published}" in listed.stdout
 
 
 def test_the_docker_context_holds_what_is_copied() -> None:
