@@ -233,6 +233,9 @@ def _short(core: Core) -> str:
 
 
 def _print_profile(profile: DeviceProfile) -> None:
+    from edgecnn.estimate.cores import latency_models
+    from edgecnn.estimate.latency import describe_models
+
     variant = f", variant {profile.variant} of {', '.join(profile.variants)}" if profile.variant else ""
     rows = [(fact, value, profile.sources.get(fact, "-")) for fact, value in profile.facts().items()]
     print_table(f"{profile.name}: {profile.title} ({profile.kind}){variant}", ("fact", "value", "source"), rows)
@@ -240,6 +243,9 @@ def _print_profile(profile: DeviceProfile) -> None:
         band = f"{100 * (model.low - 1):+.0f} … {100 * (model.high - 1):+.0f} %"
         count = f"{model.threads} thread{'s' * (model.threads > 1)}"
         say(f"latency can be estimated for {model.runtime} {model.precision}, {count}: {band}; {model.source}")
+    borrowed = [model for model in latency_models(profile) if model not in profile.latency]
+    if borrowed:
+        say(f"by the figures of its kinds of cores, with wider bands: {'; '.join(describe_models(borrowed))}")
     for region in profile.memory:
         say(f"{region.name}: {format_bytes(region.limit_bytes)} {_what_is_left(region)}")
 

@@ -52,6 +52,7 @@ def test_an_unknown_part_of_the_system_is_not_left() -> None:
     shown = edgecnn("devices", "pixel7pro").stdout
     assert "ram: 12.0 GiB in total; the share of the system or the firmware is unknown" in shown
     assert "available for" not in shown
+    assert "by the figures of its kinds of cores, with wider bands: litert fp32 at 1, 2, 4 threads" in shown
 
 
 def test_json_has_bytes_and_null() -> None:
