@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, Memory, Run, percentile, read_measurements, to_document
-from edgecnn.tasks.score import share
+from edgecnn.tasks.score import Score, scores_from_json, scores_to_json, share
 
 VALUES = st.lists(st.integers(1, 10**12), min_size=1, max_size=300)
 
@@ -151,3 +152,35 @@ def test_a_measurement_is_a_row_of_a_table() -> None:
     plain = {key for key, value in row.items() if value is None or isinstance(value, (str, int, float))}
     assert {"file", "precision", "runtime", "device", "threads", "p50_ns", "peak_rss_bytes", "size_bytes"} <= plain
     assert row["accuracy"]["top1"] == 0.9
+
+
+@given(st.data())
+def test_scores_of_any_task_come_back(data: st.DataObject) -> None:
+    """Whatever they are, the first one first; an interval that is not known is null in between."""
+    number = st.floats(-10, 10)
+    names = data.draw(st.lists(st.sampled_from(["mIoU", "R²", "RMSE", "AUC"]), max_size=3, unique=True))
+    scores = tuple(
+        Score(
+            name=name,
+            value=data.draw(number),
+            low=data.draw(number | st.just(math.nan)),
+            high=data.draw(number),
+            n=5,
+            higher_is_better=name != "RMSE",
+            details={"per_class": [0.5, None]},
+        )
+        for name in names
+    )
+    if data.draw(st.booleans()):
+        scores = (share("accuracy", data.draw(st.integers(0, 9)), 9, classes=3), *scores)
+    document = json.loads(json.dumps(scores_to_json(scores), allow_nan=False))
+    assert repr(scores_from_json(document, "result")) == repr(scores)  # NaN is no NaN's equal
+
+
+def test_an_accuracy_of_an_earlier_version_is_read() -> None:
+    """Results written when there was nothing but accuracy keep their figure, their interval and their AUC."""
+    stored = {"accuracy": {"top1": 0.75, "n": 4, "low": 0.3, "high": 0.95, "auc": 0.9, "classes": 2}}
+    (score,) = scores_from_json(stored, "result")
+    assert (score.name, score.value, score.n) == ("accuracy", 0.75, 4)
+    assert score.interval == share("accuracy", 3, 4).interval
+    assert scores_to_json((score,))["accuracy"]["auc"] == 0.9

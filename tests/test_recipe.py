@@ -23,6 +23,13 @@ def test_the_mcu_recipe_is_integers_throughout() -> None:
     assert (recipe.input_dtype, recipe.output_dtype) == ("int8", "int8")
 
 
+def test_the_key_of_earlier_recipes_is_read(tmp_path: Path) -> None:
+    """A recipe written when there was nothing but accuracy keeps its limit."""
+    body = "title = 'mine'\n[files]\nonnx = ['fp32']\n[limits.fp32]\nmax_accuracy_drop = 0.02\n"
+    (tmp_path / "mine.toml").write_text(body)
+    assert load_recipe(tmp_path / "mine.toml").limits["fp32"].max_drop == 0.02
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -228,6 +228,9 @@ def scores_from_json(table: Mapping[str, Any], where: str) -> tuple[Score, ...]:
     """
     accuracy, first = table.get("accuracy"), table.get("score")
     others = convert(list[Mapping[str, Any]], table.get("scores") or [], f"{where}.scores")
+    if accuracy is not None and any(other.get("name") == "AUC" for other in others):
+        known = convert(Mapping[str, Any], accuracy, f"{where}.accuracy")
+        accuracy = {key: value for key, value in known.items() if key != "auc"}  # it has a score of its own
     return (
         *(() if first is None else (Score.from_json(first, f"{where}.score"),)),
         *(() if accuracy is None else (accuracy_from_json(accuracy, f"{where}.accuracy"),)),

@@ -21,7 +21,7 @@ from edgecnn.benchmarks.history import (
 )
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, Memory, Run
-from edgecnn.tasks.score import share
+from edgecnn.tasks.score import Score, share
 
 RUN = Run(1, 2, 3, 4, 1, (10, 20, 30), Memory(1, 2, 3, 4), True, {"load_1m": 0.5}, {})
 
@@ -233,3 +233,11 @@ def test_a_row_of_wrong_types_is_told(tmp_path: Path, column: str, value: str) -
         connection.execute(f"UPDATE measurement SET {column} = {value}")
     with pytest.raises(EdgecnnError, match=f"h: measurement 1.{column}: "):
         read_history(file=file)
+
+
+def test_a_score_of_another_task_is_listed(tmp_path: Path) -> None:
+    """It stands beside its name, and there is no top-1."""
+    score = Score(name="mIoU", value=0.71, low=0.6, high=0.8, n=9)
+    add_to_history(replace(result(), scores=(score,)), tmp_path / "h")
+    (entry,) = read_history(file=tmp_path / "h")
+    assert (entry.metric, entry.score, entry.top1) == ("mIoU", 0.71, None)
