@@ -179,7 +179,8 @@ def measure(name: str, shared: Path, count: int, methods: Sequence[str]) -> Iter
     labels = samples.labels[samples.indices]
     path, recipe = TABLES / f"{name}.json", Recipe("int8", "", {})
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    document = {"schema_version": 1, "network": name, "n": len(samples), "calibration": CALIBRATION, "rows": rows}
+    used = len(subject.data.calibration(CALIBRATION))
+    document = {"schema_version": 1, "network": name, "n": len(samples), "calibration": used, "rows": rows}
     known = {(row["format"], row["by"]) for row in rows}
     with tempfile.TemporaryDirectory() as place:
         for format_name in ("tflite", "onnx"):

@@ -163,7 +163,7 @@ def command(
         _print(result)
         words = _command(model, weights, data, task, normalization, resize, input_text, out)
         for file in result.files:
-            _print_next_steps(file, load_recipe(recipe).runtime is not None, words)
+            _print_next_steps(file, recipe, load_recipe(recipe).runtime is not None, words)
     bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
     bad += [(file.path, file.reason, file.error) for file in result.failed]
     for path, reason, _ in bad[1:]:
@@ -174,13 +174,16 @@ def command(
     return 0
 
 
-def _print_next_steps(file: ExportedFile, is_micro: bool, words: Sequence[str]) -> None:
+def _print_next_steps(file: ExportedFile, recipe: str, is_micro: bool, words: Sequence[str]) -> None:
     """Print what to try after a rejected file; *words* are the command without a recipe."""
     from edgecnn.evaluate.layers import worst_layer
 
     worst = worst_layer(file.layers)
     if worst is not None:
         say(f"{file.path.name} loses most of its signal (SQNR) in {worst}")
+    if file.breaks_limit and file.artifact.precision == "w8a8" and not file.artifact.metadata.get("quantize"):
+        again = shlex.join([*words, "--recipe", recipe, "--quantize", "auto"])
+        say(f"next: --quantize auto corrects the int8 file layer by layer: {again}")
     if file.breaks_limit and file.artifact.precision == "w8a8" and not is_micro:
         say(f"next: w8 keeps the activations in float: {shlex.join([*words, '--recipe', 'phone'])}")
     if file.rejected and not file.breaks_limit:

@@ -60,9 +60,11 @@ def test_a_rejected_file_tells_what_to_do_next(digits_checkpoint: Path, tmp_path
     (line,) = [line for line in run.stdout.splitlines() if line.startswith("next: w8 keeps")]
     command = f"edgecnn export {digits_checkpoint} --data digits -o '{out}' --recipe phone"
     assert line.endswith(command)
+    (line,) = [line for line in run.stdout.splitlines() if line.startswith("next: --quantize auto")]
+    assert line.endswith(f"--recipe {recipe} --quantize auto")
     document = json.loads((out / "digits.w8a8.tflite.rejected.json").read_text())
     layers = document["result"]["layers"]
-    assert {"kind", "name", "step", "input_db", "output_db"} == set(layers[0])
+    assert {"kind", "name", "step", "input_db", "output_db", "range_used", "saturated"} == set(layers[0])
     assert layers[0]["output_db"] > 20
 
 
