@@ -69,9 +69,11 @@ def test_microcontrollers_get_int8_files_alone(report: Report) -> None:
 
 
 def test_the_json_holds_what_the_page_shows(report: Report) -> None:
-    """The document is JSON without NaN and has files, results and devices."""
+    """The document is JSON without NaN and has files, results, devices and what to ship."""
     document = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert {"title", "data", "files", "results", "devices", "report"} == set(document)
+    assert {"title", "data", "files", "results", "devices", "choices", "profiles", "report"} == set(document)
+    assert document["choices"][0]["sentence"] in report.page
+    assert document["profiles"] == []
     assert sum(entry["n"] for entry in document["files"][0]["confusion"]) == 539
     assert document["devices"][0]["fit"]["method"] == "estimated"
 
