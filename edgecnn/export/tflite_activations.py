@@ -110,11 +110,12 @@ def activations(model: TFLiteModel) -> list[Activation]:
     sources: dict[int, int] = {}  # tensor → the one that it is a function of, value by value
     steps: dict[int, list[Any]] = {}  # such a tensor → the operators that make it of that one
     for operator in model.operators:
-        moving = [int(index) for index in operator.inputs if index >= 0 and _scalar(model, int(index)) is None]
+        if model.kind(operator) not in _ELEMENTWISE:
+            continue
+        moving = [int(index) for index in operator.inputs if _scalar(model, int(index)) is None]
         roots = {sources.get(index, index) for index in moving}
         output = int(operator.outputs[0])
-        same = all(model.shape(index) == model.shape(output) for index in moving)
-        if model.kind(operator) in _ELEMENTWISE and len(roots) == 1 and same:
+        if len(roots) == 1 and all(model.shape(index) == model.shape(output) for index in moving):
             before = [one for index in moving for one in steps.get(index, ())]
             sources[output], steps[output] = roots.pop(), list(dict.fromkeys([*before, operator]))
     readers, ends = model.readers(), set(map(int, model.graph.outputs))
@@ -122,8 +123,14 @@ def activations(model: TFLiteModel) -> list[Activation]:
         Activation(source, output, tuple(steps[output]))
         for output, source in sources.items()
         if len(steps[output]) > 1
-        and (output in ends or any(sources.get(int(r.outputs[0])) != source for r in readers.get(output, ())))
+        and (output in ends or any(_first(reader, sources) != source for reader in readers.get(output, ())))
     ]
+
+
+def _first(operator: Any, sources: Mapping[int, int]) -> int | None:
+    """Return what the first output of an operator is a function of, value by value; None: it is none."""
+    outputs = operator.outputs if operator.outputs is not None else ()
+    return sources.get(int(outputs[0])) if len(outputs) else None
 
 
 def join_activations(model: TFLiteModel) -> None:

@@ -75,7 +75,9 @@ class _Folding:
     def folded(self, operator: Any) -> list[Any]:
         """Return what stands in the place of *operator*."""
         model, kind = self.model, self.model.kind(operator)
-        source = int(operator.inputs[0]) if len(operator.inputs) else -1
+        if kind not in KERNELS and kind not in ("DEQUANTIZE", "QUANTIZE"):
+            return [operator]
+        source = int(operator.inputs[0])
         if kind == "DEQUANTIZE" and model.dtype(source) == "INT8" and model.quantization(source) is not None:
             if model.constant(source) is None:
                 self.integer[int(operator.outputs[0])] = source
@@ -84,8 +86,7 @@ class _Folding:
             operator.inputs = np.asarray([self.integer[source]], np.int32)
             model.set_kind(operator, "QUANTIZE", 2)
             return [operator]
-        kernel = KERNELS.get(kind)
-        return [operator] if kernel is None else self._in_int8(operator, kernel)
+        return self._in_int8(operator, KERNELS[kind]) if kind in KERNELS else [operator]
 
     def _in_int8(self, operator: Any, kernel: Kernel) -> list[Any]:
         model = self.model

@@ -16,9 +16,11 @@ def suit_micro(content: bytes) -> bytes:
     model = TFLiteModel.read(content)
 
     def split(operator: Any) -> list[Any]:
+        if model.kind(operator) != "CONCATENATION":
+            return [operator]
         inputs = [int(index) for index in operator.inputs]
         made: list[Any] = []
-        while model.kind(operator) == "CONCATENATION" and len(inputs) > _MOST_INPUTS:
+        while len(inputs) > _MOST_INPUTS:
             part, inputs = inputs[:_MOST_INPUTS], inputs[_MOST_INPUTS:]
             joined = _joined(model, part, operator, len(made))
             made.append(model.operator("CONCATENATION", part, [joined], operator.builtinOptions))

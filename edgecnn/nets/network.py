@@ -21,7 +21,7 @@ from edgecnn.errors import EdgecnnError, format_error, require, unknown_name
 from edgecnn.nets import NETS
 from edgecnn.nets.builders import dense_shape, timm_preprocessing, torchvision_dense, torchvision_names
 from edgecnn.nets.layout import channels_last
-from edgecnn.nets.outputs import tensors_of
+from edgecnn.nets.outputs import required_inputs, tensors_of
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import SUFFIXES, read_weight_file
 from edgecnn.normalization import Normalization, Resize
@@ -68,6 +68,19 @@ class Network:
     warnings: tuple[str, ...] = field(default=())
     resize: Resize | None = None  # how its makers bring images to its size
     prototype: nn.Module | None = None  # the module before any cut, where it was given and no factory builds it
+
+    def __post_init__(self) -> None:
+        """See that the module has one input.
+
+        Raises:
+            EdgecnnError: it needs several.
+        """
+        needed = required_inputs(self.module)
+        if len(needed) > 1:
+            raise EdgecnnError(
+                f"network {self.name} takes {len(needed)} inputs ({', '.join(needed)}); edgecnn takes networks with "
+                f"one: wrap it in a module that splits one input into them, and split the samples' values likewise"
+            )
 
     def outputs(self, x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Return the outputs for normalised inputs [n, C, H, W], each [n, ...].

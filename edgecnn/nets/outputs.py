@@ -1,15 +1,27 @@
-"""What a module returns, as tensors with names: one, or those of tuples, lists and dicts in their order."""
+"""What a module takes and returns: its inputs by name, and tensors of tuples, lists and dicts in their order."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from edgecnn.errors import EdgecnnError
 
 Tensors = list[torch.Tensor]
+
+
+def required_inputs(module: nn.Module) -> list[str]:
+    """Return the names of the inputs that *module* cannot do without; none where its code does not say."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [one.name for one in parameters if one.kind in kinds and one.default is one.empty]
 
 
 def tensors_of(result: Any, name: str) -> Tensors:

@@ -194,3 +194,46 @@ def test_a_factory_is_given_the_classes_and_channels_it_requires(
     assert build("asking.py:own", classes=5).outputs(one_batch((4,)))[0].shape == (2, 1)
     with pytest.raises(EdgecnnError, match="missing 1 required positional argument: 'in_channels'"):
         build("asking.py:make", classes=5)
+
+
+class TwoInputs(nn.Module):
+    """An image and values beside it."""
+
+    def forward(self, image: torch.Tensor, meta: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        """Map both to [N, 1]."""
+        return image.mean((1, 2, 3), keepdim=True)[:, :, 0, 0] + meta * scale
+
+
+def test_several_inputs_are_refused_by_name() -> None:
+    """Whatever form the network comes in; an argument with a default is no input."""
+    with pytest.raises(EdgecnnError, match=r"twoinputs takes 2 inputs \(image, meta\); edgecnn takes"):
+        build(TwoInputs())
+    with pytest.raises(EdgecnnError, match="takes 2 inputs"):
+        Network("two", TwoInputs())
+
+
+def test_detectors_and_segmenters_of_torchvision_are_built_by_name() -> None:
+    """A detector is its heads, with the normalization and the size it is made for; one of two stages is refused."""
+    network = build("torchvision:ssdlite320_mobilenet_v3_large", classes=4)
+    assert network.input_shape == (3, 320, 320)
+    assert network.normalization == Normalization((0.5,) * 3, (0.5,) * 3)
+    boxes, scores = network.outputs(np.zeros((1, 3, 320, 320), np.float32))
+    assert boxes.shape[2] == 4
+    assert scores.shape[1:] == (boxes.shape[1], 4)
+    with pytest.raises(EdgecnnError, match="use a detector with one stage"):
+        build("torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
+    segmenter = build("torchvision:lraspp_mobilenet_v3_large", classes=3)
+    assert segmenter.outputs(np.zeros((1, 3, 64, 64), np.float32))[0].shape == (1, 3, 64, 64)
+
+
+def test_networks_of_timm_are_built_by_name() -> None:
+    """With timm's own preprocessing; an unknown name has a near match, and its weights are not downloaded."""
+    pytest.importorskip("timm")
+    network = build("timm:lcnet_035", classes=5)
+    assert network.input_shape == (3, 224, 224)
+    assert str(network.normalization) == "imagenet"
+    assert network.outputs(np.zeros((1, 3, 32, 32), np.float32))[0].shape == (1, 5)
+    with pytest.raises(EdgecnnError, match="did you mean"):
+        build("timm:lcnet_03")
+    with pytest.raises(EdgecnnError, match="downloads no weights of timm"):
+        build("timm:lcnet_035", weights="DEFAULT")

@@ -1,0 +1,90 @@
+"""torchvision's detectors and segmentation networks, and CNNs of timm, through the export.
+
+    python benchmarks/zoo.py                          # all; writes benchmarks/tables/tasks/zoo.md
+    python benchmarks/zoo.py timm:mobilenetv4_conv_small   # these alone, and keeps the rows that are there
+
+Random weights and noise: what counts is whether each file computes what the network does, or a line says why there is
+none. Inputs are the smallest that the networks take. Files of both formats, float and int8, are verified by the limits
+of the recipe `board`; an int8 file of random weights may break them, and says so.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.files import write_whole
+from edgecnn.nets.builders import torchvision_names
+from edgecnn.pipeline import export_model
+from edgecnn.recipe import load_recipe
+
+RESULT = Path(__file__).parent / "tables" / "tasks" / "zoo.md"
+SAMPLES = 4
+#: Network → the side of its input, where 64 is too small or not what it is made for.
+SIDES = {"torchvision:ssd300_vgg16": 300, "torchvision:ssdlite320_mobilenet_v3_large": 320}
+TIMM = (
+    "mobilenetv4_conv_small", "mobilenetv3_small_050", "efficientnet_lite0", "efficientnet_es", "mixnet_s",
+    "ghostnet_050", "mnasnet_small", "fbnetc_100", "lcnet_050", "tinynet_e", "resnet18", "resnet26d", "regnetx_002",
+    "regnety_002", "repvgg_a0", "convnext_atto", "densenet121", "dla34", "hardcorenas_a", "edgenext_xx_small",
+    "vgg11", "mobileone_s0", "fastvit_t8", "semnasnet_075",
+)  # fmt: skip
+HEAD = "| network | input | ONNX | int8 ONNX | TFLite | int8 TFLite | seconds |\n" + "| --- " * 7 + "|"
+COLUMNS = (("onnx", "fp32"), ("onnx", "w8a8"), ("tflite", "fp32"), ("tflite", "w8a8"))
+
+
+def names() -> list[str]:
+    dense = [*torchvision_names("detection"), *torchvision_names("segmentation")]
+    return [*(f"torchvision:{name}" for name in dense), *(f"timm:{name}" for name in TIMM)]
+
+
+def row_of(name: str, folder: Path) -> str:
+    """Return the table's row of a network."""
+    side, start = SIDES.get(name, 64), time.monotonic()
+    board = load_recipe("board")
+    calibration = replace(board.calibration, samples=SAMPLES)
+    recipe = replace(board, evaluation_samples=SAMPLES, calibration=calibration)
+    try:
+        result = export_model(name, folder, recipe=recipe, input_shape=(3, side, side))
+    except EdgecnnError as error:
+        return f"| `{name}` | 3 x {side} x {side} | {_short(str(error))} | | | | {time.monotonic() - start:.0f} |"
+    cells = []
+    for key in COLUMNS:
+        done = [file for file in result.files if (file.artifact.format, file.artifact.precision) == key]
+        failed = [file for file in result.failed if (file.format, file.precision) == key]
+        sqnr = f"{done[0].parity.worst.sqnr_db:.0f} dB" if done and done[0].parity.worst else "same"
+        rejected = done and done[0].rejected
+        cells.append(f"rejected: {_short(str(rejected))}" if rejected else _short(failed[0].reason) if failed else sqnr)
+    return f"| `{name}` | 3 x {side} x {side} | {' | '.join(cells)} | {time.monotonic() - start:.0f} |"
+
+
+def _short(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "/")[:160]
+
+
+def main() -> None:
+    known = {}
+    if RESULT.exists():
+        lines = [line for line in RESULT.read_text().splitlines() if line.startswith("| `")]
+        known = {line.split("`")[1]: line for line in lines}
+    for name in sys.argv[1:] or names():
+        with tempfile.TemporaryDirectory() as folder:
+            known[name] = row_of(name, Path(folder))
+        print(known[name], flush=True)
+        rows = "\n".join(known[one] for one in names() if one in known)
+        write_whole(RESULT, f"{TEXT}{HEAD}\n{rows}\n".encode())
+
+
+TEXT = """# Networks of torchvision and timm through the export
+
+Random weights, noise. A cell has the signal-to-noise ratio of the worst output or channel against torch; a rejected
+file breaks the limits of the recipe `board`. `python benchmarks/zoo.py` writes this page.
+
+"""
+
+if __name__ == "__main__":
+    main()
