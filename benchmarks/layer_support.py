@@ -1,7 +1,7 @@
 """Which layers of torch come out right in each format, layer by layer.
 
     python benchmarks/layer_support.py          # writes docs/layers.md
-    python benchmarks/layer_support.py decoders # one group, printed
+    python benchmarks/layer_support.py decoders # one group; the others stay as they are
 
 Each layer stands in a small network between two convolutions. The networks of a group are one module with an output
 each, so that a group is converted once. Each output is compared with torch in the runtime of each format, on 16 samples
@@ -160,7 +160,8 @@ GROUPS: Mapping[str, Group] = {
             "Upsample(bilinear)": lambda: nn.Upsample(scale_factor=2, mode="bilinear"),
             "Upsample(bilinear, align_corners)": lambda: nn.Upsample((18, 23), mode="bilinear", align_corners=True),
             "PixelShuffle": lambda: nn.PixelShuffle(2),
-            "PixelUnshuffle": lambda: nn.Sequential(nn.Upsample((8, 10)), nn.PixelUnshuffle(2)),
+            "PixelUnshuffle": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.PixelUnshuffle(2)),
+            "Upsample(nearest) to other than whole multiples": lambda: nn.Upsample((14, 20)),
         },
     ),
     "pools": Group(
@@ -226,7 +227,6 @@ GROUPS: Mapping[str, Group] = {
             "InstanceNorm2d": lambda: nn.InstanceNorm2d(CHANNELS),
             "LayerNorm over channels": f(lambda x: functional.layer_norm(x.permute(0, 2, 3, 1), (CHANNELS,))),
             "LocalResponseNorm": lambda: nn.LocalResponseNorm(3),
-            "Linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(CHANNELS * 120, 5)),
             "ZeroPad2d": lambda: nn.ZeroPad2d((1, 2, 3, 0)),
             "ReflectionPad2d": lambda: nn.ReflectionPad2d(2),
             "ReplicationPad2d": lambda: nn.ReplicationPad2d(2),
@@ -377,19 +377,27 @@ def _on_micro(graph: Graph, number: int) -> str:
     return "yes"
 
 
-def page(rows: Mapping[str, list[Row]]) -> str:
-    """Return docs/layers.md."""
-    head = "| layer | TFLite | ONNX | int8 TFLite | int8 ONNX | TFLite Micro |\n| --- | --- | --- | --- | --- | --- |"
-    parts = [
-        f"## {name.capitalize()}\n\n{head}\n" + "\n".join(_line(row) for row in group) for name, group in rows.items()
-    ]
+def page(tables: Mapping[str, str]) -> str:
+    """Return docs/layers.md of a table for each group."""
+    parts = [f"## {name.capitalize()}\n\n{HEAD}\n{tables[name]}" for name in GROUPS if name in tables]
     return TEXT + "\n\n".join(parts) + "\n"
 
 
-def _line(row: Row) -> str:
+def written() -> dict[str, str]:
+    """Return the lines of each group that stand in docs/layers.md."""
+    sections = RESULT.read_text(encoding="utf-8").split("\n## ")[1:] if RESULT.exists() else []
+    return {
+        section.partition("\n")[0].lower(): "\n".join(line for line in section.splitlines() if line.startswith("| `"))
+        for section in sections
+    }
+
+
+def line(row: Row) -> str:
+    """Return the line of the table."""
     return f"| {' | '.join(row.cells())} |"
 
 
+HEAD = "| layer | TFLite | ONNX | int8 TFLite | int8 ONNX | TFLite Micro |\n| --- | --- | --- | --- | --- | --- |"
 TEXT = """# Layers
 
 Which layers of torch edgecnn exports. Each was exported between two convolutions, and its values were compared with
@@ -405,14 +413,11 @@ torch's on noise in the runtime of each format.
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(GROUPS)
     with tempfile.TemporaryDirectory() as folder:
-        rows = {}
-        for name in wanted:
-            rows[name] = rows_of(GROUPS[name], Path(folder))
-            print(f"{name}\n" + "\n".join(f"{_line(row)} {row.reason}" for row in rows[name]), flush=True)
-    if len(rows) == len(GROUPS):
-        write_whole(RESULT, page(rows).encode())
+        for name in sys.argv[1:] or list(GROUPS):
+            rows = rows_of(GROUPS[name], Path(folder))
+            print(f"{name}\n" + "\n".join(f"{line(row)} {row.reason}" for row in rows), flush=True)
+            write_whole(RESULT, page({**written(), name: "\n".join(map(line, rows))}).encode())
 
 
 if __name__ == "__main__":

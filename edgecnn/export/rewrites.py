@@ -308,6 +308,27 @@ def _avg_pool2d(x: torch.Tensor, kernel: Sizes, stride: Sizes = (), padding: Siz
     return avg_pool2d(x, kernel, stride, padding, *rest)
 
 
+def _max_pool2d(
+    x: torch.Tensor, kernel: Sizes, stride: Sizes = (), padding: Sizes = (0,), dilation: Sizes = (1,), *ceil: bool
+) -> torch.Tensor:
+    """Leave a pool whose windows end within its padding to the converter, which pads by one operator."""
+    if any(ceil) and set(dilation) == {1}:
+        return max_pool2d(x, kernel, stride, padding, dilation, True)
+    sizes = (_spread(values, 2) for values in (kernel, stride or kernel, padding, dilation))
+    y: torch.Tensor = aten.max_pool2d_with_indices(x, *sizes, *ceil)[0]
+    return y
+
+
+def _max_pool3d(
+    x: torch.Tensor, kernel: Sizes, stride: Sizes = (), padding: Sizes = (0,), dilation: Sizes = (1,), *ceil: bool
+) -> torch.Tensor:
+    if set(dilation) == {1}:
+        return over_volume(max_pool2d)(x, kernel, stride, padding, [1], *ceil)
+    sizes = (_spread(values, 3) for values in (kernel, stride or kernel, padding, dilation))
+    y: torch.Tensor = aten.max_pool3d_with_indices(x, *sizes, *ceil)[0]
+    return y
+
+
 def _adaptive_avg_pool2d(x: torch.Tensor, output_size: Sizes) -> Any:
     divides = all(length % size == 0 for length, size in zip(x.shape[-2:], output_size, strict=True))
     return NotImplemented if divides else adaptive_avg_pool2d(x, output_size)
@@ -333,7 +354,7 @@ TABLE: Mapping[Any, Callable[..., Any]] = {
     aten.convolution.default: _convolution,
     aten.elu.default: elu,
     aten.avg_pool3d.default: over_volume(avg_pool2d),
-    aten.max_pool2d.default: max_pool2d,
+    aten.max_pool2d.default: _max_pool2d,
     aten.pixel_unshuffle.default: pixel_unshuffle,
-    aten.max_pool3d.default: over_volume(max_pool2d),
+    aten.max_pool3d.default: _max_pool3d,
 }

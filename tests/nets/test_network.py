@@ -219,7 +219,7 @@ def test_detectors_and_segmenters_of_torchvision_are_built_by_name() -> None:
     assert network.normalization == Normalization((0.5,) * 3, (0.5,) * 3)
     boxes, scores = network.outputs(np.zeros((1, 3, 320, 320), np.float32))
     assert boxes.shape[2] == 4
-    assert scores.shape[1:] == (boxes.shape[1], 4)
+    assert scores.shape[1:] == (boxes.shape[1], 5)  # and the background
     with pytest.raises(EdgecnnError, match="use a detector with one stage"):
         build("torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
     segmenter = build("torchvision:lraspp_mobilenet_v3_large", classes=3)
