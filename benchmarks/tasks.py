@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ def files_of(model: str, name: str, row: Row, out: Path, *, latency: bool, **giv
     return found
 
 
-def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the row of one network."""
+def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the row of one network: first as it is, then with the one at half of its MACs."""
     model, weights = f"{HERE / 'networks.py'}:{name}", folder / f"{name}.pth"
     latency = not arguments.skip_latency
     with tempfile.TemporaryDirectory() as temporary:
@@ -95,8 +96,9 @@ def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) ->
             "title": row.title,
             "files": files_of(model, name, row, out / "whole", latency=latency, weights=weights),
         }
+        yield found
         if arguments.skip_compress:
-            return found
+            return
         small = out / f"{name}.safetensors"
         result = edgecnn.compress_model(
             model,
@@ -108,13 +110,12 @@ def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) ->
             epochs=arguments.epochs,
             **({} if row.shape is None else {"input_shape": row.shape}),
         )
-        found |= {
+        yield found | {
             "macs": {"before": result.before.macs, "after": result.after.macs},
             "params": {"before": result.before.params, "after": result.after.params},
             "epochs": arguments.epochs,
             "half": files_of(model, f"{name}-half", row, out / "half", latency=latency, weights=small),
         }
-    return found
 
 
 def markdown(networks: list[dict[str, Any]]) -> str:
@@ -156,14 +157,14 @@ def main() -> None:
     arguments = parser.parse_args()
     known = rows(arguments.folder)
     path = TABLE.with_suffix(".json")
-    for name in arguments.names or list(known):
-        found = network(name, known[name], arguments.folder, arguments)
+    names = arguments.names or list(known)
+    for found in (one for name in names for one in network(name, known[name], arguments.folder, arguments)):
         done = {one["name"]: one for one in json.loads(path.read_text())["networks"]} if path.is_file() else {}
-        done[name] = found
+        done[found["name"]] = found
         ordered = [done[one] for one in known if one in done]
         write_whole(path, json.dumps({"schema_version": 1, "networks": ordered}, indent=1) + "\n")
         write_whole(TABLE.with_suffix(".md"), markdown(ordered))
-        print(markdown([done[name]]), flush=True)
+        print(markdown([found]), flush=True)
 
 
 if __name__ == "__main__":

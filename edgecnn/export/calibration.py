@@ -56,8 +56,9 @@ def _told(
     count, samples = len(calibration), calibration.samples
     if count < asked:
         yield f"calibration has {count} samples, the recipe asks for {asked}: ranges may be too narrow; add more images"
-    if samples.labels is not None and count > 1 and (classes or 2) > 1:
-        found = np.unique(samples.labels[samples.indices])
+    numbers = samples.class_numbers
+    if numbers is not None and count > 1 and (classes or 2) > 1:
+        found = np.unique(numbers[samples.indices])
         if len(found) == 1:
             yield f"all {count} calibration samples are of class {found[0]}: calibrate with images of every class"
     if repeated > _MOST_REPEATED * count:

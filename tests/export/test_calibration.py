@@ -14,6 +14,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.export import CalibrationInputs
 from edgecnn.export.calibration import check_calibration, check_halves
 from edgecnn.samples import Samples
+from edgecnn.tasks.boxes import Boxes, per_image
 
 
 def images(count: int = 20) -> npt.NDArray[np.float32]:
@@ -27,8 +28,10 @@ def told(x: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None, asked: int
 
 
 def test_nothing_is_told_of_good_samples() -> None:
-    """As many as asked for, of several classes, all different."""
+    """As many as asked for, of several classes, all different; boxes and label images are no classes."""
     assert told(images(), np.arange(20) % 10) == ()
+    assert told(images(), per_image(Boxes([[0, 0, 1, 1]], [3]) for _ in range(20))) == ()  # type: ignore[arg-type]
+    assert told(images(), np.zeros((20, 4, 4), np.uint8)) == ()
     assert told((255 * np.random.default_rng(0).random((20, 3, 4, 4))).astype(np.uint8)) == ()
 
 
