@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgecnn.cli.names import complete_task
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, tables
 from edgecnn.cli.table import format_worst, print_table, warn
@@ -17,6 +18,14 @@ from edgecnn.units import format_share
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("candidate", type=click.Path(path_type=Path))
 @data_options
+@option(
+    "--task",
+    metavar="NAME",
+    shell_complete=complete_task,
+    default_text="as the files or the data say",
+    section="Network and data",
+    help="What the networks do, for the share of answers that agree: classification, segmentation or none.",
+)
 @option(
     "--input",
     "input_text",
@@ -42,6 +51,7 @@ def command(
     download: bool,
     normalization: Normalization | None,
     resize: Resize | None,
+    task: str | None,
     input_text: str | None,
     samples: int,
     as_json: bool,
@@ -58,6 +68,7 @@ def command(
         reference,
         candidate,
         data=data,
+        task=task,
         input_shape=parse_input_shape(input_text),
         samples=samples,
         normalization=normalization,

@@ -22,7 +22,7 @@ Decode = Callable[[Outputs], Any]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """How one run over samples was judged."""
 
     __repr__ = short_repr
@@ -61,7 +61,7 @@ class Judge:
         step: str | None = None,
         total: int | None = None,
         progress: Progress = silent,
-    ) -> Verdict:
+    ) -> Judgement:
         """Return what the task's metrics make of *answers*, and how close they are to *originals*.
 
         Args:
@@ -94,7 +94,7 @@ class Judge:
         with _naming(name):
             scores = tuple(_scores(taken or ()))
         records = {one.metric.name: one.records for one in taken or () if not one.failed}
-        return Verdict(scores, found, done, records, self._no_score() if not scores else None)
+        return Judgement(scores, found, done, records, self._no_score() if not scores else None)
 
     def check(self, answered: Answered, name: str) -> None:
         """See that some *answered* samples of the original network suit the task, before any work.

@@ -19,7 +19,7 @@ from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice, size_of_input
 from edgecnn.evaluate.files import background_told, chance_warning
 from edgecnn.evaluate.inputs import plan_for
-from edgecnn.evaluate.judge import Verdict
+from edgecnn.evaluate.judge import Judgement
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
 from edgecnn.evaluate.parity import Outputs
 from edgecnn.evaluate.run import Answered, run_artifact
@@ -195,7 +195,7 @@ def export_subject(
     background = background_told(subject.name, reference.score) if reference.score else ()
     told = (*chance, *background, *dict.fromkeys(losses), *_left_over(bad, folder))
     warnings = (*subject.warnings, *writer.warnings, *told)
-    return ExportResult(tuple(files), reference.score, warnings, reference.verdict.no_score, tuple(failed))
+    return ExportResult(tuple(files), reference.score, warnings, reference.judgement.no_score, tuple(failed))
 
 
 def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
@@ -278,7 +278,7 @@ class _Reference:
     """The original network's outputs over the evaluation samples, kept on disk: they may be large images themselves."""
 
     folder: Path
-    verdict: Verdict
+    judgement: Judgement
 
     @classmethod
     def take(cls, subject: Subject, samples: Samples, folder: Path, progress: Progress) -> _Reference:
@@ -299,7 +299,7 @@ class _Reference:
     @property
     def score(self) -> Score | None:
         """The score that limits are about; None where nothing says what is right."""
-        return self.verdict.scores[0] if self.verdict.scores else None
+        return self.judgement.scores[0] if self.judgement.scores else None
 
     def __iter__(self) -> Iterator[Outputs]:
         for path in sorted(self.folder.glob("*.npz")):
@@ -318,7 +318,7 @@ def _verify(
 ) -> ExportedFile:
     """Run *artifact* in its own runtime over the samples and judge it by the recipe's limits."""
     plan = plan_for(artifact, samples, subject.normalization, None)
-    verdict = subject.judge.judge(
+    judgement = subject.judge.judge(
         run_artifact(artifact, samples, plan, threads=_threads()),
         artifact.path.name,
         originals=reference,
@@ -327,16 +327,16 @@ def _verify(
         total=len(samples),
         progress=progress,
     )
-    parity = verdict.parity
+    parity = judgement.parity
     assert parity is not None
-    score = verdict.scores[0] if verdict.scores else None
+    score = judgement.scores[0] if judgement.scores else None
     limits = recipe.limits.get(precision, Limits())
     broken = broken_limit(limits, parity, score, reference.score)
     breaks_limit = broken is not None
     if broken is None and recipe.runtime is not None:
         broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
-    return ExportedFile(artifact, verdict.scores, parity, floats, broken, artifact.path, breaks_limit)
+    return ExportedFile(artifact, judgement.scores, parity, floats, broken, artifact.path, breaks_limit)
 
 
 def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:
