@@ -62,8 +62,11 @@ def to_onnx(
 
 
 def _exported(module: nn.Module, example: tuple[Any, ...], **names: Any) -> Any:
-    """Return *module* as torch's exporter writes it."""
-    return require("torch", "torch").onnx.export(module, example, dynamo=True, verbose=False, **names)
+    """Return *module* as torch's exporter writes it, after pools that it gets wrong were taken apart."""
+    from edgecnn.export.rewrites import with_plain_pools
+
+    plain = with_plain_pools(module, example)
+    return require("torch", "torch").onnx.export(plain, example, dynamo=True, verbose=False, **names)
 
 
 def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:

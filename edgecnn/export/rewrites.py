@@ -14,6 +14,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from edgecnn.errors import require
@@ -358,3 +359,20 @@ TABLE: Mapping[Any, Callable[..., Any]] = {
     aten.pixel_unshuffle.default: pixel_unshuffle,
     aten.max_pool3d.default: _max_pool3d,
 }
+
+
+def with_plain_pools(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+    """Return *module* as a program without the pools that torch's ONNX exporter gets wrong; as it is without such.
+
+    It leaves out the divisor of an average pool, has no adaptive maximum, and onnxruntime averages windows over the
+    border wrongly in int8.
+    """
+
+    def is_wrong(part: nn.Module) -> bool:
+        own_divisor = isinstance(part, nn.AvgPool2d) and bool(part.divisor_override or part.ceil_mode)
+        return own_divisor or isinstance(part, nn.AdaptiveMaxPool2d)
+
+    if not any(map(is_wrong, module.modules())):
+        return module
+    wrong = (aten.avg_pool2d.default, aten.adaptive_max_pool2d.default)
+    return torch.export.export(module, inputs, strict=False).run_decompositions({one: TABLE[one] for one in wrong})

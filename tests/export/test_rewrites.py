@@ -128,3 +128,20 @@ def test_networks_over_images_are_left_alone() -> None:
     """A network without a convolution over time is the same object."""
     module = nn.Sequential(nn.Conv2d(1, 2, 3)).eval()
     assert lifted(module, (torch.zeros(1, 1, 8, 8),)) is module
+
+
+def test_pools_that_onnx_gets_wrong_are_taken_apart() -> None:
+    """The values stay, and no such pool is left; a network without one is the same object."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(2, ceil_mode=True), nn.AdaptiveMaxPool2d(3)
+    )
+    x = torch.randn(1, 2, 15, 13)
+    program = rewrites.with_plain_pools(module.eval(), (x,))
+    torch.testing.assert_close(program.module()(x), module(x))
+    nodes = [node for node in program.graph.nodes if "pool" in str(node.target)]
+    assert not [node for node in nodes if "adaptive" in str(node.target)]
+    means = [node for node in nodes if node.target is torch.ops.aten.avg_pool2d.default]
+    assert [len(node.args) for node in means] == [3, 3]
+    plain = nn.AvgPool2d(2)
+    assert rewrites.with_plain_pools(plain, (x,)) is plain
