@@ -271,10 +271,23 @@ def device_file(name: str) -> Path:
     return _split(name)[0]
 
 
+def _called(text: str) -> list[str]:
+    """Return the devices whose titles begin with *text*, `raspberrypi4` or `Raspberry Pi 4`: "rpi4"."""
+    begun = _bare(text)
+    return [name for name in shipped_files("devices") if begun and _bare(load_device(name).title).startswith(begun)]
+
+
+def _bare(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
 def _split(name: str) -> tuple[Path, str | None]:
     """Return the file and the variant of `rpi4:4gb`."""
     stem, colon, variant = name.partition(":")
     if stem != HOST and not stem.endswith(".toml") and "/" not in stem and stem not in device_names():
+        titled = _called(stem)
+        if titled:
+            raise EdgecnnError(f"unknown device '{stem}'; did you mean {' or '.join(titled)}?")
         hint = "(edgecnn devices lists them; the path of a .toml file is a device too)"
         raise unknown_name("device", stem, device_names(), hint=hint)
     return find_shipped("devices", stem, "device"), variant if colon else None

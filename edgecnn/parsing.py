@@ -173,7 +173,7 @@ def from_table(
             except EdgecnnError as error:
                 problems += _problems_of(error)
         elif strict:
-            problems.append(str(unknown_name(f"key in {where}:", key[:_LONGEST_SHOWN], fields)))
+            problems.append(str(unknown_name(f"key in {where}:", _one_line(key), fields)))
     missing = [
         f"'{key}'"
         for key, field in fields.items()
@@ -282,7 +282,13 @@ def _bytes(value: Any, where: str) -> int:
 
 def _inner(where: str, key: str) -> str:
     """Return the place of *key* in what lies at *where*: `x.toml: memory`, and in that `x.toml: memory.size`."""
-    return f"{where}{'.' if ': ' in where else ': '}{key[:_LONGEST_SHOWN]}"
+    return f"{where}{'.' if ': ' in where else ': '}{_one_line(key)}"
+
+
+def _one_line(key: str) -> str:
+    """Return a *key* as messages show it: not too long, and without line ends and other control characters."""
+    shown = key[:_LONGEST_SHOWN]
+    return shown if shown.isprintable() else repr(shown)[1:-1]
 
 
 def _shown(value: Any) -> str:

@@ -259,3 +259,10 @@ def test_a_renamed_field_is_read_under_its_keys() -> None:
         from_table(Renamed, {}, "f.toml")
     with pytest.raises(EdgecnnError, match=r"unknown key in f\.toml: 'size_bytes'"):
         from_table(Renamed, {"size": 1, "size_bytes": 1}, "f.toml")
+
+
+def test_keys_stay_on_the_line_of_the_message(tmp_path: Path) -> None:
+    """A key with a line end in it is shown with the escape."""
+    (tmp_path / "x.json").write_text('{"a\\nb": 1e999}')
+    with pytest.raises(EdgecnnError, match=r"x\.json: a\\nb: inf is not a finite number"):
+        read_json(tmp_path / "x.json")

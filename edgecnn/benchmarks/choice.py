@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgecnn.benchmarks.changes import COMPARED_PROCESSES
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.benchmarks.shift import shift_between
 from edgecnn.measurement import MEASURED, Measurement, to_document
@@ -86,7 +87,12 @@ class Choice:
     def _noise(self) -> str:
         if self.estimated:
             return "beyond both bands" if self.beyond_noise else "within the bands: measure before you decide"
-        return "beyond noise" if self.beyond_noise else "within noise: use more --processes, or take either"
+        if not self.beyond_noise:
+            return "within noise: use more --processes, or take either"
+        count = len(self.chosen.medians_ns)
+        if count >= COMPARED_PROCESSES:
+            return "beyond noise"
+        return f"beyond noise by {count} processes; --processes {COMPARED_PROCESSES} makes it sure"
 
 
 def _at(own: Candidate) -> str:

@@ -337,7 +337,8 @@ def check_target(device: str, target: str) -> str:
     if tied == "local":
         raise EdgecnnError(
             f"{profile.title} is not connected, and this machine is another device: give --target "
-            f"ssh://user@board, or run edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
+            f"ssh://user@board, or --target emulated to count instructions on a virtual board, or run "
+            f"edgecnn bench with --device {HOST} on the board itself; edgecnn fit --device "
             f"{device} checks its memory from here"
         )
     return f"emulated:{device}" if tied == "emulated" else tied

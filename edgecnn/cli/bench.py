@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -273,6 +273,11 @@ def command(
         prepare_board(given, agreed=yes)
     results: list[Measurement] = []
     changes: list[Change] = []
+
+    def document() -> dict[str, Any]:
+        more = {} if earlier is None else {"changes": [change.to_json() for change in changes]}
+        return with_choices(results) | more
+
     try:
         with showing_progress() as progress:
             taken = measure_suite(
@@ -287,16 +292,15 @@ def command(
             )
             for measurement in keeping_history(taken, warn):
                 results.append(measurement)
-                if output is not None:
-                    write_whole(output, json.dumps(with_choices(results), indent=1) + "\n")
                 if earlier is not None:
                     changes.append(find_change(measurement, earlier, tolerated))
+                if output is not None:
+                    write_whole(output, json.dumps(document(), indent=1) + "\n")
     finally:
         for sentence in left_out(results, plan.runtimes):
             warn(sentence)
         if results and as_json:
-            more = {} if earlier is None else {"changes": [c.to_json() for c in changes]}
-            print_json(with_choices(results) | more)
+            print_json(document())
         elif results:
             print_results(results)
             print_changes(changes)

@@ -100,4 +100,5 @@ def _print_report(report: FitReport) -> None:
         say(f"note: {note}")
     for step in report.next_steps:
         say(f"next: {step}")
-    say("fits" if report.fits else "does not fit")
+    besides = ", without what the warnings name" if report.warnings else ""
+    say(f"fits{besides}" if report.fits else "does not fit")

@@ -83,7 +83,8 @@ def say(text: str) -> None:
     """
     text = shown(text)
     if _in_markdown():
-        click.echo(f"- {_escaped(text.strip())}" if text.startswith("  ") else f"{_escaped(text)}\n")
+        # An empty line behind an item too: what follows would be part of it otherwise.
+        click.echo(f"{'- ' * text.startswith('  ')}{_escaped(text.strip())}\n")
     else:
         click.echo(wrapped(text, sys.stdout))
 

@@ -194,7 +194,10 @@ def _opener(data: str, kind: str) -> Any:
     """
     if kind not in DATASETS.names():
         if Path(data).is_dir():
-            raise EdgecnnError(f"unknown data set '{data}'; did you mean folder:{data}, the images in that folder?")
+            from edgecnn.datasets.masks import holds_masks
+
+            form, what = ("masks", "images and masks") if holds_masks(Path(data)) else ("folder", "the images")
+            raise EdgecnnError(f"unknown data set '{data}'; did you mean {form}:{data}, {what} in that folder?")
         for ending in ("npz", "csv"):
             if Path(data).is_file() and data.endswith(f".{ending}"):
                 raise EdgecnnError(f"unknown data set '{data}'; did you mean {ending}:{data}?")

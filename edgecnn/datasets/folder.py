@@ -9,6 +9,7 @@ import numpy as np
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
 from edgecnn.datasets.images import ImageFiles, check_channels, common_side, images_in
+from edgecnn.datasets.masks import holds_masks
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
@@ -66,6 +67,8 @@ def open_folder(request: DataRequest) -> Dataset:
 
 
 def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:
+    if holds_masks(root):
+        raise EdgecnnError(f"{root} holds images beside masks, not a folder for each class: give --data masks:{root}")
     classes = tuple(sorted(folder.name for folder in root.iterdir() if folder.is_dir()))
     paths: list[Path] = []
     labels: list[int] = []

@@ -86,19 +86,29 @@ def open_masks(request: DataRequest) -> Dataset:
     )
 
 
+def holds_masks(root: Path) -> bool:
+    """Return whether the folder *root* is laid out for `masks:DIR`: images beside masks, in all or in a part of it."""
+    return any(_folders(root, part) is not None for part in ("", "train", *_EVALUATION))
+
+
+def _folders(root: Path, part: str) -> tuple[Path, Path] | None:
+    """Return the folders of images and of masks of a *part* of *root*; None: they are not both there."""
+    pairs = [
+        pair
+        for images in _IMAGES
+        for masks in _MASKS
+        for pair in ((root / part / images, root / part / masks), (root / images / part, root / masks / part))
+    ]
+    return next(((images, masks) for images, masks in pairs if images.is_dir() and masks.is_dir()), None)
+
+
 def _pairs(root: Path, part: str) -> tuple[Pairs, int] | None:
     """Return the images of a *part*, or of all, with their masks, and how many have none; None: there are no folders.
 
     Raises:
         EdgecnnError: a mask has no image, or no image has a mask.
     """
-    folders = [
-        pair
-        for images in _IMAGES
-        for masks in _MASKS
-        for pair in ((root / part / images, root / part / masks), (root / images / part, root / masks / part))
-    ]
-    found = next(((images, masks) for images, masks in folders if images.is_dir() and masks.is_dir()), None)
+    found = _folders(root, part)
     if found is None:
         return None
     images, masks = ({path.stem: path for path in images_in(folder)} for folder in found)

@@ -189,7 +189,8 @@ def _fewer_weights(graph: Graph, region: RegionUse) -> Iterator[str]:
     if lacking > weights:
         yield f"pruning is not enough: all weights take {format_bytes(weights)}, less than the shortfall; {rest}"
         return
-    share = f"{100 * lacking / weights:.0f} % of the {format_bytes(weights)} of weights"
+    # On a device with a system, RAM holds the file and the copies that the runtime packs.
+    share = f"{100 * lacking / weights:.0f} % of the {format_bytes(weights)} that weights take in {region.name}"
     if lacking > _MOST_PRUNED * weights:
         yield f"pruning alone is not enough: it would have to remove {share}; {rest}"
         return

@@ -197,8 +197,12 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
     live = live_bytes(buffers, len(graph.operators), process.ALIGNMENT)
     runtime = process.runtime_of(graph)
     notes = ["the peak resident memory of a Python process with one thread"]
+    warnings = []
     if profile.runtimes.get(runtime, RuntimeCost()).ram_bytes is None:
-        notes.append(f"what {runtime} itself takes on {profile.name} is unknown and not counted")
+        warnings.append(
+            f"what {runtime} itself takes on {profile.name} is unknown and not counted, tens of MiB as a rule: "
+            f"--device NAME of a device of edgecnn devices counts it"
+        )
     if profile.region("flash"):
         notes.append(f"flash only counts the file, not {runtime}")
     regions = _process_regions(graph, profile)
@@ -216,6 +220,7 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
         next_steps=next_steps(
             graph, regions, lambda changed: _process_regions(changed, profile), is_microcontroller=False
         ),
+        warnings=tuple(warnings),
         notes=(*notes, *_unknown_system(profile, "the system takes")),
     )
 

@@ -97,7 +97,8 @@ def title_of(scores: Iterable[Score | None]) -> str:
     names = {score.name for score in scores if score is not None} or {ACCURACY}
     if len(names) > 1:
         return "score"
-    return next(iter(names)).replace(ACCURACY, "top-1")
+    name = names.pop()
+    return "top-1" if name == ACCURACY else name
 
 
 def drop(before: float, after: float, *, higher_is_better: bool) -> float:

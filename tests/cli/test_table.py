@@ -86,7 +86,7 @@ def test_markdown_is_a_table_that_github_draws(capsys: pytest.CaptureFixture[str
         say("  12 B  conv")
     assert capsys.readouterr().out == (
         "**a \\<b\\>**\n\n| file | size |\n| --- | ---: |\n| m\\|n<br>\\*x\\*.tflite | 9 B |\n\n"
-        "one \\[link\\](x)\n\n- 12 B  conv\n"
+        "one \\[link\\](x)\n\n- 12 B  conv\n\n"
     )
 
 

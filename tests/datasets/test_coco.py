@@ -23,7 +23,7 @@ def document(count: int = 5, **changes: Any) -> dict[str, Any]:
     """Return the annotations of images of 40x20 pixels, the first of which has a dog and a crowd of ants."""
     return {
         "images": [{"id": 10 + n, "file_name": f"{n}.png", "width": 40, "height": 20} for n in range(count)],
-        "categories": CATEGORIES,
+        "categories": [*CATEGORIES],
         "annotations": [
             {"id": 1, "image_id": 10, "category_id": 90, "bbox": [4, 2, 20, 10]},
             {"id": 2, "image_id": 10, "category_id": 2, "bbox": [30, 10, 15, 10], "iscrowd": 1, "segmentation": []},

@@ -127,7 +127,7 @@ def test_linux_counts_the_runtime_and_what_the_system_takes() -> None:
 def test_an_unknown_runtime_base_is_said() -> None:
     """Where a device does not say what the runtime takes, the report says that it is not counted."""
     device = DeviceProfile("x", "X", "android", "x", {}, memory=LINUX.memory)
-    assert "unknown and not counted" in " ".join(check_fit(network(), device).notes)
+    assert "unknown and not counted" in " ".join(check_fit(network(), device).warnings)
 
 
 def test_nothing_to_check_against_is_an_error() -> None:
