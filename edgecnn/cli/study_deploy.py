@@ -14,6 +14,7 @@ from edgecnn.cli.shared import common, print_json, showing_progress, tables
 from edgecnn.cli.study_options import accuracy_text, asked_for_json, folder_options, study_argument, variants_option
 from edgecnn.cli.study_runs import do_all, finish
 from edgecnn.cli.table import print_table, say
+from edgecnn.errors import EdgecnnError
 from edgecnn.study import load_study
 from edgecnn.study.deploy import DEVICES, deploy_runs
 from edgecnn.study.results import Result
@@ -91,6 +92,9 @@ def deploy(
         _print(loaded.name, results, devices or DEVICES)
         _print_summary(good)
     finish(wanted, results, given["folder"])
+    failed = [text for result in good for text in result.failed_files]
+    if failed:
+        raise EdgecnnError(f"{len(failed)} files failed; {failed[0]}; --retry tries again")
 
 
 def _print(study: str, results: Sequence[Result], devices: Sequence[str]) -> None:

@@ -34,6 +34,16 @@ class Result:
         """Whether the run ended with an error."""
         return self.error is not None
 
+    @property
+    def failed_files(self) -> tuple[str, ...]:
+        """The files of a deployed network that could not be made, each with its reason."""
+        return tuple(f"{file['file']}: {file['failed']}" for file in self.figures.get("files", ()) if file["failed"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the run failed."""
+        return not self.failed and not self.failed_files
+
     def to_json(self) -> dict[str, Any]:
         """Return the document of the run's file."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}

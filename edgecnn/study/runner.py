@@ -67,7 +67,7 @@ def do_runs(
         runs: what to do.
         folder: made where it is missing.
         workers: processes to do it in; None: this one.
-        retry: whether runs that failed are done again.
+        retry: whether runs of which something failed are done again.
         progress: told how far all of them are, with the time left.
 
     Raises:
@@ -77,7 +77,7 @@ def do_runs(
     workers = workers or Workers()
     for run in runs:
         result = read_result(folder, run.name, run.identity())
-        if retry and result is not None and result.failed:
+        if retry and result is not None and not result.is_complete:
             file_of(folder, run.name).unlink()
         check_writable(file_of(folder, run.name))
     left = [run for run in runs if read_result(folder, run.name) is None]

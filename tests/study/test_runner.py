@@ -57,6 +57,16 @@ def test_a_failed_run_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     assert [marks_of(tmp_path, name) for name in "abc"] == [2, 2, 1]
 
 
+def test_a_network_with_a_file_that_failed_is_tried_again(tmp_path: Path) -> None:
+    """A deployed network counts as done with one file missing; `retry` makes its files again."""
+    files = [{"file": "a.onnx", "failed": None}, {"file": "a.tflite", "failed": "the converter raised KeyError"}]
+    Result("a", {"how": "done"}, {"files": files}).write(tmp_path)
+    (kept,) = do_runs([MarkingRun("a")], tmp_path)
+    assert kept.failed_files == ("a.tflite: the converter raised KeyError",)
+    (again,) = do_runs([MarkingRun("a")], tmp_path, retry=True)
+    assert again.is_complete
+
+
 def test_progress_names_the_run_and_the_time_left(tmp_path: Path) -> None:
     """From the second run on the progress has the time that is left, by what the first ones took."""
     said: list[str] = []
