@@ -23,8 +23,8 @@ from edgecnn.tasks.heads import Ssd
 
 EPOCHS = {
     "tiny_yolo": 14,
-    "tiny_ssd": 14,
-    "tiny_unet": 6,
+    "tiny_ssd": 8,
+    "tiny_unet": 3,
     "tiny_lraspp": 9,
     "beats": 8,
     "gauge": 15,
