@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
-from edgecnn.parsing import BYTES, convert, from_table, parse_json, read_table, read_toml
+from edgecnn.parsing import BYTES, convert, from_table, parse_json, read_json, read_table, read_toml
 
 
 @dataclass(frozen=True)
