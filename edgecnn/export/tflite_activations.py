@@ -6,7 +6,7 @@ and EXP has nearly all its values near 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ def activations(model: TFLiteModel) -> list[Activation]:
 
 def _first(operator: Any, sources: Mapping[int, int]) -> int | None:
     """Return what the first output of an operator is a function of, value by value; None: it is none."""
-    outputs = operator.outputs if operator.outputs is not None else ()
+    outputs: Sequence[Any] = operator.outputs if operator.outputs is not None else ()
     return sources.get(int(outputs[0])) if len(outputs) else None
 
 
