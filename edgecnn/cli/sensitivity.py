@@ -79,10 +79,10 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 )
 @option(
     "--per",
-    type=click.Choice(("bytes", "macs")),
+    type=click.Choice(("bytes", "macs", "activations")),
     default="bytes",
     section="Search",
-    help="Rank by loss increase per saved byte or per saved MAC.",
+    help="Rank by loss increase per saved byte, per saved MAC, or per saved element of the largest activations.",
 )
 @option(
     "--agreement",

@@ -23,8 +23,12 @@ from edgecnn.errors import require
 LayerMacs = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], int]
 
 
-def params_and_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, int]:
-    """Return parameters of *module*, and the MACs of one run on *x*, a batch of one.
+#: The power of the mean that stands for the peak of the activations: see `_Between.activations`.
+_POWER = 8
+
+
+def params_macs_and_activations(module: nn.Module, x: torch.Tensor) -> tuple[int, int, int]:
+    """Return parameters of *module*, and MACs and activations of one run on *x*, a batch of one.
 
     Outside of layers, products of matrices and convolutions are counted (`torch.nn.functional`, `@`, `einsum`,
     attention), without their bias; what goes element by element is not. A layer that is reached by two names is
@@ -57,7 +61,7 @@ def params_and_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, int]:
         counter.CUSTOM_MODULES_MAPPING = {}
         for handle in handles:
             handle.remove()
-    return int(params), int(macs) + of_ours[0] + between.macs
+    return int(params), int(macs) + of_ours[0] + between.macs, between.activations
 
 
 def _recurrent(layer: Any, args: tuple[Any, ...], given: dict[str, Any], _: object) -> int:
@@ -138,18 +142,43 @@ _OPERATORS: Mapping[Any, Callable[..., int]] = {
 }
 
 
+#: The elements that an operator reads and writes of activations, of those that stay operators of their own in a file:
+#: batch norms and activations become a part of the one before.
+_HELD: Mapping[Any, Callable[..., int]] = {
+    _ATEN.mm: lambda out, a, _: a.numel() + out.numel(),
+    _ATEN.addmm: lambda out, _, a, __: a.numel() + out.numel(),
+    _ATEN.convolution: lambda out, x, *_: x.numel() + out.numel(),
+    _ATEN.cat: lambda out, *_: 2 * out.numel(),
+    _ATEN.max_pool2d_with_indices: lambda out, x, *_: x.numel() + out[0].numel(),
+    _ATEN.avg_pool2d: lambda out, x, *_: x.numel() + out.numel(),
+}
+
+
 class _Between(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what is done while no layer runs that is counted as a whole."""
+    """Counts what is done while no layer runs that is counted as a whole, and the activations that all of it holds."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.depth = 0
         self.macs = 0
+        self.held: list[int] = []
+
+    @property
+    def activations(self) -> int:
+        """About the most elements of activations that an operator holds: the power mean's sum of all, of power 8.
+
+        The largest alone would not do to weigh cuts by: where two operators hold as much, no cut of one lowers it.
+        """
+        most = max(self.held, default=0)
+        return round(most * sum((one / most) ** _POWER for one in self.held) ** (1 / _POWER)) if most else 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
+        held = _HELD.get(func.overloadpacket)
+        if held is not None:
+            self.held.append(held(out, *args))
         macs = _OPERATORS.get(func.overloadpacket)
         if macs is not None and not self.depth:
             self.macs += macs(out, *args)

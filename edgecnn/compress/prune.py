@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgecnn.compress.channels import Removed, masked_channels, without_channels
-from edgecnn.compress.counting import params_and_macs
+from edgecnn.compress.counting import params_macs_and_activations
 from edgecnn.compress.criteria import Criterion as Criterion
 from edgecnn.compress.criteria import scores_of
 from edgecnn.compress.layers import find_links, remove_layer_, without_layer
@@ -42,10 +42,11 @@ class PruneConfig:
 
 @dataclass(frozen=True)
 class Size:
-    """What a network costs: parameters, and MACs of one sample."""
+    """What a network costs: parameters, and MACs and activations of one sample."""
 
     params: int
     macs: int
+    activations: int = 0  # about the most elements that an operator reads and writes, see `counting`
 
 
 @dataclass(frozen=True)
@@ -215,5 +216,5 @@ def count_to_go(unit: Unit, ratio: float, round_to: int = 1) -> int:
 
 
 def size_of(module: nn.Module, input_shape: tuple[int, ...]) -> Size:
-    """Return parameters and MACs, counted on the physical network; see `edgecnn.compress.counting`."""
-    return Size(*params_and_macs(module, torch.zeros(1, *input_shape)))
+    """Return parameters, MACs and activations, counted on the physical network; see `edgecnn.compress.counting`."""
+    return Size(*params_macs_and_activations(module, torch.zeros(1, *input_shape)))

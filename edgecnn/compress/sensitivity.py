@@ -35,7 +35,7 @@ from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import ACCURACY, Score, score_to_json
 from edgecnn.tasks.task import drop_between, score_of
 
-GAINS = ("bytes", "macs")
+GAINS = ("bytes", "macs", "activations")
 
 _NAMED = 4  # layers with one reason, and reasons, that one line names
 
@@ -58,9 +58,15 @@ class Costs:
     params: int
     macs: int
     size_bytes: int
+    activations: int = 0  # about the most elements that an operator holds, see `edgecnn.compress.counting`
 
     def __sub__(self, other: Costs) -> Costs:
-        return Costs(self.params - other.params, self.macs - other.macs, self.size_bytes - other.size_bytes)
+        return Costs(
+            self.params - other.params,
+            self.macs - other.macs,
+            self.size_bytes - other.size_bytes,
+            self.activations - other.activations,
+        )
 
 
 @dataclass(frozen=True)
@@ -367,7 +373,8 @@ def judge(
 def costs_of(module: nn.Module, input_shape: tuple[int, ...]) -> Costs:
     """Return what *module* takes, counted on the network as it is."""
     size = size_of(module, input_shape)
-    return Costs(size.params, size.macs, sum(tensor.nbytes for tensor in module.state_dict().values()))
+    size_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+    return Costs(size.params, size.macs, size_bytes, size.activations)
 
 
 def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: Costs) -> Row:
@@ -402,7 +409,7 @@ def lost_to_json(score: Score, lost: MeanInterval) -> dict[str, Any]:
 
 
 def _gain(saved: Costs, per: str) -> int:
-    return {"bytes": saved.size_bytes, "macs": saved.macs}[per]
+    return {"bytes": saved.size_bytes, "macs": saved.macs, "activations": saved.activations}[per]
 
 
 def _notes(trial: Trial, names: Sequence[tuple[str, str, float]]) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ class MemoryUse:
     name: str
     used_bytes: int
     limit_bytes: int
+    #: What to save where it is too small. A microcontroller's RAM holds `activations` alone, those of the operator that
+    #: needs the most; a system's holds weights as well, and both go with the `macs`.
+    per: str = "macs"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Shortfall:
     """A goal that is not met."""
 
     sentence: str
-    per: str  # what going on should save: `bytes` or `macs`
+    per: str  # what going on should save: `bytes`, `macs` or `activations`
     share: float  # of what the network has of it now, that is still to go
 
 
@@ -148,10 +151,8 @@ class Budget:
                     f"it takes {format_bytes(use.used_bytes)} of the {use.name}{of}; "
                     f"the limit is {format_bytes(use.limit_bytes)}"
                 )
-                # Activations, which RAM is for, have no measure of their own here; they go with the MACs.
-                yield Shortfall(
-                    sentence, "bytes" if use.name == "flash" else "macs", 1 - use.limit_bytes / use.used_bytes
-                )
+                per = "bytes" if use.name == "flash" else use.per
+                yield Shortfall(sentence, per, 1 - use.limit_bytes / use.used_bytes)
 
     def unmet(self, original: NetworkStatus, now: NetworkStatus, reference: float | None = None) -> tuple[str, ...]:
         """Return a sentence for each goal that *now* does not meet, those of size and that of the score."""

@@ -261,12 +261,12 @@ def choose_cuts(
 
 @dataclass(frozen=True)
 class _Savings:
-    """Reads what is to be saved, `bytes` or `macs`, off a size; bytes go with the parameters."""
+    """Reads what is to be saved, one of `GAINS`, off a size; bytes go with the parameters."""
 
     per: str
 
     def of(self, size: Size | Costs) -> float:
-        return size.macs if self.per == "macs" else size.params
+        return {"macs": size.macs, "activations": size.activations}.get(self.per, size.params)
 
 
 def trimmed(unit: Unit, ratio: float, needed: float, round_to: int = 1) -> float:

@@ -56,7 +56,7 @@ def measure_sensitivity(
         ratios: of a layer's filters; 1 takes a layer or block out whole, where it can go.
         criterion: what filters are judged by.
         round_to: channel counts become multiples of it.
-        per: what rows are ranked by: loss for each of the `bytes` or of the `macs` saved.
+        per: what rows are ranked by: loss for each of the `bytes`, `macs` or `activations` saved.
         agreement: more samples are taken until the ranking is expected to agree this well (Spearman) with one of other
             samples; 1: all samples for every cut.
         weights: see `edgecnn.build`.
