@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -84,6 +84,14 @@ def cli() -> None:
     """
 
 
+def _notes_of(error: BaseException) -> Iterator[str]:
+    """Yield what was noted on *error*, or on those that it took the place of: how to go on, for example."""
+    one: BaseException | None = error
+    while one is not None:
+        yield from getattr(one, "__notes__", ())
+        one = one.__cause__ or one.__context__
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one line on standard error and its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -100,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()  # here, where a full disk is reported, not when Python ends
     except click.exceptions.Exit as done:  # --help and --version
         code = done.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        fail("interrupted; existing files are unchanged", interruption_code(), debug)
+    except (KeyboardInterrupt, click.Abort) as error:
+        fail("; ".join(("interrupted", "existing files are unchanged", *_notes_of(error))), interruption_code(), debug)
     except EdgecnnError as error:
         fail(str(error), error.exit_code, debug)
     except click.ClickException as error:

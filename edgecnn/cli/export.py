@@ -180,7 +180,7 @@ def _print_next_steps(file: ExportedFile, recipe: str, is_micro: bool, words: Se
 
     worst = worst_layer(file.layers)
     if worst is not None:
-        say(f"{file.path.name} loses most of its signal (SQNR) in {worst}")
+        say(f"{file.path.name} gets most of its quantization noise (SQNR) in {worst}; edgecnn debug shows all layers")
     if file.breaks_limit and file.artifact.precision == "w8a8" and not file.artifact.metadata.get("quantize"):
         again = shlex.join([*words, "--recipe", recipe, "--quantize", "auto"])
         say(f"next: --quantize auto corrects the int8 file layer by layer: {again}")

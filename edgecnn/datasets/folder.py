@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
-from edgecnn.datasets.images import ImageFiles, check_channels, common_side, images_in
+from edgecnn.datasets.images import ImageFiles, check_channels, class_names, common_side, images_in
 from edgecnn.datasets.masks import holds_masks
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
@@ -23,6 +23,8 @@ _ASSUMPTION = (
 
 def open_folder(request: DataRequest) -> Dataset:
     """Return the images of DIR/CLASS/*, split 80 to 20, or of DIR/train and DIR/val (or test) where those exist.
+
+    The classes are numbered in the order of their names, or in that of DIR/classes.txt, a name on each line.
 
     They are RGB, or grayscale for a network of one channel. The default normalization is ImageNet's for RGB, 0…1 for
     grayscale.
@@ -39,18 +41,19 @@ def open_folder(request: DataRequest) -> Dataset:
         raise EdgecnnError(f"no folder at '{root}' (for --data folder:DIR)")
     train = root / "train"
     held_out = next((root / name for name in ("val", "test", "validation") if (root / name).is_dir()), None)
+    order = class_names(root)
     training: Samples | None = None
     if train.is_dir() and held_out is not None:
-        classes, training = _read(train, request)
-        other, evaluation = _read(held_out, request)
+        classes, training = _read(train, request, order)
+        other, evaluation = _read(held_out, request, order)
         if classes != other:
             raise EdgecnnError(
                 f"{root}: {train.name} and {held_out.name} have different classes; they must be the same"
             )
     elif held_out is not None:
-        classes, evaluation = _read(held_out, request)
+        classes, evaluation = _read(held_out, request, order)
     else:
-        classes, everything = _read(train if train.is_dir() else root, request)
+        classes, everything = _read(train if train.is_dir() else root, request, order)
         training, evaluation = everything.split_or_whole(EVALUATION_SHARE)
 
     images = evaluation.images
@@ -66,10 +69,14 @@ def open_folder(request: DataRequest) -> Dataset:
     )
 
 
-def _read(root: Path, request: DataRequest) -> tuple[tuple[str, ...], Samples]:
+def _read(root: Path, request: DataRequest, order: tuple[str, ...] | None) -> tuple[tuple[str, ...], Samples]:
     if holds_masks(root):
         raise EdgecnnError(f"{root} holds images beside masks, not a folder for each class: give --data masks:{root}")
     classes = tuple(sorted(folder.name for folder in root.iterdir() if folder.is_dir()))
+    if order is not None:
+        if sorted(order) != list(classes):
+            raise EdgecnnError(f"{root} has the folders {', '.join(classes)}, classes.txt names {', '.join(order)}")
+        classes = order
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):

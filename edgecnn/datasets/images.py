@@ -26,6 +26,21 @@ _LONGEST = 200  # characters of a path in an error
 Size = tuple[int, int]  # height and width in pixels
 
 
+def class_names(root: Path, files: Sequence[str] = ("classes.txt",)) -> tuple[str, ...] | None:
+    """Return the names of the classes in their order, from the first of *files* in *root*; None: no such file.
+
+    Raises:
+        EdgecnnError: a file without names, or with one twice.
+    """
+    path = next((root / name for name in files if (root / name).is_file()), None)
+    if path is None:
+        return None
+    names = tuple(filter(None, (line.strip() for line in path.read_text("utf-8", "replace").splitlines())))
+    if not names or len(set(names)) < len(names):
+        raise EdgecnnError(f"{path}: write the name of each class on a line of its own, each once")
+    return names
+
+
 class ImageFiles:
     """Images decoded when asked for; one of another size than *side* is brought to it as *resize* says.
 

@@ -13,6 +13,7 @@ from edgecnn.datasets.images import (
     ImageFiles,
     MaskFiles,
     check_channels,
+    class_names,
     common_side,
     images_in,
     read_mask,
@@ -28,7 +29,6 @@ EVALUATION_SHARE = 0.2
 _IMAGES = ("images", "JPEGImages", "img")
 _MASKS = ("masks", "labels", "annotations", "SegmentationClass", "mask")
 _EVALUATION = ("val", "validation", "test")
-_NAMES = ("classes.txt", "labels.txt")
 _FEW = 32  # masks that show whether a set of them has classes at all
 
 Pairs = Sequence[tuple[Path, Path]]
@@ -59,7 +59,9 @@ def open_masks(request: DataRequest) -> Dataset:
             f"{root}: expected folders images and masks, or train and val with the two in each; found "
             f"{', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'}"
         )
-    labels = _labels(root)
+    labels = class_names(root, ("classes.txt", "labels.txt"))
+    if labels is not None and len(labels) > IGNORED:
+        raise EdgecnnError(f"{root}: {len(labels)} class names; masks have at most {IGNORED}")
     side = request.side or common_side([image for image, _ in pairs[0]])
     resize, assumptions = stretched(request, [ImageFiles([image for image, _ in pairs[0]], side)])
     if pairs[1]:
@@ -119,17 +121,6 @@ def _pairs(root: Path, part: str) -> tuple[Pairs, int] | None:
     if not masks:
         raise EdgecnnError(f"{found[1]}: no masks; there should be one for each image of {found[0]}, of the same name")
     return [(images[stem], masks[stem]) for stem in sorted(masks)], len(images) - len(masks)
-
-
-def _labels(root: Path) -> tuple[str, ...] | None:
-    """Return the names of the classes, where there is a file of them."""
-    path = next((root / name for name in _NAMES if (root / name).is_file()), None)
-    if path is None:
-        return None
-    names = tuple(filter(None, (line.strip() for line in path.read_text("utf-8", "replace").splitlines())))
-    if not 0 < len(names) <= IGNORED:
-        raise EdgecnnError(f"{path}: {len(names)} classes; masks have 1 to {IGNORED}, a name on each line")
-    return names
 
 
 def _check(pairs: Pairs) -> None:

@@ -20,8 +20,8 @@ _MOST_PRUNED = 0.9  # of the weights: more is another network
 
 #: Operators that copy all they read, and which torch code makes them, as files of litert-torch show.
 _COPIES = {
-    "PAD": "fold the padding into the convolution: TFLite cannot where a convolution with padding and stride 2 meets "
-    "an even side, and can on an odd one, 97x97 instead of 96x96",
+    "PAD": "a convolution with padding and stride 2 makes it where the side of its input is even; no copy is needed "
+    "where the side is odd, 97x97 instead of 96x96",
     "MIRROR_PAD": "fold the padding into the convolution: padding=1 with zeros needs no copy, "
     'padding_mode="reflect" and F.pad(x, ..., "reflect") make one',
     "TRANSPOSE": "x.mean((2, 3)), permute, and flatten before a linear layer make it; nn.AdaptiveAvgPool2d(1) does not",

@@ -466,6 +466,8 @@ def _kept(folder: RunFolder) -> Iterator[RunFolder]:
     except BaseException as error:
         if not any(folder.path.glob("*.safetensors")):
             folder.remove()
+        elif isinstance(error, KeyboardInterrupt):
+            error.add_note(f"what is done lies in '{folder.path}': the same command with --resume goes on")
         elif isinstance(error, EdgecnnError):
             raise EdgecnnError(
                 f"{error}; to run with other settings, delete '{folder.path}' or write to another file"

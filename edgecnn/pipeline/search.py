@@ -17,6 +17,7 @@ from edgecnn.pipeline.plan import Plan, Round
 from edgecnn.pipeline.steps import State, Steps
 from edgecnn.progress import with_prefix
 from edgecnn.short_repr import short_repr
+from edgecnn.tasks.score import title_of
 
 _TRIES = 3  # of a round: as it is, with half its share, with a quarter
 _SHORT_TUNING = 3.0  # times the drop that is allowed at the end, as training at the end recovers a part
@@ -106,6 +107,7 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
         completed_steps.append(_name(len(rounds) + 1, len(tried)))
         rounds.append(Round(tried[-1].cuts, config.between))
         was, shortfall = shortfall, _widest(budget, original.status, state.status)
+        steps.progress(_summary_of(len(rounds), budget, original.status, state.status))
         # The peak of the RAM, say, is in one layer: what is cut elsewhere does not move it.
         stalled = stalled + 1 if shortfall is not None and was.share - shortfall.share < share / 4 else 0
     for number in range(len(rounds), 0, -1):
@@ -120,6 +122,13 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
             return SearchResult(final, tuple(rounds[:number]), tuple(attempts), trained, stopped)
         stopped = f"after the final fine-tuning round {number} still lost too much accuracy and was reverted"
     return SearchResult(original, (), tuple(attempts), 0, stopped)
+
+
+def _summary_of(number: int, budget: Budget, original: NetworkStatus, now: NetworkStatus) -> str:
+    """Return what a round came to, in a line: the score, and the goals of size that are not met yet."""
+    score = "" if now.score is None else f" {now.score.text} {title_of([now.score])};"
+    gaps = [gap.sentence for gap in budget.shortfalls(original, now)]
+    return f"round {number} is done:{score} {'; '.join(gaps) or 'no goal of size is left'}"
 
 
 def _is_worse(after: NetworkStatus, before: NetworkStatus) -> bool:

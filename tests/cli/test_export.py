@@ -56,7 +56,7 @@ def test_a_rejected_file_tells_what_to_do_next(digits_checkpoint: Path, tmp_path
     out = tmp_path / "my out"
     run = edgecnn("export", digits_checkpoint, "--data", "digits", "--recipe", recipe, "-o", out)
     assert run.returncode == 3
-    assert "digits.w8a8.tflite.rejected loses most of its signal (SQNR) in " in run.stdout
+    assert "digits.w8a8.tflite.rejected gets most of its quantization noise (SQNR) in " in run.stdout
     (line,) = [line for line in run.stdout.splitlines() if line.startswith("next: w8 keeps")]
     command = f"edgecnn export {digits_checkpoint} --data digits -o '{out}' --recipe phone"
     assert line.endswith(command)

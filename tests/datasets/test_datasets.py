@@ -329,3 +329,19 @@ def test_a_folder_without_its_kind_is_told(tmp_path: Path, monkeypatch: pytest.M
         open_dataset("shapes")
     with pytest.raises(EdgecnnError, match=r"did you mean npz:arrays\.npz"):
         open_dataset("arrays.npz")
+
+
+def test_classes_txt_orders_the_classes(tmp_path: Path) -> None:
+    """Folders are numbered as classes.txt names them; names that are no folders are refused."""
+    for place, name in enumerate(("low", "normal", "high")):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.new("L", (8, 8), 10 * place + number).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "classes.txt").write_text("low\nnormal\nhigh\n")
+    data = open_dataset(f"folder:{tmp_path}", channels=1)
+    assert data.labels == ("low", "normal", "high")
+    assert [int(batch.x[0].max()) // 10 for batch in data.evaluation.batched(1)] == [0, 1, 2]
+    assert [int(batch.y[0]) for batch in data.evaluation.batched(1) if batch.y is not None] == [0, 1, 2]
+    (tmp_path / "classes.txt").write_text("low\nmiddle\nhigh\n")
+    with pytest.raises(EdgecnnError, match=r"has the folders high, low, normal, classes\.txt names low, middle, high"):
+        open_dataset(f"folder:{tmp_path}")

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.cli import _notes_of
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline.run_folder import RunFolder
+from edgecnn.pipeline.compress import _kept
+from edgecnn.pipeline.run_folder import RunFolder, folder_of
 
 RUN = """
 import sys, time
 from pathlib import Path
-from edgecnn.pipeline.run_folder import RunFolder
+from edgecnn.cli import _notes_of
+from edgecnn.pipeline.compress import _kept
+from edgecnn.pipeline.run_folder import RunFolder, folder_of
 folder = RunFolder.open(Path(sys.argv[1]), {"ratio": 0.5}, resume=False)
 folder.note("round-01", finished=True)
 print("going", flush=True)
@@ -59,3 +63,39 @@ def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(EdgecnnError, match=r"there is one that holds .notes\.txt., which does not belong to a run"):
         RunFolder.open(out, {}, resume=False)
     assert (place / "notes.txt").read_text() == "mine"
+
+
+def interrupted(result: Path, kept: str) -> None:
+    """Be interrupted in a run that has kept a file."""
+    with _kept(RunFolder.open(result, {}, resume=False)) as folder:
+        (folder.path / kept).write_bytes(b"")
+        raise KeyboardInterrupt
+
+
+def replaced(first: KeyboardInterrupt) -> None:
+    """Raise another in its place, as a second signal does."""
+    try:
+        raise first
+    finally:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    """Ctrl-C in a run that has kept a network notes where it lies; before there is one, the folder goes."""
+    with pytest.raises(KeyboardInterrupt) as ended:
+        interrupted(tmp_path / "a.safetensors", "round-01.safetensors")
+    (note,) = ended.value.__notes__
+    assert f"'{folder_of(tmp_path / 'a.safetensors')}'" in note
+    assert "--resume" in note
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "b.safetensors", "scratch")
+    assert not folder_of(tmp_path / "b.safetensors").exists()
+
+
+def test_notes_are_found_behind_what_took_their_place() -> None:
+    """The signal's own exception is raised once more on the way out: the notes of the first are still told."""
+    first = KeyboardInterrupt()
+    first.add_note("go on with --resume")
+    with pytest.raises(KeyboardInterrupt) as ended:
+        replaced(first)
+    assert list(_notes_of(ended.value)) == ["go on with --resume"]
