@@ -10,12 +10,13 @@ from edgecnn.demo import _facts
 from edgecnn.pipeline import Budget, CompressResult, ExportResult
 from edgecnn.pipeline.budget import NetworkStatus
 from edgecnn.pipeline.judging import verdict
+from edgecnn.tasks.classification import Top1
 
 
 def test_warnings_of_every_export_reach_the_report() -> None:
     """What an export warned of stands in the report's facts, the same thing once."""
-    size, right = NetworkStatus(10, 20), np.ones(10, bool)
-    judged = verdict(right, right, Budget(), None)
+    size, right = NetworkStatus(10, 20), np.zeros((10, 4), int)
+    judged = verdict(Top1(), right, right, Budget(), None)
     compressed = CompressResult(Path("d/digits-small.safetensors"), size, size, judged)
     exports = tuple(ExportResult((), None, warnings) for warnings in (("hot",), ("hot", "noise"), ()))
     assert _facts(Path("d"), compressed, exports).warnings == ("hot", "noise")

@@ -113,13 +113,15 @@ def test_a_file_that_failed() -> None:
     check("export", failed.to_json(), "key of a file")
 
 
-def test_export(board: ExportResult) -> None:
-    """A file's entry, the JSON beside it, and what firmware is told have their keys."""
+def test_export(board: ExportResult, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's entry, the JSON beside it, its layers, and what firmware is told have their keys."""
     file = next(one for one in board.files if one.path.name.endswith("w8a8.tflite"))
     check("export", file.to_json(), "key of a file")
     beside = json.loads(file.artifact.history_path.read_text())
     check("export", beside, "key beside a file")
     assert set(beside["result"]) == {*file.to_json(), "reference_accuracy", "reference_score", "data"}
+    fp32 = next(one.path for one in board.files if one.path.name.endswith("fp32.tflite"))
+    check("debug", printed(capsys, "debug", file.path, "--against", fp32, "--data", "digits", "--samples", "4"))
     firmware = Firmware.of(file.artifact, ("a", "b"), {}, ())
     check("export", firmware.to_json(), "key of firmware")
     assert set(firmware.to_json()["inputs"][0]) == {"name", "shape", "size", "dtype", "scale", "zero_point"}

@@ -15,8 +15,8 @@ def runs_channels_last(module: nn.Module, x: torch.Tensor) -> bool:
 
     `x.view(n, -1)`, say, only runs on memory in the usual order.
     """
-    if x.ndim != 4:
-        return False
+    if x.ndim != 4 or any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        return False  # a script's parameters, once moved, warn of their gradients
     reordered = copy.deepcopy(module).to(memory_format=torch.channels_last).eval()
     usual = copy.deepcopy(module).eval()
     with torch.no_grad():

@@ -290,11 +290,11 @@ def check_outputs(subject: Subject, outputs: Outputs, *, background: bool = True
         classes = class_scores(outputs).shape[1]
     except EdgecnnError as error:
         raise EdgecnnError(f"{subject.name}: {error}") from None
-    otherwise = ", npz:FILE without y, or --input to export without data" if background else ""
     if classes not in (len(known), len(known) + background):
         raise EdgecnnError(
             f"{subject.name} distinguishes {classes} classes, data set '{subject.data.name}' has {len(known)}; "
-            f"{_remedy(subject, classes, len(known))}use the data it was trained on{otherwise}"
+            f"{_remedy(subject, classes, len(known))}use the data it was trained on, or --task none to "
+            f"go without a score"
         )
 
 

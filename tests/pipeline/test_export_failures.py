@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,58 +13,72 @@ from torch import nn
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import export_model
-from edgecnn.recipe import load_recipe
+from edgecnn.recipe import Recipe, load_recipe
 
-GROUPED = """
+DETERMINANT = """
 import torch
-from forked import edgecnn
 from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 8, 3, padding=1)
+
+    def forward(self, x):
+        return torch.linalg.det(self.conv(x))
 
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=2))
+    return Net()
 """
+BOTH = 'title = "Both"\n[files]\nonnx = ["fp32"]\ntflite = ["fp32"]\n'
 
 
-def grouped() -> nn.Module:
-    """Return a network whose w8a8 ONNX file onnxruntime's quantizer cannot write: it takes no grouped deconvolution."""
+def network() -> Network:
+    """Return a network that becomes an ONNX file and no TFLite file: that format has no determinant."""
     own: dict[str, nn.Module] = {}
-    exec(GROUPED, own)
-    return own["net"]().eval()  # type: ignore[operator,no-any-return]
+    exec(DETERMINANT, own)
+    return Network("net", own["net"]().eval())
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """Return a recipe for a float file of each format."""
+    (folder / "both.toml").write_text(BOTH)
+    return load_recipe(str(folder / "both.toml"))
 
 
 def test_the_others_are_written(tmp_path: Path) -> None:
-    """The quantizer's error is the failed file's reason, in one line that names it; the float file is there."""
-    recipe = replace(load_recipe("x86"), limits={})
-    result = export_model(Network("net", grouped()), tmp_path, recipe=recipe, input_shape=(4, 6, 6))
+    """The converter's error is the failed file's reason, in one line that names it; the other file is there."""
+    result = export_model(network(), tmp_path / "out", recipe=recipe_of(tmp_path), input_shape=(4, 6, 6))
     assert [file.path.name for file in result.files] == ["net.fp32.onnx"]
     assert result.files[0].parity.max_abs_diff < 1e-5
     [failed] = result.failed
-    assert failed.path == tmp_path / "net.w8a8.onnx"
-    assert failed.reason.startswith("ONNX w8a8 quantization failed: onnxruntime raised ")
+    assert failed.path == tmp_path / "out/net.fp32.tflite"
+    assert failed.reason.startswith("TFLite export failed at the operator aten.linalg_det")
     assert "\n" not in failed.reason
-    assert {path.name for path in tmp_path.iterdir()} == {"net.fp32.onnx", "net.fp32.onnx.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"net.fp32.onnx", "net.fp32.onnx.json"}
 
 
 def test_an_earlier_file_of_that_name_is_told(tmp_path: Path) -> None:
     """What an earlier export left under the failed file's name is not taken for a new one."""
-    (tmp_path / "net.w8a8.onnx").write_bytes(b"old")
-    recipe = replace(load_recipe("x86"), limits={})
-    result = export_model(Network("net", grouped()), tmp_path, recipe=recipe, input_shape=(4, 6, 6))
-    assert f"{tmp_path / 'net.w8a8.onnx'} is from an earlier export; the one just made failed" in result.warnings
+    earlier = tmp_path / "net.fp32.tflite"
+    earlier.write_bytes(b"old")
+    result = export_model(network(), tmp_path, recipe=recipe_of(tmp_path), input_shape=(4, 6, 6))
+    assert f"{earlier} is from an earlier export; the one just made failed" in result.warnings
 
 
 def test_a_row_and_exit_code_3(tmp_path: Path) -> None:
     """Table and JSON have a row for the failed file, with its reason; the last line is that of the error."""
-    (tmp_path / "own.py").write_text(GROUPED)
-    words = ["export", "own:net", "--input", "1x4x6x6", "--recipe", "x86", "-o", "out", "--json"]
+    (tmp_path / "own.py").write_text(DETERMINANT)
+    (tmp_path / "both.toml").write_text(BOTH)
+    words = ["export", "own:net", "--input", "1x4x6x6", "--recipe", "both.toml", "-o", "out", "--json"]
     run = edgecnn(*words, cwd=tmp_path)
     assert run.returncode == 3, run.stderr
     good, failed = json.loads(run.stdout)["files"]
     assert good["failed"] is None
     assert failed["path"] is None
-    assert failed["name"] == "own-net.w8a8.onnx"
-    assert "onnxruntime raised" in failed["failed"]
+    assert failed["name"] == "own-net.fp32.tflite"
+    assert "litert_torch raised" in failed["failed"]
     assert "Traceback" not in run.stderr
     assert " ".join(run.stderr.split()).endswith(failed["failed"])
 
