@@ -23,6 +23,9 @@ from edgecnn.errors import EdgecnnError, unknown_name
 FORM = "package.module:attribute or FILE.py:attribute"
 
 
+_OF_FILE = "file_"  # begins the names of modules whose files have no name to be imported by
+
+
 def load_attribute(where: str) -> Any:
     """Return the object named `package.module:attribute`, of what is installed.
 
@@ -129,7 +132,7 @@ def _module_of_file(path: Path) -> ModuleType:
     _UserFolder.at(folder).named.add(parts[0])
     if _origin_of(parts[0]) == (path if len(parts) == 1 else folder / parts[0] / "__init__.py"):
         return importlib.import_module(".".join(parts))
-    name = "file_" + re.sub(r"\W", "_", str(path))
+    name = _OF_FILE + re.sub(r"\W", "_", str(path))
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
@@ -176,4 +179,6 @@ def _attribute_of(module: ModuleType, attribute: str) -> Any:
         return getattr(module, attribute)
     except AttributeError:
         known = [name for name in vars(module) if not name.startswith("_")]
-        raise unknown_name(f"function in {module.__name__}:", attribute, known) from None
+        # A file whose name is also that of another module is imported under one of our own.
+        file = module.__name__.startswith(_OF_FILE) and module.__file__
+        raise unknown_name(f"function in {Path(file).stem if file else module.__name__}:", attribute, known) from None

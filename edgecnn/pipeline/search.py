@@ -128,7 +128,7 @@ def _summary_of(number: int, budget: Budget, original: NetworkStatus, now: Netwo
     """Return what a round came to, in a line: the score, and the goals of size that are not met yet."""
     score = "" if now.score is None else f" {now.score.text} {title_of([now.score])};"
     gaps = [gap.sentence for gap in budget.shortfalls(original, now)]
-    return f"round {number} is done:{score} {'; '.join(gaps) or 'no goal of size is left'}"
+    return f"after round {number}:{score} {'; '.join(gaps) or 'no goal of size is left'}"
 
 
 def _is_worse(after: NetworkStatus, before: NetworkStatus) -> bool:
