@@ -138,7 +138,7 @@ def search_options(command: F) -> F:
             metavar="FRACTION",
             default=0.25,
             section="Search",
-            help="Fraction of the remaining gap to remove in each round.",
+            help="Largest fraction of the remaining MACs or bytes to remove in one round.",
         ),
         option(
             "--epochs-between",
@@ -183,7 +183,7 @@ def training_options(command: F) -> F:
             "--epochs",
             type=click.FloatRange(min=0),
             metavar="EPOCHS",
-            default_text="10, at most 150 000 samples with a goal",
+            default_text="10; with a goal as many as show 150 000 samples, from 1 to 10",
             section="Training",
             help="Epochs of the final fine-tuning.",
         ),

@@ -164,7 +164,8 @@ def command(
     if as_json:
         print_json(result.to_json())
         return
-    print_table(f"{title_of(result)}:", COLUMNS, table_of(result), right=(0, *range(3, 11)), spare=(7, 4, 8, 5))
+    spare = (7, 4, 8, 5) if per == "activations" else (11, 7, 4, 8, 5)
+    print_table(f"{title_of(result)}:", COLUMNS, table_of(result), right=(0, *range(3, 12)), spare=spare)
     for line in staying(result):
         say(line)
     for path in written:

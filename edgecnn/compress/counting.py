@@ -1,4 +1,4 @@
-"""Counting what a network costs: its parameters, and the MACs of one run.
+"""Counting what a network costs: its parameters, and the MACs and the activations of one run.
 
 torch-pruning's counter goes by layers: it sums over those it knows, elements of activations and norms too. Of recurrent
 layers it takes the features for the steps, of transposed convolutions the outputs for the inputs, and attention it
@@ -13,6 +13,7 @@ from itertools import chain
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,28 +23,29 @@ from edgecnn.errors import require
 #: The MACs of a layer that ran, from it, its arguments by position and by name, and its output.
 LayerMacs = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], int]
 
-
-#: The power of the mean that stands for the peak of the activations: see `_Between.activations`.
-_POWER = 8
+#: Of the norm that stands for the peak of the activations: see `_OperatorCounter.activations`.
+_NORM = 8
 
 
 def params_macs_and_activations(module: nn.Module, x: torch.Tensor) -> tuple[int, int, int]:
     """Return parameters of *module*, and MACs and activations of one run on *x*, a batch of one.
+
+    Activations are about the most elements that one operator reads and writes.
 
     Outside of layers, products of matrices and convolutions are counted (`torch.nn.functional`, `@`, `einsum`,
     attention), without their bias; what goes element by element is not. A layer that is reached by two names is
     counted as often as it runs, once for each name: so the counter sums.
     """
     counter: Any = require("torch_pruning.utils.op_counter", "torch")
-    between, of_ours = _Between(), [0]
+    operators, of_ours = _OperatorCounter(), [0]
 
     # The counter runs a deep copy, hooks included, and a copied method would have a copied object: so these are plain
     # functions.
     def enter(*_: object) -> None:
-        between.depth += 1
+        operators.depth += 1
 
     def leave(layer: nn.Module, args: tuple[Any, ...], given: dict[str, Any], output: object) -> None:
-        between.depth -= 1
+        operators.depth -= 1
         if (macs := _counted_here(layer)) is not None:
             of_ours[0] += macs(layer, args, given, output)
 
@@ -55,13 +57,13 @@ def params_macs_and_activations(module: nn.Module, x: torch.Tensor) -> tuple[int
     # What the counter offers for this; it forgets it after each count that does not fail.
     counter.CUSTOM_MODULES_MAPPING = dict.fromkeys(chain(*_LAYERS), counter.empty_flops_counter_hook)
     try:
-        with between:
+        with operators:
             macs, params = counter.count_ops_and_params(module, x)
     finally:
         counter.CUSTOM_MODULES_MAPPING = {}
         for handle in handles:
             handle.remove()
-    return int(params), int(macs) + of_ours[0] + between.macs, between.activations
+    return int(params), int(macs) + of_ours[0] + operators.macs, operators.activations
 
 
 def _recurrent(layer: Any, args: tuple[Any, ...], given: dict[str, Any], _: object) -> int:
@@ -129,7 +131,7 @@ _ATEN = torch.ops.aten
 
 #: The MACs of an operator, from its output and its arguments: what is left of all products of matrices and convolutions
 #: where torch hands them to the processor.
-_OPERATORS: Mapping[Any, Callable[..., int]] = {
+_MACS: Mapping[Any, Callable[..., int]] = {
     _ATEN.mm: _matrices,
     _ATEN.bmm: _matrices,
     _ATEN.addmm: lambda out, _, a, b: _matrices(out, a, b),
@@ -141,10 +143,9 @@ _OPERATORS: Mapping[Any, Callable[..., int]] = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _scores,
 }
 
-
-#: The elements that an operator reads and writes of activations, of those that stay operators of their own in a file:
-#: batch norms and activations become a part of the one before.
-_HELD: Mapping[Any, Callable[..., int]] = {
+#: The elements that an operator reads and writes, likewise. Batch norms and activation functions are none of a file's
+#: own, but a part of the one before; sums and global averages are left out.
+_ELEMENTS: Mapping[Any, Callable[..., int]] = {
     _ATEN.mm: lambda out, a, _: a.numel() + out.numel(),
     _ATEN.addmm: lambda out, _, a, __: a.numel() + out.numel(),
     _ATEN.convolution: lambda out, x, *_: x.numel() + out.numel(),
@@ -154,32 +155,31 @@ _HELD: Mapping[Any, Callable[..., int]] = {
 }
 
 
-class _Between(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what is done while no layer runs that is counted as a whole, and the activations that all of it holds."""
+class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operator by operator: the MACs outside of layers that are counted as a whole, and all activations."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.depth = 0
+        self.depth = 0  # of the layers, counted as a whole, that run now
         self.macs = 0
-        self.held: list[int] = []
+        self.elements: list[int] = []  # that each operator reads and writes
 
     @property
     def activations(self) -> int:
-        """About the most elements of activations that an operator holds: the power mean's sum of all, of power 8.
+        """About the most elements that an operator reads and writes: the 8-norm of those of all.
 
-        The largest alone would not do to weigh cuts by: where two operators hold as much, no cut of one lowers it.
+        The largest alone would not do to weigh cuts by: where two operators need as much, no cut of one lowers it.
         """
-        most = max(self.held, default=0)
-        return round(most * sum((one / most) ** _POWER for one in self.held) ** (1 / _POWER)) if most else 0
+        return round(float(np.linalg.norm(self.elements, _NORM)))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        held = _HELD.get(func.overloadpacket)
-        if held is not None:
-            self.held.append(held(out, *args))
-        macs = _OPERATORS.get(func.overloadpacket)
+        elements = _ELEMENTS.get(func.overloadpacket)
+        if elements is not None:
+            self.elements.append(elements(out, *args))
+        macs = _MACS.get(func.overloadpacket)
         if macs is not None and not self.depth:
             self.macs += macs(out, *args)
         return out

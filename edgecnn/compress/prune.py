@@ -46,7 +46,7 @@ class Size:
 
     params: int
     macs: int
-    activations: int = 0  # about the most elements that an operator reads and writes, see `counting`
+    activations: int = 0  # about the most elements that one operator reads and writes
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _RESAMPLES = 200
 
 
 def cost_benefits(loss_increases: Floats, gains: Floats, n: int) -> Floats:
-    """Return the loss increase per byte or MAC saved, [..., cuts]; infinity where nothing is saved.
+    """Return the loss increase for each byte, MAC or activation saved, [..., cuts]; infinity where nothing is.
 
     A loss increase below that of one sample of all *n* counts as none: such cuts are ranked by their saving.
     """

@@ -1,11 +1,11 @@
 """What each part of a network is worth: cut it alone, and see what is lost and what is gained.
 
-Rows are ranked by *loss increase* per byte or MAC saved. The loss increase of a classifier is the mean probability of
-the right class that a cut loses. It goes with the accuracy, but every sample contributes, not only those whose answer
-flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the ranking by accuracy on 5000 (Spearman 0.97)
-than those ranked by accuracy or by cross entropy on the same 512 (0.96, 0.95), with batch norm left as it was. What any
-training mends at once is not counted: with samples to recalibrate on, batch norm's statistics follow each cut
-(`bn_recalibration`), and scores are scaled to the spread of the original's.
+Rows are ranked by *loss increase* for what they save: bytes, MACs or activations (`GAINS`). The loss increase of a
+classifier is the mean probability of the right class that a cut loses. It goes with the accuracy, but every sample
+contributes, not only those whose answer flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the
+ranking by accuracy on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96,
+0.95), with batch norm left as it was. What any training mends at once is not counted: with samples to recalibrate on,
+batch norm's statistics follow each cut (`bn_recalibration`), and scores are scaled to the spread of the original's.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import ACCURACY, Score, score_to_json
 from edgecnn.tasks.task import drop_between, score_of
 
+#: What loss increase can be weighed against.
 GAINS = ("bytes", "macs", "activations")
 
 _NAMED = 4  # layers with one reason, and reasons, that one line names
@@ -58,7 +59,7 @@ class Costs:
     params: int
     macs: int
     size_bytes: int
-    activations: int = 0  # about the most elements that an operator holds, see `edgecnn.compress.counting`
+    activations: int = 0  # about the most elements that one operator reads and writes
 
     def __sub__(self, other: Costs) -> Costs:
         return Costs(
@@ -106,7 +107,7 @@ class Sensitivity:
     n: int  # samples there were
     score: Score  # of the original, on as many samples as any row
     loss: float
-    per: str  # what loss increase is weighed against: `bytes` or `macs`
+    per: str  # what loss increase is weighed against, one of `GAINS`
     agreement: float  # Spearman correlation expected between this ranking and that of samples drawn anew
     fixed: tuple[Fixed, ...] = ()  # the layers whose filters must stay, and why
     notes: tuple[str, ...] = ()
@@ -114,7 +115,7 @@ class Sensitivity:
     fixed_whole: tuple[Fixed, ...] = ()  # those that cannot go whole; none are named where that was not asked for
 
     def cost_benefit(self, row: Row, beyond: Row | None = None) -> float:
-        """Return what *row* loses for each byte or MAC it saves, *beyond* another one; infinity where it saves none.
+        """Return what *row* loses for what it saves (see `per`), *beyond* another one; infinity where it saves nothing.
 
         A loss increase smaller than that of one sample counts as none: then the row that saves most ranks first.
         """
@@ -165,6 +166,7 @@ class Sensitivity:
                     "params_saved": row.saved.params,
                     "macs_saved": row.saved.macs,
                     "bytes_saved": row.saved.size_bytes,
+                    "activations_saved": row.saved.activations,
                 }
                 for row in self.rows
             ],

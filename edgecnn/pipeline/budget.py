@@ -23,9 +23,6 @@ class MemoryUse:
     name: str
     used_bytes: int
     limit_bytes: int
-    #: What to save where it is too small. A microcontroller's RAM holds `activations` alone, those of the operator that
-    #: needs the most; a system's holds weights as well, and both go with the `macs`.
-    per: str = "macs"
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Shortfall:
     """A goal that is not met."""
 
     sentence: str
-    per: str  # what going on should save: `bytes`, `macs` or `activations`
+    per: str  # what going on should save: one of `edgecnn.compress.sensitivity.GAINS`
     share: float  # of what the network has of it now, that is still to go
 
 
@@ -151,8 +148,18 @@ class Budget:
                     f"it takes {format_bytes(use.used_bytes)} of the {use.name}{of}; "
                     f"the limit is {format_bytes(use.limit_bytes)}"
                 )
-                per = "bytes" if use.name == "flash" else use.per
-                yield Shortfall(sentence, per, 1 - use.limit_bytes / use.used_bytes)
+                yield Shortfall(sentence, self._saved_in(use.name), 1 - use.limit_bytes / use.used_bytes)
+
+    def _saved_in(self, memory: str) -> str:
+        """Return what a network should save that takes too much of a *memory* of the device.
+
+        A microcontroller's RAM holds activations alone, those of the operator that needs the most. A system's holds
+        weights as well, and both go with the MACs.
+        """
+        if memory == "flash":
+            return "bytes"
+        device = self.target()
+        return "activations" if device is not None and device.kind == "mcu" else "macs"
 
     def unmet(self, original: NetworkStatus, now: NetworkStatus, reference: float | None = None) -> tuple[str, ...]:
         """Return a sentence for each goal that *now* does not meet, those of size and that of the score."""
@@ -186,8 +193,8 @@ class Search:
     """
 
     order: str = "greedy"
-    share: float = 0.25  # of the parameters or MACs left, that a round takes
-    epochs_between: float | None = None  # None: one, or less where that shows many samples
+    share: float = 0.25  # of the bytes, MACs or activations left, that a round takes at most
+    epochs_between: float | None = None  # None: one, and with a budget no more than show 25 000 samples
     layers: bool = True  # whether layers and blocks may go whole
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75)  # of a layer's filters, tried alone
     samples: int = 512  # that every cut is judged on, and more where the ranking is not clear

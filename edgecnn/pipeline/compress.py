@@ -39,8 +39,8 @@ _SPARSITY_STEPS = 5
 
 #: Epochs of the training at the end, and of the tuning between rounds, where nobody says how many.
 _EPOCHS, _EPOCHS_BETWEEN = 10, 1
-#: With a goal they show at most so many samples, so that an answer comes in minutes: ResNet-20 takes about 4 ms of a
-#: core for each, its teacher included.
+#: With a goal they show about so many samples at most, so that an answer comes in minutes: ResNet-20 takes about 4 ms
+#: of a core for each, its teacher included. The training at the end has one epoch at least.
 _SAMPLES, _SAMPLES_BETWEEN = 150_000, 25_000
 
 
@@ -106,8 +106,8 @@ def compress_model(
             that asks for code of its own, the same again: a file alone does not choose what code runs.
         round_to: channel counts become multiples of it; None: of what the kernels of the budget's device compute at
             once, else of 1.
-        epochs: of the training at the end, 0.5 is half of one; None: 10, and with a budget no more than show 150 000
-            samples.
+        epochs: of the training at the end, 0.5 is half of one; None: 10, and with a budget as many whole ones as show
+            150 000 samples, from 1 to 10.
         learning_rate: the peak of each training's one cycle.
         optimizer: `adamw` or `sgd`.
         batch_size: of the trainings.

@@ -107,8 +107,8 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
         completed_steps.append(_name(len(rounds) + 1, len(tried)))
         rounds.append(Round(tried[-1].cuts, config.between))
         was, shortfall = shortfall, _widest(budget, original.status, state.status)
-        steps.progress(_summary_of(len(rounds), budget, original.status, state.status))
-        # The peak of the RAM, say, is in one layer: what is cut elsewhere does not move it.
+        steps.progress(summary_of(len(rounds), budget, original.status, state.status))
+        # A peak of RAM, for example, is in one layer: what is cut elsewhere does not move it.
         stalled = stalled + 1 if shortfall is not None and was.share - shortfall.share < share / 4 else 0
     for number in range(len(rounds), 0, -1):
         final, trained = steps.load(completed_steps[number - 1]), epochs
@@ -124,11 +124,13 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
     return SearchResult(original, (), tuple(attempts), 0, stopped)
 
 
-def _summary_of(number: int, budget: Budget, original: NetworkStatus, now: NetworkStatus) -> str:
-    """Return what a round came to, in a line: the score, and the goals of size that are not met yet."""
+def summary_of(number: int, budget: Budget, original: NetworkStatus, now: NetworkStatus) -> str:
+    """Return what a round came to, in a line: the score, and the goals of size not met yet, or what is left."""
     score = "" if now.score is None else f" {now.score.text} {title_of([now.score])};"
     gaps = [gap.sentence for gap in budget.shortfalls(original, now)]
-    return f"after round {number}:{score} {'; '.join(gaps) or 'no goal of size is left'}"
+    if budget.is_open:
+        gaps = [f"{100 * now.params / original.params:.1f} % of the parameters are left"]
+    return f"after round {number}:{score} {'; '.join(gaps) or 'the goals of size are met'}"
 
 
 def _is_worse(after: NetworkStatus, before: NetworkStatus) -> bool:
@@ -218,26 +220,25 @@ def choose_cuts(
     share: float,
     most: float,
 ) -> dict[str, float]:
-    """Return the first of *rows* that together save a *share* of the network's bytes or MACs.
+    """Return the first of *rows* that together save a *share* of what the network has of *per*, one of `GAINS`.
 
     A row takes the place of an earlier one of its unit where it saves more. The last one takes no more filters than are
     needed. Layers that save more than the share *most* by themselves stay.
     """
     network, shape, method = before.graded, steps.subject.shape, steps.method
     whole = size_of(network.module, shape)
-    counted = _Savings(per)
-    wanted = share * counted.of(whole)
+    wanted = share * _amount(whole, per)
     cuts: dict[str, float] = {}
     chosen: dict[str, Unit] = {}
     gained: dict[str, float] = {}  # by each of the chosen
     saved = 0.0
     for row in rows:
         unit = units.find(row.unit, row.kind)
-        gain, before_it = counted.of(row.saved), gained.get(row.unit, 0.0)
+        gain, before_it = _amount(row.saved, per), gained.get(row.unit, 0.0)
         others = [other for name, other in chosen.items() if name != row.unit]
         if gain <= before_it or any(_clash(unit, other) for other in others):
             continue
-        if row.kind == LAYER and gain > most * counted.of(whole):
+        if row.kind == LAYER and gain > most * _amount(whole, per):
             continue
         ratio = row.ratio
         if row.kind != LAYER:
@@ -260,7 +261,7 @@ def choose_cuts(
                 )
             except EdgecnnError:
                 continue  # it does not go together with what was chosen; by itself it may, in a later round
-            estimate = counted.of(whole) - counted.of(size_of(made.module, shape))
+            estimate = _amount(whole, per) - _amount(size_of(made.module, shape), per)
         cuts, saved = trial, estimate
         chosen[row.unit], gained[row.unit] = unit, gain
         if saved >= wanted:
@@ -268,14 +269,9 @@ def choose_cuts(
     return cuts
 
 
-@dataclass(frozen=True)
-class _Savings:
-    """Reads what is to be saved, one of `GAINS`, off a size; bytes go with the parameters."""
-
-    per: str
-
-    def of(self, size: Size | Costs) -> float:
-        return {"macs": size.macs, "activations": size.activations}.get(self.per, size.params)
+def _amount(size: Size | Costs, per: str) -> float:
+    """Return what *size* has of *per*, one of `GAINS`; bytes go with the parameters."""
+    return {"bytes": size.params, "macs": size.macs, "activations": size.activations}[per]
 
 
 def trimmed(unit: Unit, ratio: float, needed: float, round_to: int = 1) -> float:

@@ -321,8 +321,7 @@ class Steps:
                 f"{device.name} does not run {', '.join(report.unsupported_operators)}, and pruning does not remove "
                 f"them; choose another device or network"
             )
-        per = "activations" if device.kind == "mcu" else "macs"
-        uses = tuple(MemoryUse(region.name, region.used_bytes, region.limit_bytes, per) for region in report.regions)
+        uses = tuple(MemoryUse(region.name, region.used_bytes, region.limit_bytes) for region in report.regions)
         return replace(status, memory=uses)
 
 

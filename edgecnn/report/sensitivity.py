@@ -16,7 +16,13 @@ from edgecnn.units import format_bytes, format_count
 if TYPE_CHECKING:
     from edgecnn.compress.sensitivity import Row, Sensitivity
 
-COLUMNS = ("rank", "unit", "cut", "score", "95 %", "n", "points lost", "loss", "parameters", "MACs", "weights")
+COLUMNS = (
+    *("rank", "unit", "cut", "score", "95 %", "n", "points lost", "loss"),
+    *("parameters", "MACs", "weights", "activations"),
+)
+
+#: What loss is weighed against → its unit.
+_UNITS = {"bytes": "bytes", "macs": "MACs", "activations": "elements of activations"}
 
 _ROW = 22.0  # height of a row of the plot, in points
 _WIDTH = 640.0
@@ -56,7 +62,7 @@ def title_of(sensitivity: Sensitivity) -> str:
     return (
         f"Each cut alone{following}, in a network{of}, {format_count(sensitivity.costs.params)} parameters, "
         f"{format_count(sensitivity.costs.macs)} MACs, {format_bytes(sensitivity.costs.size_bytes)} of weights as "
-        f"floats; measured on up to {sensitivity.n} samples, ranked by loss per {_per(sensitivity)} saved"
+        f"floats; measured on up to {sensitivity.n} samples, ranked by loss per {_UNITS[sensitivity.per]} saved"
     )
 
 
@@ -122,10 +128,6 @@ def _cut(row: Row) -> str:
     return "whole" if row.ratio == 1 else f"{100 * row.ratio:.0f} %"
 
 
-def _per(sensitivity: Sensitivity) -> str:
-    return {"bytes": "bytes", "macs": "MACs"}[sensitivity.per]
-
-
 def _cells(rank: int, row: Row) -> tuple[str, ...]:
     change = row.score_lost
     return (
@@ -140,6 +142,7 @@ def _cells(rank: int, row: Row) -> tuple[str, ...]:
         f"-{format_count(row.saved.params)}",
         f"-{format_count(row.saved.macs)}",
         f"-{format_bytes(row.saved.size_bytes)}",
+        f"-{format_count(row.saved.activations)}",
     )
 
 

@@ -55,6 +55,18 @@ def test_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "features.4" in run.stdout
 
 
+def test_ranks_by_activations(tmp_path: Path) -> None:
+    """What a microcontroller's RAM is short of can be ranked by as well, and is in the table and in the JSON."""
+    arguments = [*ARGUMENTS, "--per", "activations", "-o", str(tmp_path)]
+    run = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert run.exit_code == 0
+    assert "ranked by loss per elements of activations saved" in run.stdout
+    document = json.loads((tmp_path / "sensitivity.json").read_text())
+    saved = {(row["unit"], row["ratio"]): row["activations_saved"] for row in document["rows"]}
+    assert 0 < saved["features.4", 0.25] < saved["features.4", 0.5] < document["original"]["activations"]
+    assert "| weights | activations |" in (tmp_path / "sensitivity.md").read_text()
+
+
 def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
     """Judged on a tenth of the training part, recalibrated on the rest."""
     network, data = build("edgecnn:digits-cnn"), open_dataset("digits")

@@ -206,7 +206,7 @@ def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: 
 
 
 def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, tmp_path: Path) -> None:
-    """A round may lose twice the drop; where training at the end does not make up for it, the one before counts."""
+    """A round may lose three times the drop; where the last training does not make up for it, the one before counts."""
     search = Search(epochs_between=0, share=0.1, layers=False)
     out = tmp_path / "back.safetensors"
     found = compress(

@@ -18,9 +18,7 @@ from edgecnn.pipeline.run_folder import RunFolder, folder_of
 RUN = """
 import sys, time
 from pathlib import Path
-from edgecnn.cli import _notes_of
-from edgecnn.pipeline.compress import _kept
-from edgecnn.pipeline.run_folder import RunFolder, folder_of
+from edgecnn.pipeline.run_folder import RunFolder
 folder = RunFolder.open(Path(sys.argv[1]), {"ratio": 0.5}, resume=False)
 folder.note("round-01", finished=True)
 print("going", flush=True)
