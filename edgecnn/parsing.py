@@ -8,6 +8,7 @@ messages checked here when they arrive.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -159,7 +160,7 @@ def from_table(
     """
     if not isinstance(table, dict):
         raise EdgecnnError(f"{where}: expected a table, found {_shown(table)}")
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     values: dict[str, Any] = dict(given or {})
     own = [field for field in dataclasses.fields(cls) if field.name not in values]  # type: ignore[arg-type]
     fields = {field.metadata.get("key", field.name): field for field in own}
@@ -188,6 +189,12 @@ def from_table(
         return cls(**values)
     except EdgecnnError as error:
         raise EdgecnnError(f"{where}: {error}") from None
+
+
+@functools.cache  # half of the time of reading a catalogue, were it done for each table
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of the fields of a dataclass, or of the keys of a TypedDict."""
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
@@ -223,7 +230,7 @@ def _convert(hint: Any, value: Any, where: str, *, is_bytes: bool = False, stric
     if origin is not None or typing.is_typeddict(hint):
         if not isinstance(value, dict):
             raise EdgecnnError(f"{where}: expected a table, found {_shown(value)}")
-        known = typing.get_type_hints(hint) if origin is None else {}
+        known = _hints(hint) if origin is None else {}
         other = Any if origin is None else arguments[1]
         return dict(
             _each(

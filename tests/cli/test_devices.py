@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from called import edgecnn
 
 from edgecnn.device import device_names
-
-BIN = Path(sys.executable).parent
-
-
-def edgecnn(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "edgecnn", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
-    )
 
 
 def test_lists_every_device() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import called
 import pytest
 
 DATA = Path(__file__).parents[1] / "data"
@@ -24,10 +24,9 @@ KEYS = {
 }
 
 
-def edgecnn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "edgecnn", "fit", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def edgecnn(*arguments: str) -> CompletedProcess[str]:
+    """Run `edgecnn fit` with *arguments*."""
+    return called.edgecnn("fit", *arguments)
 
 
 def test_exit_codes_say_whether_it_fits() -> None:

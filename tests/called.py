@@ -1,0 +1,26 @@
+"""`edgecnn` called in this process, for the commands that take milliseconds: a start of Python would take longer.
+
+What it prints and its exit code are as a user's. What is imported, and what ends with the process, is for one that
+really starts, `python -m edgecnn`; what trains, converts or measures is for `tests/forked.py`.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+
+from edgecnn.cli import main
+
+
+def edgecnn(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with *environment* besides; return its exit code and what it said."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out.getvalue(), err.getvalue())
