@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from once import once
+from remembered import remember
 from runtime_fixtures import add_runtime, brief, classifier
 
 from edgecnn.pipeline import ExportResult, compress_model, export_model
@@ -29,6 +31,9 @@ def shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"{relative} of the shared folder is not there")
     return path
+
+
+remember()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -127,6 +132,12 @@ _LONGEST_FILES = (
 
 #: Files whose tests look at time and memory: `make test` runs them alone.
 _SERIAL_FILES = {"benchmarks/test_measure.py", "cli/test_bench.py"}
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what was imported: it would look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ imported when, and what a signal does, is for a process that really starts: `pyt
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -13,16 +14,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import IO, Any
 
-#: What commands and pages import: 15 s of a processor, once for each process of the tests.
-PRELOADED = (
-    *("torch", "torchvision", "torch.onnx", "torch._dynamo", "litert_torch", "ai_edge_quantizer.quantizer"),
-    *("onnx", "onnxscript", "onnxsim", "onnxruntime.quantization", "sklearn.datasets", "matplotlib.pyplot"),
-)
+import pytest
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(list(PRELOADED))
+_CONTEXT.set_forkserver_preload(["preloaded"])
 
 
 def edgecnn(
@@ -53,6 +52,9 @@ def forked(
     run: Callable[..., None], *arguments: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Call *run* in a process of its own; return its exit code and what it said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the server finds what it is to import
+        forkserver.ensure_running()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         places = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
         process = _CONTEXT.Process(
@@ -73,6 +75,7 @@ def _call(
     run: Callable[..., None], arguments: tuple[Any, ...], places: list[str], cwd: Path, env: dict[str, str]
 ) -> None:
     """Stand in *cwd* with *env*, write to the files at *places*, and run."""
+    gc.freeze()  # what was imported stays: the collector need not look through it again and again
     for number, place in enumerate((os.devnull, *places)):
         opened = os.open(place, os.O_RDWR)
         os.dup2(opened, number)

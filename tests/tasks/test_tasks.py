@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    average_precision_score,
-    f1_score,
-    mean_absolute_error,
-    precision_score,
-    r2_score,
-    recall_score,
-    root_mean_squared_error,
-    top_k_accuracy_score,
-)
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.tasks import TASKS, load_task
@@ -30,22 +21,28 @@ from edgecnn.tasks.task import Outputs, TargetFacts, Task, drop_between, score_o
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(scope="module")
+def sklearn() -> Any:
+    """scikit-learn's metrics: 2 s, not for those who only collect the tests."""
+    return importlib.import_module("sklearn.metrics")
+
+
 def scores(task: Task, outputs: Outputs, targets: Any) -> dict[str, Score]:
     """Return the scores of *task*, by name."""
     return {metric.name: score_of(metric, metric.record(outputs, targets)) for metric in task.metrics}
 
 
-def test_classification_is_scikit_learns() -> None:
+def test_classification_is_scikit_learns(sklearn: Any) -> None:
     """Top-5, and the recall and precision of each class."""
     logits, labels = RNG.normal(size=(300, 8)), RNG.integers(0, 8, 300)
     top1, top5, _ = load_task("classification").metrics
     found = score_of(top1, top1.record([logits], labels))
     answers = logits.argmax(1)
     assert found.value == (answers == labels).mean()
-    assert found.details["recall"] == pytest.approx(recall_score(labels, answers, average=None))
-    assert found.details["precision"] == pytest.approx(precision_score(labels, answers, average=None))
+    assert found.details["recall"] == pytest.approx(sklearn.recall_score(labels, answers, average=None))
+    assert found.details["precision"] == pytest.approx(sklearn.precision_score(labels, answers, average=None))
     assert sum(count for *_, count in found.details["confusion"]) == 300
-    assert score_of(top5, top5.record([logits], labels)).value == top_k_accuracy_score(labels, logits, k=5)
+    assert score_of(top5, top5.record([logits], labels)).value == sklearn.top_k_accuracy_score(labels, logits, k=5)
 
 
 def test_class_numbers_are_answers_themselves() -> None:
@@ -55,7 +52,7 @@ def test_class_numbers_are_answers_themselves() -> None:
 
 
 @pytest.mark.parametrize("shape", [(200,), (200, 1), (200, 3), (200, 2, 4, 5)])
-def test_regression_is_scikit_learns(shape: tuple[int, ...]) -> None:
+def test_regression_is_scikit_learns(sklearn: Any, shape: tuple[int, ...]) -> None:
     """R² weighs channels by their variance; errors are means over all values; any shape."""
     truth = (
         RNG.normal(size=shape)
@@ -67,9 +64,9 @@ def test_regression_is_scikit_learns(shape: tuple[int, ...]) -> None:
     found = scores(load_task("regression"), [given.astype(np.float32)], truth)
     rows = [np.moveaxis(array.reshape(len(array), *(shape[1:2] or (1,)), -1), 1, 2).reshape(-1, *(shape[1:2] or (1,)))
             for array in (truth, given)]  # fmt: skip
-    assert found["R²"].value == pytest.approx(r2_score(*rows, multioutput="variance_weighted"), abs=1e-5)
-    assert found["MAE"].value == pytest.approx(mean_absolute_error(truth.ravel(), given.ravel()), rel=1e-4)
-    assert found["RMSE"].value == pytest.approx(root_mean_squared_error(truth.ravel(), given.ravel()), rel=1e-4)
+    assert found["R²"].value == pytest.approx(sklearn.r2_score(*rows, multioutput="variance_weighted"), abs=1e-5)
+    assert found["MAE"].value == pytest.approx(sklearn.mean_absolute_error(truth.ravel(), given.ravel()), rel=1e-4)
+    assert found["RMSE"].value == pytest.approx(sklearn.root_mean_squared_error(truth.ravel(), given.ravel()), rel=1e-4)
     assert found["R²"].low < found["R²"].value < found["R²"].high
     assert not found["R²"].is_chance
     assert not found["RMSE"].higher_is_better
@@ -82,13 +79,13 @@ def test_several_outputs_are_one_target() -> None:
     assert found["R²"].value == 1
 
 
-def test_multilabel_is_scikit_learns() -> None:
+def test_multilabel_is_scikit_learns(sklearn: Any) -> None:
     """The mean average precision of logits too; F1 at 0.5 of probabilities, and none of logits."""
     marks = RNG.integers(0, 2, (150, 4))
     probabilities = np.clip(0.3 * marks + 0.6 * RNG.random((150, 4)), 0, 1)
     found = scores(load_task("multilabel"), [probabilities], marks)
-    assert found["mAP"].value == pytest.approx(average_precision_score(marks, probabilities, average="macro"))
-    assert found["F1"].value == pytest.approx(f1_score(marks, probabilities > 0.5, average="micro"))
+    assert found["mAP"].value == pytest.approx(sklearn.average_precision_score(marks, probabilities, average="macro"))
+    assert found["F1"].value == pytest.approx(sklearn.f1_score(marks, probabilities > 0.5, average="micro"))
     f1 = load_task("multilabel").metrics[1]
     assert math.isnan(f1.value(f1.record([10 * probabilities], marks)))
 
