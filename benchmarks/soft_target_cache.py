@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from edgecnn.compress.augment import PHOTOGRAPHS
-from edgecnn.compress.prune import PruneConfig, prune, size_of
+from edgecnn.compress.prune import prune, size_of
+from edgecnn.compress.settings import Uniform
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import Dataset, open_dataset
 from edgecnn.evaluate.networks import score_network
@@ -81,7 +82,7 @@ def main(what: str, models: Path, *folder: Path) -> None:
         build(f"edgecnn:{name}", weights=models / f"{name}-cifar10.safetensors", classes=10, channels=3)
         for name in ("resnet56", "resnet20")
     )
-    student = replace(original, module=prune(original.module, data.shape, PruneConfig(0.5, round_to=16)))
+    student = replace(original, module=prune(original.module, data.shape, Uniform(0.5, round_to=16)))
     document = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     document |= {"training": asdict(CONFIG), "size": asdict(size_of(student.module, data.shape))}
     if what == "accuracy":

@@ -103,11 +103,11 @@ def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) ->
         result = edgecnn.compress_model(
             model,
             small,
+            edgecnn.Uniform(RATIO),
             weights=weights,
             data=row.data,
             task=edgecnn.TaskChoice(**row.task),
-            pruning_ratio=RATIO,
-            epochs=arguments.epochs,
+            training=edgecnn.Training(epochs=arguments.epochs),
             **({} if row.shape is None else {"input_shape": row.shape}),
         )
         yield found | {

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecnn.benchmarks.measure import BenchmarkConfig
 from edgecnn.errors import require
 from edgecnn.files import check_writable
-from edgecnn.pipeline import CompressResult, ExportResult, compress_model, export_model
+from edgecnn.pipeline import CompressResult, ExportResult, Training, Uniform, compress_model, export_model
 from edgecnn.progress import Progress, silent
 from edgecnn.report import NetworkFigures, Report, ReportFacts, write_report
 
@@ -48,14 +48,14 @@ def run_demo(folder: Path | str, *, progress: Progress = silent) -> DemoResult:
     check_writable(folder / "report.html")
     trained, small = folder / "digits.safetensors", folder / "digits-small.safetensors"
     # Pruning nothing and fine-tuning from fresh weights is training.
+    training = Training(epochs=EPOCHS, learning_rate=LEARNING_RATE)
     for model, ratio, path in (("edgecnn:digits-cnn", 0.0, trained), (str(trained), PRUNING_RATIO, small)):
         compressed = compress_model(
             model,
             path,
+            Uniform(ratio),
             data=DATA,
-            pruning_ratio=ratio,
-            epochs=EPOCHS,
-            learning_rate=LEARNING_RATE,
+            training=training,
             progress=progress,
         )
     boards = tuple(

@@ -162,7 +162,7 @@ def from_table(
         raise EdgecnnError(f"{where}: expected a table, found {_shown(table)}")
     hints = _hints(cls)
     values: dict[str, Any] = dict(given or {})
-    own = [field for field in dataclasses.fields(cls) if field.name not in values]  # type: ignore[arg-type]
+    own = [field for field in dataclasses.fields(cls) if field.init and field.name not in values]  # type: ignore[arg-type]
     fields = {field.metadata.get("key", field.name): field for field in own}
     known = fields | {field.metadata["formerly"]: field for field in own if "formerly" in field.metadata}
     problems: list[str] = []

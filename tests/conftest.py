@@ -18,7 +18,7 @@ from once import once
 from remembered import remember
 from runtime_fixtures import add_runtime, brief, classifier
 
-from edgecnn.pipeline import ExportResult, compress_model, export_model
+from edgecnn.pipeline import ExportResult, Training, Uniform, compress_model, export_model
 
 __all__ = ["add_runtime", "brief", "classifier"]  # fixtures, which are found here
 
@@ -51,7 +51,7 @@ def digits_checkpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
 
     def make(folder: Path) -> Path:
         path = folder / "digits.safetensors"
-        compress_model("edgecnn:digits-cnn", path, data="digits", pruning_ratio=0, epochs=12)
+        compress_model("edgecnn:digits-cnn", path, Uniform(0), data="digits", training=Training(epochs=12))
         return path
 
     return once(tmp_path_factory, worker_id, "checkpoint", make)

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from edgecnn.checkpoint import Checkpoint
-from edgecnn.compress.prune import PruneConfig, prune
+from edgecnn.compress.prune import prune
+from edgecnn.compress.settings import Uniform
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
@@ -23,7 +24,7 @@ def test_a_pruned_network_is_rebuilt_to_the_last_bit(tmp_path: Path, name: str) 
     """Residual, depthwise, concatenated and squeeze-excite layers take the size of their stored weights."""
     torch.manual_seed(0)
     network = build(f"torchvision:{name}", classes=5)
-    small = prune(network.module, (3, 64, 64), PruneConfig(0.5))
+    small = prune(network.module, (3, 64, 64), Uniform(0.5))
     assert network.checkpoint is not None
     network.checkpoint.save(tmp_path / "small.safetensors", small)
     rebuilt = build(str(tmp_path / "small.safetensors")).module
@@ -147,7 +148,7 @@ def test_the_users_own_network_is_rebuilt_when_named(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     network = build("own_net_for_checkpoint:net")
     assert network.checkpoint is not None
-    small = prune(network.module, (1, 8, 8), PruneConfig(0.5))
+    small = prune(network.module, (1, 8, 8), Uniform(0.5))
     network.checkpoint.save(tmp_path / "small.safetensors", small)
     with pytest.raises(EdgecnnError, match=r"own_net_for_checkpoint:net --weights"):
         build("small.safetensors")
@@ -222,7 +223,7 @@ def test_lazy_layers_take_their_size_from_the_weights(tmp_path: Path, monkeypatc
     assert network.is_lazy
     network.outputs(x.numpy())
     assert network.checkpoint is not None
-    small = prune(network.module, (1, 8, 8), PruneConfig(0.5))
+    small = prune(network.module, (1, 8, 8), Uniform(0.5))
     network.checkpoint.save(tmp_path / "small.safetensors", small)
     torch.save(network.module.state_dict(), "bare.pt")
     for weights, expected in (("small.safetensors", small), ("bare.pt", network.module)):

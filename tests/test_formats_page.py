@@ -131,7 +131,9 @@ def test_export(board: ExportResult, capsys: pytest.CaptureFixture[str]) -> None
 def test_compress_and_sensitivity(tmp_path: Path) -> None:
     """The results, the checkpoint and the plan of a compression have their keys, and so has a sensitivity."""
     path = tmp_path / "small.safetensors"
-    result = edgecnn.compress_model("edgecnn:digits-cnn", path, data="digits", pruning_ratio=0.5, epochs=0)
+    result = edgecnn.compress_model(
+        "edgecnn:digits-cnn", path, edgecnn.Uniform(0.5), data="digits", training=edgecnn.Training(epochs=0)
+    )
     check("compress", result.to_json())
     size = int.from_bytes(path.read_bytes()[:8], "little")
     stored = json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]["edgecnn"]

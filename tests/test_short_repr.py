@@ -18,7 +18,7 @@ from edgecnn.short_repr import short_repr
 
 CLASSIFIER = Path(__file__).parent / "data/classifier.tflite"
 #: Public dataclasses of a few numbers and names, for which Python's own text is short enough.
-PLAIN = {"BenchmarkConfig", "Budget", "NetworkFigures", "Normalization", "PruneConfig", "Resize", "Search"}
+PLAIN = {"BenchmarkConfig", "Budget", "NetworkFigures", "Normalization", "Resize", "Search", "Sparsity", "Uniform"}
 
 
 def objects() -> list[Any]:

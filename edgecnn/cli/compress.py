@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -24,13 +25,14 @@ from edgecnn.cli.shared import (
     task_options,
 )
 from edgecnn.cli.table import print_table, say, warn
+from edgecnn.compress.settings import CRITERION, Search, Sparsity, Training, Uniform
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
 
 if TYPE_CHECKING:
     from edgecnn.evaluate.choice import TaskChoice
-    from edgecnn.pipeline import CompressResult
+    from edgecnn.pipeline import Budget, CompressResult, Plan
 
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
@@ -48,9 +50,9 @@ _OF_PLAN = (
 )
 
 
-def goals(command: F) -> F:
-    """Add how much to cut: the ratio, the sparsity, the plan, and the goals of a budget."""
-    options = (
+def _goals() -> Sequence[Callable[[F], F]]:
+    """Return how much to cut: the goals of a budget, the ratio, the sparsity, the plan."""
+    return (
         option(
             "--max-drop",
             type=float,
@@ -92,7 +94,7 @@ def goals(command: F) -> F:
             "--ratio",
             type=float,
             metavar="FRACTION",
-            default_text="0.5 without any goal, --sparsity or --plan",
+            default_text=f"{Uniform.pruning_ratio:g} without any goal, --sparsity or --plan",
             section="Goals",
             help="Prune this fraction of the filters of each layer, without a search.",
         ),
@@ -111,23 +113,22 @@ def goals(command: F) -> F:
             help="Apply this plan of an earlier run, without a search.",
         ),
     )
-    return _stacked(options, command)
 
 
-def search_options(command: F) -> F:
-    """Add how to search for cuts that meet the goals."""
-    options = (
+def _search() -> Sequence[Callable[[F], F]]:
+    """Return how to search for cuts that meet the goals."""
+    return (
         option(
             "--order",
             metavar="ORDER",
-            default="greedy",
+            default=Search.order,
             shell_complete=complete_order,
             section="Search",
             help="Order of cuts: greedy (best saving per lost accuracy first), forward, backward or random.",
         ),
         option(
             "--layers/--no-layers",
-            default=True,
+            default=Search.layers,
             default_text="layers",
             section="Search",
             help="Remove whole layers too.",
@@ -136,7 +137,7 @@ def search_options(command: F) -> F:
             "--share",
             type=float,
             metavar="FRACTION",
-            default=0.25,
+            default=Search.share,
             section="Search",
             help="Largest fraction of the remaining MACs or bytes to remove in one round.",
         ),
@@ -159,7 +160,7 @@ def search_options(command: F) -> F:
         option(
             "--criterion",
             metavar="NAME",
-            default="l2",
+            default=CRITERION,
             shell_complete=complete_criterion,
             section="Search",
             help="How filters are ranked: a name, or your own package.module:function or FILE.py:function.",
@@ -173,12 +174,11 @@ def search_options(command: F) -> F:
             help="Keep channel counts at multiples of this.",
         ),
     )
-    return _stacked(options, command)
 
 
-def training_options(command: F) -> F:
-    """Add how networks are trained."""
-    options = (
+def _training() -> Sequence[Callable[[F], F]]:
+    """Return how networks are trained."""
+    return (
         option(
             "--epochs",
             type=click.FloatRange(min=0),
@@ -191,14 +191,14 @@ def training_options(command: F) -> F:
             "--learning-rate",
             type=float,
             metavar="RATE",
-            default=3e-3,
+            default=Training.learning_rate,
             section="Training",
             help="Peak learning rate (one-cycle).",
         ),
         option(
             "--optimizer",
             type=click.Choice(("adamw", "sgd")),
-            default="adamw",
+            default=Training.optimizer,
             section="Training",
             help="Optimizer; sgd uses Nesterov momentum.",
         ),
@@ -206,13 +206,13 @@ def training_options(command: F) -> F:
             "--batch-size",
             type=click.IntRange(min=2),
             metavar="SAMPLES",
-            default=64,
+            default=Training.batch_size,
             section="Training",
             help="Batch size.",
         ),
         option(
             "--augment/--no-augment",
-            default=None,
+            default=Training.augment,
             default_text="augment for 3 channels and at least 32 pixels",
             section="Training",
             help="Shift images by up to 4 pixels and mirror half of them.",
@@ -221,7 +221,7 @@ def training_options(command: F) -> F:
             "--cache-soft-targets",
             type=click.IntRange(min=0),
             metavar="EPOCHS",
-            default=0,
+            default=Training.cache_soft_targets,
             section="Training",
             help="Repeat the batches of the first EPOCHS epochs with the teacher's cached outputs; 0 caches none. "
             "Faster in long trainings.",
@@ -237,13 +237,106 @@ def training_options(command: F) -> F:
             help="Teacher for distillation. Repeat the option for an ensemble.",
         ),
     )
-    return _stacked(options, command)
 
 
-def _stacked(options: Sequence[Callable[[F], F]], command: F) -> F:
+def how_options(command: F) -> F:
+    """Add how much to cut and how to search for it: one parameter *how*, as `compress_model` takes it."""
+    return _gathered(command, "how", _how, (*_goals(), *_search()))
+
+
+def training_options(command: F) -> F:
+    """Add how networks are trained: one parameter *training*, a `Training`."""
+    return _gathered(command, "training", Training, _training())
+
+
+def _gathered(command: F, name: str, gather: Callable[..., Any], options: Sequence[Callable[[F], F]]) -> F:
+    """Add *options* to *command*, which gets what *gather* makes of them as one parameter *name*."""
+    given: list[str] = []
+
+    @wraps(command)
+    def with_noun(*args: Any, **parameters: Any) -> Any:
+        noun = gather(**{one: parameters.pop(one) for one in given})
+        return command(*args, **parameters, **{name: noun})
+
+    found: Any = with_noun
+    before = len(getattr(command, "__click_params__", ()))
     for add in reversed(options):
-        command = add(command)
-    return command
+        found = add(found)
+    given += [one.name for one in found.__click_params__[before:]]
+    return found  # type: ignore[no-any-return]
+
+
+def _how(
+    max_drop: float | None,
+    macs: float | None,
+    params: float | None,
+    size: str | None,
+    fit: str | None,
+    ram: str | None,
+    flash: str | None,
+    ratio: float | None,
+    sparsity: float | None,
+    plan: Path | None,
+    order: str,
+    layers: bool,
+    share: float,
+    epochs_between: float | None,
+    reference: float | None,
+    criterion: str,
+    round_to: int | None,
+) -> Uniform | Sparsity | Budget | Plan:
+    """Return how to compress, by the one of the four that the options ask for.
+
+    Raises:
+        EdgecnnError: they ask for several, or for what the one does not take.
+    """
+    from edgecnn.pipeline import Budget, Plan
+
+    size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
+    budget = Budget(
+        max_drop=None if max_drop is None else drop_fraction(max_drop),
+        max_macs_ratio=macs,
+        max_params_ratio=params,
+        size_bytes=size_bytes,
+        device=fit,
+        ram_bytes=ram_bytes,
+        flash_bytes=flash_bytes,
+        reference=None if reference is None else reference / 100,
+        search=Search(
+            order=order,
+            share=share,
+            epochs_between=epochs_between,
+            layers=layers,
+            criterion=criterion,
+            round_to=round_to,
+        ),
+    )
+    if sparsity is not None and not (ratio is None and plan is None and not budget.has_goal):
+        raise EdgecnnError("--sparsity does not go with a ratio, a goal or a plan: leave one of them out")
+    if ratio is not None and budget.has_goal:
+        raise EdgecnnError(
+            "a ratio does not go with a goal: leave out --ratio to search for cuts, or --max-drop, --macs, --params, "
+            "--size, --fit, --ram and --flash to cut each layer alike"
+        )
+    if plan is not None and (ratio is not None or budget.has_goal):
+        raise EdgecnnError("a plan does not go with a ratio or a goal: leave one of them out")
+    if plan is not None:
+        # A criterion of the user's own has to be named beside the plan that asks for it.
+        fixed_by_plan = tuple(name for name in _OF_PLAN if name != "criterion" or ":" not in criterion)
+        _check_given((*_OF_SEARCH, *fixed_by_plan), "does not go with --plan, which contains it; edit the plan")
+        return Plan.read(plan, criterion=criterion)
+    if budget.has_goal:
+        return budget
+    if sparsity is None:
+        _check_given(_OF_SEARCH, "is for the search; add a goal (--max-drop, --macs, --size, …)")
+        share = Uniform.pruning_ratio if ratio is None else ratio
+        return Uniform(share, criterion, Uniform.round_to if round_to is None else round_to)
+    _check_given(("criterion", "round_to"), "is for filters, and --sparsity is for single weights")
+    _check_given(
+        tuple(name for name in _OF_SEARCH if name != "epochs_between"),
+        "is for the search; add a goal (--max-drop, --macs, --size, …)",
+    )
+    return Sparsity(sparsity, Sparsity.epochs_between if epochs_between is None else epochs_between)
 
 
 @click.command("compress", cls=Command)
@@ -257,8 +350,7 @@ def _stacked(options: Sequence[Callable[[F], F]], command: F) -> F:
     section="Network and data",
     help="Resize images in files to this shape, for example 1x3x224x224.",
 )
-@goals
-@search_options
+@how_options
 @training_options
 @option(
     "-o",
@@ -272,9 +364,7 @@ def _stacked(options: Sequence[Callable[[F], F]], command: F) -> F:
 @option("--resume", is_flag=True, section="Output", help="Continue a run that was stopped.")
 @tables
 @common
-@click.pass_context
 def command(
-    context: click.Context,
     model: str,
     weights: str | None,
     data: str | None,
@@ -283,31 +373,9 @@ def command(
     normalization: Normalization | None,
     resize: Resize | None,
     task: TaskChoice,
-    ratio: float | None,
-    sparsity: float | None,
-    max_drop: float | None,
-    macs: float | None,
-    params: float | None,
-    size: str | None,
-    fit: str | None,
-    ram: str | None,
-    flash: str | None,
-    plan: Path | None,
-    order: str,
-    layers: bool,
-    share: float,
-    reference: float | None,
-    criterion: str,
-    round_to: int | None,
-    epochs: float | None,
-    epochs_between: float | None,
-    learning_rate: float,
-    optimizer: str,
-    batch_size: int,
-    augment: bool | None,
-    cache_soft_targets: int,
-    teachers: tuple[str, ...],
     input_text: str | None,
+    how: Uniform | Sparsity | Budget | Plan,
+    training: Training,
     resume: bool,
     out: Path | None,
     as_json: bool,
@@ -334,60 +402,25 @@ def command(
       edgecnn compress digits.safetensors --plan small.plan.toml -o again.safetensors
       edgecnn compress digits.safetensors --data digits --sparsity 0.8 -o sparse.safetensors
     """
-    from edgecnn.pipeline import Budget, Search, compress_model
+    from edgecnn.pipeline import Plan, compress_model
 
-    if data is None and plan is None:
+    if data is None and not isinstance(how, Plan):
         raise EdgecnnError("compress needs data for fine-tuning: give --data, for example --data digits")
-    path = _default_path(model) if out is None else out
-    size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
-    budget = Budget(
-        None if max_drop is None else drop_fraction(max_drop),
-        macs,
-        params,
-        size_bytes,
-        fit,
-        ram_bytes=ram_bytes,
-        flash_bytes=flash_bytes,
-    )
-    if plan is not None:
-        # A criterion of the user's own has to be named beside the plan that asks for it.
-        fixed_by_plan = tuple(name for name in _OF_PLAN if name != "criterion" or ":" not in criterion)
-        _check_given(
-            context, (*_OF_SEARCH, *fixed_by_plan), "does not go with --plan, which contains it; edit the plan"
-        )
-    elif budget == Budget():
-        if sparsity is not None:
-            _check_given(context, ("criterion", "round_to"), "is for filters, and --sparsity is for single weights")
-        names = _OF_SEARCH if sparsity is None else tuple(name for name in _OF_SEARCH if name != "epochs_between")
-        _check_given(context, names, "is for the search; add a goal (--max-drop, --macs, --size, …)")
     with showing_progress() as progress:
         result = compress_model(
             model,
-            path,
+            _default_path(model) if out is None else out,
+            how,
             data=data,
+            training=training,
             task=task,
             input_shape=parse_input_shape(input_text),
-            pruning_ratio=ratio,
-            sparsity=sparsity,
-            budget=None if budget == Budget() else budget,
-            plan=plan,
-            search=Search(order, share, epochs_between, layers),
-            criterion=criterion,
-            round_to=round_to,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            optimizer=optimizer,
-            batch_size=batch_size,
-            augment=augment,
-            cache_soft_targets=cache_soft_targets,
-            teachers=teachers,
-            reference=None if reference is None else reference / 100,
-            resume=resume,
             weights=weights,
             normalization=normalization,
             resize=resize,
             data_dir=data_dir,
             download=download,
+            resume=resume,
             progress=progress,
         )
     for text in result.warnings:
@@ -411,12 +444,13 @@ def _default_path(model: str) -> Path:
     return path
 
 
-def _check_given(context: click.Context, names: tuple[str, ...], why: str) -> None:
+def _check_given(names: tuple[str, ...], why: str) -> None:
     """See that none of the options *names* was written out.
 
     Raises:
         EdgecnnError: one was.
     """
+    context = click.get_current_context()
     for one in context.command.params:
         if one.name in names and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE:
             raise EdgecnnError(f"{one.opts[0]} {why}, or leave it out")

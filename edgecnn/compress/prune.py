@@ -12,32 +12,12 @@ from torch import nn
 
 from edgecnn.compress.channels import Removed, masked_channels, without_channels
 from edgecnn.compress.counting import params_macs_and_activations
-from edgecnn.compress.criteria import Criterion as Criterion
-from edgecnn.compress.criteria import scores_of
+from edgecnn.compress.criteria import Criterion, scores_of
 from edgecnn.compress.layers import find_links, remove_layer_, without_layer
 from edgecnn.compress.masking import MaskMismatchError, differing, union
+from edgecnn.compress.settings import CRITERION, Uniform
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, double_of, filter_units, find_units, removed_by
 from edgecnn.errors import EdgecnnError
-from edgecnn.units import check_fraction
-
-
-@dataclass(frozen=True)
-class PruneConfig:
-    """How much to prune, and how to rank filters.
-
-    Example:
-        >>> edgecnn.PruneConfig(0.5, round_to=8)
-        PruneConfig(pruning_ratio=0.5, criterion='l2', round_to=8)
-    """
-
-    pruning_ratio: float = 0.5  # of the channels of every prunable layer, in [0, 1)
-    criterion: str | Criterion = "l2"
-    round_to: int = 1  # channel counts become multiples of it
-
-    def __post_init__(self) -> None:
-        check_fraction("pruning ratio", self.pruning_ratio)
-        if self.round_to < 1:
-            raise EdgecnnError(f"round_to is at least 1, not {self.round_to}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +38,7 @@ class Cut:
     removed_channels: Removed = field(default_factory=dict)
 
 
-def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) -> nn.Module:
+def prune(module: nn.Module, input_shape: tuple[int, ...], how: Uniform) -> nn.Module:
     """Return a smaller copy of *module*: the same share of every unit's filters removed; the output stays whole.
 
     A unit without whose filters the network does not give what it gives with them at zero stays, with a warning.
@@ -66,23 +46,23 @@ def prune(module: nn.Module, input_shape: tuple[int, ...], config: PruneConfig) 
     Args:
         module: a network with one input (C, H, W).
         input_shape: (C, H, W).
-        config: ratio, criterion, rounding.
+        how: ratio, criterion, rounding.
 
     Raises:
         EdgecnnError: the network cannot be traced, or the criterion is not known.
 
     Example:
         >>> module = edgecnn.build("edgecnn:digits-cnn").module
-        >>> small = edgecnn.prune(module, (1, 8, 8), edgecnn.PruneConfig(0.5))
+        >>> small = edgecnn.prune(module, (1, 8, 8), edgecnn.Uniform(0.5))
         >>> count = lambda net: sum(p.numel() for p in net.parameters())
         >>> count(small) < 0.4 * count(module)
         True
     """
     units = find_units(module, input_shape)
-    cuts = dict.fromkeys(units.of_kind(FILTERS), config.pruning_ratio)
+    cuts = dict.fromkeys(units.of_kind(FILTERS), how.pruning_ratio)
 
     def pruned() -> nn.Module:
-        return cut(module, input_shape, cuts, criterion=config.criterion, round_to=config.round_to, units=units).module
+        return cut(module, input_shape, cuts, criterion=how.criterion, round_to=how.round_to, units=units).module
 
     try:
         return pruned()
@@ -97,7 +77,7 @@ def cut(
     input_shape: tuple[int, ...],
     cuts: Mapping[str, float],
     *,
-    criterion: str | Criterion = "l2",
+    criterion: str | Criterion = CRITERION,
     round_to: int = 1,
     scores: Mapping[str, torch.Tensor] | None = None,
     units: Units | None = None,
@@ -162,7 +142,7 @@ def masked(
     unit: Unit | str,
     ratio: float,
     *,
-    criterion: str | Criterion = "l2",
+    criterion: str | Criterion = CRITERION,
     round_to: int = 1,
     scores: Mapping[str, torch.Tensor] | None = None,
     units: Units | None = None,

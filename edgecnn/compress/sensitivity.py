@@ -26,6 +26,7 @@ from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.objective import CLASSIFIER, Objective
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, cost_benefits, decide
+from edgecnn.compress.settings import CRITERION
 from edgecnn.compress.units import LAYER, Fixed, Units, find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
@@ -181,7 +182,7 @@ class SensitivityConfig:
     """Which cuts to try, how, and how well the ranking must be known."""
 
     ratios: tuple[float, ...] = (0.5, 1.0)  # of a unit's filters; 1: take the whole layer or block out, where it can go
-    criterion: str | Criterion = "l2"
+    criterion: str | Criterion = CRITERION
     round_to: int = 1
     per: str = "bytes"  # what loss increase is weighed against, one of `GAINS`
     agreement: float = 0.98  # sample more until the expected Spearman correlation is this; 1: take all samples

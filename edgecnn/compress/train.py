@@ -23,6 +23,7 @@ from edgecnn.compress.learning_rate import SCHEDULES, OneCycle, Plateau
 from edgecnn.compress.magnitude import apply_masks, nonzero_masks
 from edgecnn.compress.malloc import freed_memory_kept
 from edgecnn.compress.objective import CLASSIFIER, Distilled, Objective, SquaredError
+from edgecnn.compress.settings import Training
 from edgecnn.compress.training_state import TrainingState
 from edgecnn.errors import EdgecnnError
 from edgecnn.host import read_host
@@ -52,16 +53,16 @@ class TrainConfig:
     """How long and how to train: one cycle of the learning rate, rising over the first third and falling to nothing."""
 
     epochs: float = 10  # of half an epoch the other half of the samples is not seen
-    batch_size: int = 64
-    optimizer: str = "adamw"  # or "sgd", with Nesterov's momentum, 0.95 down to 0.85 at the peak and back
-    learning_rate: float = 3e-3  # the peak of the cycle
+    batch_size: int = Training.batch_size
+    optimizer: str = Training.optimizer  # "adamw" or "sgd", with Nesterov's momentum, 0.95 to 0.85 at the peak and back
+    learning_rate: float = Training.learning_rate  # the peak of the cycle
     weight_decay: float | None = None  # None: the optimizer's own
     label_smoothing: float = 0.05
     augmentation: Augmentation = NO_AUGMENTATION
     teacher_weight: float = 0.7  # share of the loss that follows a teacher, where one is given
     temperature: float = 4.0  # of the teacher's and the student's scores
     #: The batches of so many epochs return, with the teacher's scores as they were; 0: each epoch has its own.
-    cache_soft_targets: int = 0
+    cache_soft_targets: int = Training.cache_soft_targets
     keep_zeros: bool = False  # weights of convolutions and linear layers that are 0 stay 0
     seed: int = 0
     schedule: str = "one_cycle"  # or "plateau": `edgecnn.compress.learning_rate.Plateau`, for at most so many epochs

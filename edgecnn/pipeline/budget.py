@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edgecnn.compress.settings import Search
 from edgecnn.device import DeviceProfile
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import device_within
@@ -60,9 +60,9 @@ class Shortfall:
 LARGEST_DROP = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The goals of a compression; None means that there is no such goal.
+    """The goals of a compression, within which the cuts that cost least are searched; None: there is no such goal.
 
     Example:
         >>> edgecnn.Budget(max_drop=0.01, size_bytes=200 * 1024).needs_file
@@ -76,6 +76,9 @@ class Budget:
     device: str | None = None  # whose RAM and flash that file has to fit
     ram_bytes: int | None = None  # that it may take, in place of the device's; without one on a bare microcontroller
     flash_bytes: int | None = None  # likewise
+    #: Score that drops are counted from, as a fraction; None: the original's on the part that is judged by.
+    reference: float | None = None
+    search: Search = field(default_factory=Search)
 
     def __post_init__(self) -> None:
         for name in ("ram", "flash"):
@@ -96,6 +99,16 @@ class Budget:
                 )
         if self.size_bytes is not None and self.size_bytes < 1:
             raise EdgecnnError("a file has at least one byte; give --size like 200KiB")
+        if self.reference is not None and not 0.01 < self.reference <= 1:
+            raise EdgecnnError(
+                "the accuracy that drops are counted from is above 1 % and at most 100 %, not "
+                f"{100 * self.reference:g} %"
+            )
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether anything is asked for."""
+        return self.max_drop is not None or not self.is_open
 
     @property
     def is_open(self) -> bool:
@@ -181,32 +194,3 @@ class Budget:
 def drop_of(reference: float | None, now: NetworkStatus) -> float | None:
     """Return by how much the score of *now* is worse than *reference*; None where one of them is not known."""
     return None if reference is None or now.score is None else now.score.drop_from(reference)
-
-
-@dataclass(frozen=True)
-class Search:
-    """How to search for cuts.
-
-    Example:
-        >>> edgecnn.Search(order="random").share
-        0.25
-    """
-
-    order: str = "greedy"
-    share: float = 0.25  # of the bytes, MACs or activations left, that a round takes at most
-    epochs_between: float | None = None  # None: one, and with a budget no more than show 25 000 samples
-    layers: bool = True  # whether layers and blocks may go whole
-    ratios: tuple[float, ...] = (0.25, 0.5, 0.75)  # of a layer's filters, tried alone
-    samples: int = 512  # that every cut is judged on, and more where the ranking is not clear
-    agreement: float = 0.95  # how well the ranking must be known; a round takes the first of it alone
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise EdgecnnError(f"the fraction that a round removes is above 0 and below 1, not {self.share:g}")
-        if not 0 <= self.between < math.inf:
-            raise EdgecnnError(f"the epochs between rounds are 0 or more, not {self.between:g}")
-
-    @property
-    def between(self) -> float:
-        """The epochs of tuning after each round."""
-        return 1 if self.epochs_between is None else self.epochs_between

@@ -9,38 +9,43 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgecnn.compress import CRITERIA, ORDERS
+from edgecnn.compress.settings import CRITERION, Sparsity, Training, Uniform
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice, size_of_input
 from edgecnn.files import check_name, check_writable, destination
 from edgecnn.normalization import Normalization, Resize
-from edgecnn.pipeline.budget import Budget, NetworkStatus, Search, SparseSize
-from edgecnn.pipeline.plan import TRAINING, Plan, Round, TrainingSettings, checked_epochs, layers_of, read_plan
+from edgecnn.pipeline.budget import Budget, NetworkStatus, SparseSize
+from edgecnn.pipeline.plan import TRAINING, Plan, Round, TrainingSettings, checked_epochs, layers_of
 from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.run_folder import RunFolder, folder_of
 from edgecnn.pipeline.subject import Subject, check_outputs, load_subject, run_original
 from edgecnn.progress import Progress, silent
 from edgecnn.tasks.score import score_to_json
-from edgecnn.units import check_fraction
 
 if TYPE_CHECKING:
+    from edgecnn.compress.criteria import Criterion
     from edgecnn.compress.objective import Objective
     from edgecnn.nets.network import Model, Network
     from edgecnn.pipeline.judging import Validation
     from edgecnn.pipeline.search import SearchResult
     from edgecnn.pipeline.steps import Steps
 
+#: What says how much goes: one of these, or the path of a plan.
+How: TypeAlias = "Uniform | Sparsity | Budget | Plan | Path | str"
+
 _PHOTOGRAPH_SIDE = 32  # pixels from which images of three channels are taken for photographs
 _PHOTOGRAPH_SHIFT = 4
 _SPARSITY_STEPS = 5
 
-#: Epochs of the training at the end, and of the tuning between rounds, where nobody says how many.
-_EPOCHS, _EPOCHS_BETWEEN = 10, 1
-#: With a goal they show about so many samples at most, so that an answer comes in minutes: ResNet-20 takes about 4 ms
-#: of a core for each, its teacher included. The training at the end has one epoch at least.
+#: Epochs of the training at the end, where nobody says how many.
+_EPOCHS = 10
+#: With a goal, that training and the tunings between rounds show about so many samples at most, so that an answer comes
+#: in minutes: ResNet-20 takes about 4 ms of a core for each, its teacher included. The training at the end has one
+#: epoch at least.
 _SAMPLES, _SAMPLES_BETWEEN = 150_000, 25_000
 
 
@@ -48,38 +53,25 @@ _SAMPLES, _SAMPLES_BETWEEN = 150_000, 25_000
 def compress_model(
     model: Model,
     path: Path | str,
+    how: How = Uniform(),  # noqa: B008 (frozen)
     *,
     data: Data | None = None,
+    training: Training = Training(),  # noqa: B008 (frozen)
     task: TaskChoice | str | None = None,
     input_shape: tuple[int, ...] | None = None,
-    pruning_ratio: float | None = None,
-    sparsity: float | None = None,
-    budget: Budget | None = None,
-    plan: Path | str | None = None,
-    search: Search = Search(),  # noqa: B008 (frozen)
-    criterion: str = "l2",
-    round_to: int | None = None,
-    epochs: float | None = None,
-    learning_rate: float = 3e-3,
-    optimizer: str = "adamw",
-    batch_size: int = 64,
-    augment: bool | None = None,
-    cache_soft_targets: int = 0,
-    teachers: Sequence[Model] = (),
-    reference: float | None = None,
-    resume: bool = False,
     weights: str | Path | None = None,
     normalization: Normalization | str | None = None,
     resize: Resize | str | None = None,
     data_dir: Path | str | None = None,
     download: bool = False,
+    resume: bool = False,
     progress: Progress = silent,
 ) -> CompressResult:
     """Make a network smaller and tune it, and write it to *path* as a `Checkpoint`, the plan of it beside.
 
-    By one of four: a *pruning_ratio*, the same for each layer, and a training; a *sparsity*, to which the smallest
-    weights become 0 step by step, with the original as the teacher of the trainings between; a *budget*, within which
-    the cuts that cost least are searched round by round, with the same teacher; or a *plan* that such a run has
+    *how* is one of four: `Uniform`, the same fraction of each layer, and a training; `Sparsity`, to which the smallest
+    weights become 0 step by step, with the original as the teacher of the trainings between; a `Budget`, within which
+    the cuts that cost least are searched round by round, with the same teacher; or the `Plan` that such a run has
     written. Where a budget cannot be met, the result is the smallest network that keeps to the accuracy, and says what
     it misses.
 
@@ -91,70 +83,45 @@ def compress_model(
     Args:
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
+        how: `Uniform`, `Sparsity`, `Budget`, `Plan`, or the path of a plan. A plan says how to train as well.
         data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: the plan's.
+        training: how to train, and who teaches; beside a plan nothing but the teachers that it names.
         task: what the network does: a name in `TASKS`, or a `TaskChoice` with a metric or a decoder; None: as the
             network says, else as the data say. A task without a loss of its own is trained by the original's raw
             outputs, and where nothing says what is right, it is judged by them as well.
         input_shape: (C, H, W) that images in files come to; None: as the network says.
-        pruning_ratio: of the channels of every prunable layer, in [0, 1); 0.5 where nothing else is given.
-        sparsity: share of the weights of convolutions and linear layers that become 0, in [0, 1). The shapes stay, and
-            so do the sizes of dense files; what zip makes of them is told.
-        budget: the goals: the score that may be lost, the size that is needed.
-        plan: a plan's file; it decides on all but the data.
-        search: how to look for cuts; its `epochs_between` are those between the steps to a sparsity as well.
-        criterion: a name in `CRITERIA`, or `package.module:function` or `FILE.py:function` of your own. Beside a plan
-            that asks for code of its own, the same again: a file alone does not choose what code runs.
-        round_to: channel counts become multiples of it; None: of what the kernels of the budget's device compute at
-            once, else of 1.
-        epochs: of the training at the end, 0.5 is half of one; None: 10, and with a budget as many whole ones as show
-            150 000 samples, from 1 to 10.
-        learning_rate: the peak of each training's one cycle.
-        optimizer: `adamw` or `sgd`.
-        batch_size: of the trainings.
-        augment: whether training images are moved and mirrored; None: those that may be photographs.
-        cache_soft_targets: after so many epochs of a training with a teacher, its batches return, with the teacher's
-            scores as they were; 0: each epoch has batches of its own.
-        teachers: networks that teach in the original's place, by the mean of their scores: as they are, checkpoints,
-            or `MODEL=WEIGHTS`. With a *pruning_ratio* there is no teacher but by this. Beside a plan, those it names.
-        reference: the score that drops are counted from, as a fraction; None: the original's on the part that is
-            judged by.
-        resume: whether to go on with a run that was stopped.
         weights: see `edgecnn.build`.
         normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
             else as the data set does.
         resize: how images in files come to the network's size; None: as the network says, else they just cover it.
         data_dir: where data sets lie.
         download: whether a data set that is not there may be fetched.
+        resume: whether to go on with a run that was stopped.
         progress: called with the step, what is done and the total.
 
     Raises:
         EdgecnnError: bad arguments, a network that cannot be rebuilt or pruned, or a loss that is no number.
 
     Example:
-        >>> how = {"data": "digits", "pruning_ratio": 0.5, "epochs": 0}
-        >>> small = edgecnn.compress_model("edgecnn:digits-cnn", "small.safetensors", **how)
+        >>> half, untrained = edgecnn.Uniform(0.5), edgecnn.Training(epochs=0)
+        >>> small = edgecnn.compress_model(
+        ...     "edgecnn:digits-cnn", "small.safetensors", half, data="digits", training=untrained
+        ... )
         >>> small.after.params < small.before.params / 2
         True
     """
     path = Path(path)
-    _check_ways(pruning_ratio, sparsity, budget, plan, reference)
+    how = _read(how)
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
-    written = read_plan(Path(plan)) if plan is not None else None
-    if written is not None:
-        _check_own_criterion(criterion, written, str(plan))
-    CRITERIA.load(written.method.criterion if written else criterion)
-    ORDERS.load(search.order)
-    device = None if budget is None else budget.target()
+    _check_how(how, training)
     if data is None:
-        if written is None or not written.data:
+        if not isinstance(how, Plan) or not how.data:
             raise EdgecnnError("compress needs a data set for training: give --data")
-        data = written.data
+        data = how.data
     check_writable(path)
     check_name(folder_of(path))
     destination(_plan_file(path))
-    # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
-    seen = None if written is None else partial(_check_plan, written, where=str(plan))
     subject = load_subject(
         model,
         data=data,
@@ -165,74 +132,157 @@ def compress_model(
         resize=resize,
         data_dir=data_dir,
         download=download,
-        seen=seen,
+        # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
+        seen=partial(_check_plan, how) if isinstance(how, Plan) else None,
     )
     network = _checked(subject, model if isinstance(model, str) else subject.name)
-    from edgecnn.compress.objective import Distilled
-    from edgecnn.pipeline.judging import Validation, choose_validation, chosen_before, objective_of
     from edgecnn.pipeline.teachers import described, load_teachers
 
-    objective = objective_of(subject)
-    others = load_teachers(teachers, subject)
-    if written is not None:
-        _check_plan(written, network, where=str(plan))
-        written.check_teachers(described(others), str(plan))
-        chosen, method = written, written.method
-        chosen_by = Validation(method.validation_from, method.validation_split) if method.validation_split else None
+    teachers = load_teachers(training.teachers, subject)
+    if isinstance(how, Budget):
+        how = _with_tuning(how, len(subject.data.training))
+    if isinstance(how, Plan):
+        _check_plan(how, network)
+        how.check_teachers(described(teachers))
+        plan, chosen_by = how, _validation_of(how)
     else:
-        shift, flip = _augmentation(subject, augment, objective)
-        # Without a search there is nothing to choose.
-        chosen_by = chosen_before(subject) if budget is None else choose_validation(subject, objective.metric, progress)
-        validation_split, validation_from = (0.0, TRAINING) if chosen_by is None else (chosen_by.share, chosen_by.part)
-        needs_teacher = isinstance(objective.loss, Distilled) and not callable(getattr(network.module, "loss", None))
-        is_taught = needs_teacher or budget is not None or sparsity is not None or others
-        taught = TrainingSettings.teacher_weight if is_taught else 0.0
-        if round_to is None:
-            round_to = 1 if device is None else device.channels_at_once
-        method = TrainingSettings(
-            criterion,
-            round_to,
-            validation_split,
-            validation_from,
-            learning_rate,
-            optimizer,
-            batch_size,
-            taught,
-            shift,
-            flip,
-            cache_soft_targets,
-        )
-        epochs, between = _epochs(epochs, search.epochs_between, len(subject.data.training), budget)
-        search = replace(search, epochs_between=between)
-        rounds: tuple[Round, ...] = ()
-        if sparsity is not None:
-            rounds = _sparser(sparsity, between)
-        elif budget is None:
-            rounds = _uniform(network, subject.shape, 0.5 if pruning_ratio is None else pruning_ratio)
-        chosen = Plan(
-            subject.name,
-            layers_of(network),
-            method,
-            rounds,
-            epochs,
-            data if isinstance(data, str) else "",
-            described(others),
-        )
-    identity = _identity(subject, network, chosen, budget, search, reference)
+        plan, chosen_by = _planned(how, training, subject, data if isinstance(data, str) else "", teachers, progress)
+    budget = how if isinstance(how, Budget) else None
+    identity = _identity(subject, network, plan, budget)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:
-        return _compressed(subject, others, chosen, budget, search, reference, folder, path, plan, chosen_by, progress)
+        return _compressed(subject, teachers, how, plan, folder, path, chosen_by, progress)
+
+
+def _read(how: How) -> Uniform | Sparsity | Budget | Plan:
+    """Return *how*, a plan's file read."""
+    return Plan.read(how) if isinstance(how, (str, Path)) else how
+
+
+def _check_how(how: Uniform | Sparsity | Budget | Plan, training: Training) -> None:
+    """See that *how* can be followed.
+
+    Raises:
+        EdgecnnError: it is something else, a budget of no goals, or names what is not known; or a plan meets settings
+            of the training, which it holds itself.
+    """
+    if isinstance(how, Budget):
+        if not how.has_goal:
+            raise EdgecnnError(
+                "the budget has no goal: give one of max_drop, max_macs_ratio, max_params_ratio, size_bytes, device, "
+                "ram_bytes and flash_bytes"
+            )
+        ORDERS.load(how.search.order)
+        how.target()
+    elif isinstance(how, Plan) and replace(training, teachers=()) != Training():
+        raise EdgecnnError(f"{how.where} says how to train: edit it, or leave out all of training but the teachers")
+    elif not isinstance(how, (Uniform, Sparsity, Plan)):
+        raise EdgecnnError(
+            f"how is a Uniform, a Sparsity, a Budget, a Plan or a plan's path, not {type(how).__name__}: for example "
+            "edgecnn.Uniform(0.5)"
+        )
+    criterion = _criterion_of(how)
+    if not isinstance(criterion, str):
+        raise EdgecnnError(
+            "a plan names the criterion: give compress_model its name or 'package.module:function', not a function"
+        )
+    CRITERIA.load(criterion)
+
+
+def _criterion_of(how: Uniform | Sparsity | Budget | Plan) -> str | Criterion:
+    if isinstance(how, Budget):
+        return how.search.criterion
+    if isinstance(how, Plan):
+        return how.method.criterion
+    return how.criterion if isinstance(how, Uniform) else CRITERION
+
+
+def _round_to_of(how: Uniform | Sparsity | Budget) -> int:
+    """Return what channel counts become multiples of."""
+    if isinstance(how, Uniform):
+        return how.round_to
+    if isinstance(how, Sparsity):
+        return 1
+    device = how.target()
+    return how.search.round_to or (1 if device is None else device.channels_at_once)
+
+
+def _planned(
+    how: Uniform | Sparsity | Budget,
+    training: Training,
+    subject: Subject,
+    data: str,
+    teachers: Sequence[Network],
+    progress: Progress,
+) -> tuple[Plan, Validation | None]:
+    """Return the plan of *how*, of a budget without its rounds, which are searched; and what is chosen by.
+
+    Args:
+        how: how much is to go.
+        training: how to train.
+        subject: the network and its data.
+        data: the name of the data, "" where they have none.
+        teachers: those in the original's place.
+        progress: called with the step, what is done and the total.
+    """
+    from edgecnn.compress.objective import Distilled
+    from edgecnn.pipeline.judging import choose_validation, chosen_before, objective_of
+    from edgecnn.pipeline.teachers import described
+
+    network, objective = subject.network, objective_of(subject)
+    assert network is not None
+    shift, flip = _augmentation(subject, training.augment, objective)
+    # Without a search there is nothing to choose.
+    is_searched = isinstance(how, Budget)
+    chosen_by = choose_validation(subject, objective.metric, progress) if is_searched else chosen_before(subject)
+    needs_teacher = isinstance(objective.loss, Distilled) and not callable(getattr(network.module, "loss", None))
+    is_taught = needs_teacher or not isinstance(how, Uniform) or bool(teachers)
+    method = TrainingSettings(
+        criterion=str(_criterion_of(how)),
+        round_to=_round_to_of(how),
+        validation_split=0.0 if chosen_by is None else chosen_by.share,
+        validation_from=TRAINING if chosen_by is None else chosen_by.part,
+        learning_rate=training.learning_rate,
+        optimizer=training.optimizer,
+        batch_size=training.batch_size,
+        teacher_weight=TrainingSettings.teacher_weight if is_taught else 0.0,
+        shift=shift,
+        flip=flip,
+        cache_soft_targets=training.cache_soft_targets,
+    )
+    rounds: tuple[Round, ...] = ()
+    if isinstance(how, Sparsity):
+        rounds = _sparser(how.share, checked_epochs(how.epochs_between))
+    elif isinstance(how, Uniform):
+        rounds = _uniform(network, subject.shape, how.pruning_ratio)
+    epochs = training.epochs
+    if epochs is None:
+        epochs = min(_EPOCHS, max(1, round(_SAMPLES / len(subject.data.training)))) if is_searched else _EPOCHS
+    return Plan(subject.name, layers_of(network), method, rounds, epochs, data, described(teachers)), chosen_by
+
+
+def _with_tuning(budget: Budget, samples: int) -> Budget:
+    """Return *budget*, its search with the epochs between rounds, as given or what suits so many *samples*."""
+    between = budget.search.epochs_between
+    if between is None:
+        between = min(1, round(_SAMPLES_BETWEEN / samples, 2))
+    return replace(budget, search=replace(budget.search, epochs_between=checked_epochs(between)))
+
+
+def _validation_of(plan: Plan) -> Validation | None:
+    """Return what *plan* was chosen by."""
+    from edgecnn.pipeline.judging import Validation
+
+    method = plan.method
+    return Validation(method.validation_from, method.validation_split) if method.validation_split else None
 
 
 def _compressed(
     subject: Subject,
     teachers: Sequence[Network],
+    how: Uniform | Sparsity | Budget | Plan,
     plan: Plan,
-    budget: Budget | None,
-    config: Search,
-    reference: float | None,
     folder: RunFolder,
     path: Path,
-    source: Path | str | None,
     validation: Validation | None,
     progress: Progress,
 ) -> CompressResult:
@@ -242,14 +292,15 @@ def _compressed(
     from edgecnn.pipeline.steps import Steps
 
     assert subject.network is not None
-    steps = Steps.of(subject, plan.method, budget or Budget(), folder, path.stem, progress, teachers, validation)
+    budget = how if isinstance(how, Budget) else Budget()
+    steps = Steps.of(subject, plan.method, budget, folder, path.stem, progress, teachers, validation)
     original = steps.start().status
-    counted_from = original.score.value if reference is None and original.score is not None else reference
-    if budget is None:
-        found = apply_plan(steps, plan)
+    reference = original.score.value if budget.reference is None and original.score is not None else budget.reference
+    if isinstance(how, Budget):
+        assert reference is not None
+        found = search(steps, plan.epochs, reference)
     else:
-        assert counted_from is not None
-        found = search(steps, config, plan.epochs, counted_from)
+        found = apply_plan(steps, plan)
     network, status = found.state.network, found.state.status
     evaluation, metric = steps.parts.evaluation, steps.objective.metric
     progress("judging on the evaluation part")
@@ -257,30 +308,31 @@ def _compressed(
     if before is None:
         before = records_of(subject, subject.network, evaluation, metric)
     after = records_of(subject, network, evaluation, metric) if found.rounds or found.epochs else before
-    final = verdict(metric, before, after, budget or Budget(), reference)
-    sparse = plan.is_sparse(len(plan.rounds))
+    final = verdict(metric, before, after, budget)
+    is_sparse = plan.is_sparse(len(plan.rounds))
+    is_new = not isinstance(how, Plan)
     result = CompressResult(
-        path,
-        original,
-        status,
-        final,
-        (
+        path=path,
+        before=original,
+        after=status,
+        verdict=final,
+        warnings=(
             *subject.warnings,
             *(text for one in teachers for text in one.warnings),
             *((validation.note,) if validation and validation.note else ()),
             *_notes(found, budget, original),
             *final.notes,
         ),
-        _plan_file(path),
-        found.attempts,
-        found.stopped,
-        () if budget is None else (*budget.unmet(original, status, counted_from), *final.unmet),
-        _sparse_sizes(steps, subject.network, network) if sparse else None,
-        (
-            *(() if source is not None or sparse else find_units(subject.network.module, subject.shape).fixed),
+        plan=_plan_file(path),
+        attempts=found.attempts,
+        stopped=found.stopped,
+        unmet=(*budget.unmet(original, status, reference), *final.unmet),
+        sparse_size=_sparse_sizes(steps, subject.network, network) if is_sparse else None,
+        fixed=(
+            *(find_units(subject.network.module, subject.shape).fixed if is_new and not is_sparse else ()),
             *steps.wrong,
         ),
-        validation,
+        validation=validation,
     )
     checkpoint = network.checkpoint
     assert checkpoint is not None
@@ -292,7 +344,7 @@ def _compressed(
         history=(*checkpoint.history, *_history(done, subject.data.name)),
     ).save(path, network.module)
     assert result.plan is not None
-    if source is None or Path(source).resolve() != result.plan.resolve():
+    if plan.path is None or plan.path.resolve() != result.plan.resolve():
         done.write(result.plan)
     folder.remove()
     return result
@@ -312,57 +364,7 @@ def _sparse_sizes(steps: Steps, before: Network, after: Network) -> tuple[Sparse
         return None
 
 
-def _check_ways(
-    pruning_ratio: float | None,
-    sparsity: float | None,
-    budget: Budget | None,
-    plan: Path | str | None,
-    reference: float | None,
-) -> None:
-    """See that one thing alone says how much to cut.
-
-    Raises:
-        EdgecnnError: several do, or a share is none.
-    """
-    if sparsity is not None and not (pruning_ratio is None and budget is None and plan is None):
-        raise EdgecnnError("--sparsity does not go with a ratio, a goal or a plan: leave one of them out")
-    if pruning_ratio is not None and budget is not None:
-        raise EdgecnnError(
-            "a ratio does not go with a goal: leave out --ratio to search for cuts, or --max-drop, --macs, --params, "
-            "--size, --fit, --ram and --flash to cut each layer alike"
-        )
-    if plan is not None and (pruning_ratio is not None or budget is not None):
-        raise EdgecnnError("a plan does not go with a ratio or a goal: leave one of them out")
-    if budget == Budget():
-        raise EdgecnnError(
-            "the budget has no goal: give one of max_drop, macs, params, size_bytes, device, ram_bytes and flash_bytes"
-        )
-    for what, value in (("sparsity", sparsity), ("pruning ratio", pruning_ratio)):
-        if value is not None:
-            check_fraction(what, value)
-    if reference is not None and not 0.01 < reference <= 1:
-        raise EdgecnnError(
-            f"the accuracy that drops are counted from is above 1 % and at most 100 %, not {100 * reference:g} %"
-        )
-
-
-def _check_own_criterion(criterion: str, plan: Plan, where: str) -> None:
-    """See that code which is not edgecnn's runs only where plan and caller both name it.
-
-    Raises:
-        EdgecnnError: one alone does.
-    """
-    asked = plan.method.criterion
-    if asked != criterion and ":" in asked:
-        raise EdgecnnError(
-            f"{where} names the criterion {asked}, which is not edgecnn's code; if you trust it, add --criterion "
-            f"{asked}"
-        )
-    if asked != criterion and ":" in criterion:
-        raise EdgecnnError(f"--criterion {criterion} does not go with {where}, which has {asked}")
-
-
-def _check_plan(plan: Plan, network: Network, *, where: str) -> None:
+def _check_plan(plan: Plan, network: Network) -> None:
     """See that *plan* is for *network*, where its weights can be compared by now.
 
     Raises:
@@ -370,7 +372,7 @@ def _check_plan(plan: Plan, network: Network, *, where: str) -> None:
     """
     # What else an exported program is no good for is told later; lazy layers have sizes once they met the data.
     if network.checkpoint is not None and not network.is_lazy:
-        plan.check_network(network, where)
+        plan.check_network(network)
 
 
 def _checked(subject: Subject, model: str) -> Network:
@@ -410,15 +412,6 @@ def _uniform(network: Network, shape: tuple[int, ...], ratio: float) -> tuple[Ro
     return (Round(dict.fromkeys(units, ratio)),) if ratio and units else ()
 
 
-def _epochs(epochs: float | None, between: float | None, samples: int, budget: Budget | None) -> tuple[float, float]:
-    """Return the epochs of the training at the end and of the tunings between, as given or what suits the *samples*."""
-    if epochs is None:
-        epochs = _EPOCHS if budget is None else min(_EPOCHS, max(1, round(_SAMPLES / samples)))
-    if between is None:
-        between = _EPOCHS_BETWEEN if budget is None else min(_EPOCHS_BETWEEN, round(_SAMPLES_BETWEEN / samples, 2))
-    return checked_epochs(epochs), checked_epochs(between)
-
-
 def _sparser(sparsity: float, epochs: float) -> tuple[Round, ...]:
     """Return the rounds to a *sparsity*, so many *epochs* after each."""
     from edgecnn.compress.magnitude import sparsity_steps
@@ -426,15 +419,10 @@ def _sparser(sparsity: float, epochs: float) -> tuple[Round, ...]:
     return tuple(Round({}, epochs, step) for step in sparsity_steps(sparsity, _SPARSITY_STEPS) if step)
 
 
-def _identity(
-    subject: Subject,
-    network: Network,
-    plan: Plan,
-    budget: Budget | None,
-    config: Search,
-    reference: float | None,
-) -> dict[str, Any]:
+def _identity(subject: Subject, network: Network, plan: Plan, budget: Budget | None) -> dict[str, Any]:
     """Return all that the result depends on, in JSON's types."""
+    goals = {} if budget is None else asdict(budget)
+    goals |= goals.pop("search", {})
     training = subject.data.training
     classes = training.class_numbers
     digest = hashlib.sha256(b"" if classes is None else classes[training.indices].tobytes())
@@ -446,11 +434,11 @@ def _identity(
         "data": f"{subject.data.name} {digest.hexdigest()}",
         "normalization": str(subject.normalization),
         **({} if subject.is_classifier else {"task": subject.choice.to_json(size_of_input(subject.shape))}),
+        **goals,
         **asdict(plan.method),
         "epochs": plan.epochs,
         **({"teachers": [one.rpartition(" ")[2] for one in plan.teachers]} if plan.teachers else {}),
         "rounds": hashlib.sha256(rounds.encode()).hexdigest(),
-        **({} if budget is None else asdict(budget) | asdict(config) | {"reference": reference}),
     }
 
 
@@ -477,11 +465,9 @@ def _kept(folder: RunFolder) -> Iterator[RunFolder]:
         folder.close()
 
 
-def _notes(found: SearchResult, budget: Budget | None, original: NetworkStatus) -> Iterator[str]:
+def _notes(found: SearchResult, budget: Budget, original: NetworkStatus) -> Iterator[str]:
     """Yield what there is to know of a search in which nothing went."""
-    if budget is None:
-        return
-    if not found.rounds:
+    if budget.has_goal and not found.rounds:
         if found.attempts:
             yield "every cut lost too much accuracy: the result is the original"
         elif budget.is_open or budget.shortfalls(original, original):

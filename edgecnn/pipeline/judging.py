@@ -205,21 +205,21 @@ class Verdict:
         return self.after.n
 
 
-def verdict(metric: Metric, before: Records, after: Records, budget: Budget, reference: float | None) -> Verdict:
+def verdict(metric: Metric, before: Records, after: Records, budget: Budget) -> Verdict:
     """Return what was lost between two networks' answers to the same samples, and whether that breaks *budget*.
 
     Args:
         metric: what they are judged by.
         before: its records of the original's answers, [n, ...].
         after: those of the result's.
-        budget: the goals, among them the score that may be lost.
-        reference: the score that the user counts the drop from; None: the original's on these samples.
+        budget: the goals, among them the score that may be lost, and the score that the user counts the drop from;
+            without one it is the original's on these samples.
     """
     first, last = score_of(metric, before), score_of(metric, after)
     drop = lost = MeanInterval(*drop_between(metric, before, after))
-    if reference is not None:
+    if budget.reference is not None:
         best, worst = sorted((last.low, last.high), reverse=last.higher_is_better)
-        drops = [replace(last, value=end).drop_from(reference) for end in (last.value, best, worst)]
+        drops = [replace(last, value=end).drop_from(budget.reference) for end in (last.value, best, worst)]
         drop = MeanInterval(*drops)
     sentence = (
         f"on the {last.n} evaluation samples not used for choosing the {last.name} is {100 * drop.mean:.2f} points "

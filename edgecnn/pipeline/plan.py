@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecnn.compress.settings import CRITERION, Training
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
 from edgecnn.parsing import from_table, read_table
@@ -27,24 +28,24 @@ TRAINING, EVALUATION = "training", "evaluation"
 _COUNTS = "cuts_of_rounds"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How filters are judged and networks trained, the same in every round."""
 
-    criterion: str = "l2"
+    criterion: str = CRITERION
     round_to: int = 1  # channel counts become multiples of it
     #: Share of the part below that is set aside to choose by: neither trained on nor in final figures.
     validation_split: float = field(default=0.1, metadata={"formerly": "held_out"})
     #: `TRAINING`, or `EVALUATION` if the network was trained on all of the training data.
     validation_from: str = field(default=TRAINING, metadata={"formerly": "held_out_of"})
-    learning_rate: float = 3e-3  # the peak of each training's one cycle
-    optimizer: str = "adamw"
-    batch_size: int = 64
+    learning_rate: float = Training.learning_rate  # the peak of each training's one cycle
+    optimizer: str = Training.optimizer
+    batch_size: int = Training.batch_size
     teacher_weight: float = 0.7  # share of the loss that follows the teacher; 0: there is none
     shift: int = 0  # pixels that training images are moved by, at most
     flip: bool = False  # whether half of them are mirrored
     #: The batches of so many epochs return, with the teacher's scores as they were; 0: each epoch has its own.
-    cache_soft_targets: int = field(default=0, metadata={"formerly": "views"})
+    cache_soft_targets: int = field(default=Training.cache_soft_targets, metadata={"formerly": "views"})
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,7 +101,13 @@ class Round:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was done to a network, round by round; the fields are the keys of its TOML file."""
+    """What was done to a network, round by round; the fields are the keys of its TOML file.
+
+    Example:
+        >>> edgecnn.Plan("digits-cnn", layers={}, data="digits", epochs=3).write("three.plan.toml")
+        >>> edgecnn.Plan.read("three.plan.toml").epochs
+        3
+    """
 
     __repr__ = short_repr
 
@@ -113,15 +120,64 @@ class Plan:
     teachers: tuple[str, ...] = ()  # name and sha256 of each network that taught in the original's place
     schema_version: int = field(default=SCHEMA_VERSION)
 
+    path: Path | None = field(default=None, init=False, compare=False, repr=False)  # the file that it was read from
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "epochs", checked_epochs(self.epochs))
+
+    @classmethod
+    def read(cls, path: Path | str, *, criterion: str = CRITERION) -> Plan:
+        """Return the plan in a TOML file.
+
+        Args:
+            path: the file.
+            criterion: code of your own that the plan ranks filters by, `package.module:function` or `FILE.py:function`:
+                it runs only if you name it, as a file alone does not choose what code runs.
+
+        Raises:
+            EdgecnnError: no such file, one that lost its end, a key or a value that is wrong, or a newer edgecnn wrote
+                it; or its criterion and yours differ, and one of them is not edgecnn's code.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise EdgecnnError(f"no plan at '{path}'; every run of edgecnn compress writes one beside its result")
+        table, text = read_table(path)
+        counts = table.pop(_COUNTS, None)  # plans written by hand, and the first ones, have none
+        plan = from_table(cls, table, str(path))
+        if plan.schema_version != SCHEMA_VERSION:
+            raise EdgecnnError(
+                f"{path}: written with schema {plan.schema_version}, this edgecnn reads {SCHEMA_VERSION}; update it"
+            )
+        if counts is not None:
+            _check_whole(plan, counts, text, path)
+        for number, one in enumerate(plan.rounds, start=1):
+            if not one.cuts and not one.sparsity:
+                raise EdgecnnError(
+                    f"{path}: round {number} cuts nothing and sets no weight to 0: use the complete file, or delete "
+                    "the round"
+                )
+        asked = plan.method.criterion
+        if asked != criterion and ":" in asked:
+            raise EdgecnnError(
+                f"{path} names the criterion {asked}, which is not edgecnn's code; if you trust it, add --criterion "
+                f"{asked}"
+            )
+        if asked != criterion and ":" in criterion:
+            raise EdgecnnError(f"--criterion {criterion} does not go with {path}, which has {asked}")
+        object.__setattr__(plan, "path", path)
+        return plan
+
+    @property
+    def where(self) -> str:
+        """What messages call it: its file, where it was read from one."""
+        return "the plan" if self.path is None else str(self.path)
 
     def is_sparse(self, number: int) -> bool:
         """Return whether weights are 0, and stay it, from a round up to *number* on."""
         return any(one.sparsity for one in self.rounds[:number])
 
-    def check_network(self, network: Network, where: str) -> None:
-        """See that the plan was written for *network*; *where* names the plan in errors.
+    def check_network(self, network: Network) -> None:
+        """See that the plan was written for *network*.
 
         Raises:
             EdgecnnError: it was written for another one; the message names the first difference.
@@ -132,11 +188,11 @@ class Plan:
             if theirs != ours:
                 stored, found = ("no such weights" if s is None else str(list(s)) for s in (theirs, ours))
                 raise EdgecnnError(
-                    f"{where} was written for another network ({self.network}): its {name} has {stored}, "
+                    f"{self.where} was written for another network ({self.network}): its {name} has {stored}, "
                     f"this one's {found}; use it with the network it was made from"
                 )
 
-    def check_teachers(self, given: tuple[str, ...], where: str) -> None:
+    def check_teachers(self, given: tuple[str, ...]) -> None:
         """See that the teachers *given* are those of the plan, whatever they are called here.
 
         Raises:
@@ -144,16 +200,17 @@ class Plan:
         """
         if [one.rpartition(" ")[2] for one in self.teachers] != [one.rpartition(" ")[2] for one in given]:
             if not self.teachers:
-                raise EdgecnnError(f"{where} was made without --teacher; leave --teacher out")
+                raise EdgecnnError(f"{self.where} was made without --teacher; leave --teacher out")
             stored, found = (", ".join(names) or "none" for names in (self.teachers, given))
             raise EdgecnnError(
-                f"{where} was made with the teacher {stored}, not {found}; give the same one with --teacher"
+                f"{self.where} was made with the teacher {stored}, not {found}; give the same one with --teacher"
             )
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Write the plan to a TOML file, whole."""
-        counts = {_COUNTS: [len(one.cuts) for one in self.rounds]}
-        write_whole(path, "\n".join(_toml(counts | asdict(self))) + "\n")
+        table = {_COUNTS: [len(one.cuts) for one in self.rounds]} | asdict(self)
+        del table["path"]
+        write_whole(Path(path), "\n".join(_toml(table)) + "\n")
 
 
 def checked_epochs(epochs: float) -> float:
@@ -165,32 +222,6 @@ def checked_epochs(epochs: float) -> float:
     if not 0 <= epochs < math.inf:
         raise EdgecnnError(f"epochs are 0 or more, not {epochs:g}")
     return int(epochs) if float(epochs).is_integer() else epochs
-
-
-def read_plan(path: Path) -> Plan:
-    """Return the plan in a TOML file.
-
-    Raises:
-        EdgecnnError: no such file, one that lost its end, a key or a value that is wrong, or a newer edgecnn wrote it.
-    """
-    if not path.is_file():
-        raise EdgecnnError(f"no plan at '{path}'; every run of edgecnn compress writes one beside its result")
-    table, text = read_table(path)
-    counts = table.pop(_COUNTS, None)  # plans written by hand, and the first ones, have none
-    plan = from_table(Plan, table, str(path))
-    if plan.schema_version != SCHEMA_VERSION:
-        raise EdgecnnError(
-            f"{path}: written with schema {plan.schema_version}, this edgecnn reads {SCHEMA_VERSION}; update it"
-        )
-    if counts is not None:
-        _check_whole(plan, counts, text, path)
-    for number, one in enumerate(plan.rounds, start=1):
-        if not one.cuts and not one.sparsity:
-            raise EdgecnnError(
-                f"{path}: round {number} cuts nothing and sets no weight to 0: use the complete file, or delete the "
-                f"round"
-            )
-    return plan
 
 
 def _check_whole(plan: Plan, counts: Any, text: str, path: Path) -> None:

@@ -10,9 +10,10 @@ from functools import partial
 from edgecnn.compress.prune import Size, count_to_go, cut, size_of
 from edgecnn.compress.schedule import ordered
 from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, sensitivity
+from edgecnn.compress.settings import Search
 from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, find_units
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline.budget import Budget, NetworkStatus, Search, Shortfall, drop_of
+from edgecnn.pipeline.budget import Budget, NetworkStatus, Shortfall, drop_of
 from edgecnn.pipeline.plan import Plan, Round
 from edgecnn.pipeline.steps import State, Steps
 from edgecnn.progress import with_prefix
@@ -76,12 +77,11 @@ def apply_plan(steps: Steps, plan: Plan) -> SearchResult:
     return SearchResult(state, tuple(one for one in done if one.cuts or one.sparsity), tuple(attempts), plan.epochs)
 
 
-def search(steps: Steps, config: Search, epochs: float, reference: float) -> SearchResult:
+def search(steps: Steps, epochs: float, reference: float) -> SearchResult:
     """Return the best network within the budget, or the nearest to it.
 
     Args:
-        steps: does the work.
-        config: how to look.
+        steps: does the work, within its budget.
         epochs: of the training at the end.
         reference: the score that a drop is counted from, as a fraction.
 
@@ -89,6 +89,7 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
         EdgecnnError: a network that cannot be traced or judged, or a loss that is no number.
     """
     budget = steps.budget
+    config, between = budget.search, budget.search.epochs_between or 0
     original = state = steps.start()
     completed_steps: list[str] = []  # the step of each round
     rounds: list[Round] = []
@@ -98,14 +99,14 @@ def search(steps: Steps, config: Search, epochs: float, reference: float) -> Sea
     shortfall = _widest(budget, original.status, state.status)
     while shortfall is not None:
         share = min(config.share, shortfall.share * 2**stalled)
-        tried, after = _round(steps, config, shortfall, share, state, len(rounds) + 1, reference)
+        tried, after = _round(steps, shortfall, share, state, len(rounds) + 1, reference)
         attempts += tried
         if after is None:
             stopped = "more would lose too much accuracy" if tried else "nothing more can be cut"
             break
         state = after
         completed_steps.append(_name(len(rounds) + 1, len(tried)))
-        rounds.append(Round(tried[-1].cuts, config.between))
+        rounds.append(Round(tried[-1].cuts, between))
         was, shortfall = shortfall, _widest(budget, original.status, state.status)
         steps.progress(summary_of(len(rounds), budget, original.status, state.status))
         # A peak of RAM, for example, is in one layer: what is cut elsewhere does not move it.
@@ -148,7 +149,7 @@ def _widest(budget: Budget, original: NetworkStatus, now: NetworkStatus) -> Shor
 
 
 def _round(
-    steps: Steps, config: Search, shortfall: Shortfall, whole: float, before: State, number: int, reference: float
+    steps: Steps, shortfall: Shortfall, whole: float, before: State, number: int, reference: float
 ) -> tuple[list[Attempt], State | None]:
     """Attempt a round that cuts the share *whole*, and less each time that it loses too much.
 
@@ -162,7 +163,7 @@ def _round(
 
         def choose(share: float = share, count: int = count) -> dict[str, float]:
             if not ranking:
-                ranking.append(_ranked(steps, config, shortfall.per, before, number))
+                ranking.append(_ranked(steps, steps.budget.search, shortfall.per, before, number))
             # To take a layer that saves more than its share is worth a try; one that saves more than the goal is not.
             most = share if count else max(share, shortfall.share)
             units, rows = ranking[0]
@@ -174,7 +175,7 @@ def _round(
             return {} if any(cuts == earlier.cuts for earlier in attempts) else cuts
 
         name = _name(number, count + 1)
-        after = steps.cut_and_tune(name, before, choose, config.between, number)
+        after = steps.cut_and_tune(name, before, choose, steps.budget.search.epochs_between or 0, number)
         if after is None:
             break
         kept = steps.budget.allows(drop_of(reference, after.status), _SHORT_TUNING)

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from edgecnn.compress.masking import MaskMismatchError, differing
-from edgecnn.compress.prune import PruneConfig, cut, masked, prune
+from edgecnn.compress.prune import cut, masked, prune
 from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
+from edgecnn.compress.settings import Uniform
 from edgecnn.compress.units import double_of, find_units, removed_by
-from edgecnn.pipeline import Budget, Search, compress_model
+from edgecnn.pipeline import Budget, Search, Training, compress_model
 from edgecnn.samples import Samples
 
 SHAPE = (1, 8, 8)
@@ -68,7 +69,7 @@ def test_code_that_counts_channels_as_it_runs_is_not_cut_and_named(net: nn.Modul
 def test_pruning_goes_on_without_it(net: nn.Module) -> None:
     """The other layer is cut, and a warning says which one is not."""
     with pytest.warns(UserWarning, match=f"first cannot be cut like this: {LINE}"):
-        smaller = prune(net, SHAPE, PruneConfig(0.5))
+        smaller = prune(net, SHAPE, Uniform(0.5))
     assert smaller.first.weight.shape[0] == 16  # type: ignore[union-attr]
     assert smaller.second.weight.shape[0] == 8  # type: ignore[union-attr]
 
@@ -94,14 +95,15 @@ def test_sensitivity_has_no_row_of_it(net: nn.Module) -> None:
 
 
 @pytest.mark.usefixtures("net")
-@pytest.mark.parametrize("how", [{"pruning_ratio": 0.5}, {"budget": Budget(max_params_ratio=0.8)}])
-def test_compress_goes_on_without_it(tmp_path: Path, how: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "how", [Uniform(0.5), Budget(max_params_ratio=0.8, search=Search(epochs_between=0, layers=False))]
+)
+def test_compress_goes_on_without_it(tmp_path: Path, how: Uniform | Budget) -> None:
     """By a ratio and by a budget: the other layer is cut, and the result names the first one and the line."""
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "d.npz", x=rng.random((100, *SHAPE), dtype=np.float32), y=np.arange(100) % 10)
-    search = Search(epochs_between=0, layers=False)
     out, data = tmp_path / "s.safetensors", f"npz:{tmp_path / 'd.npz'}"
-    found = compress_model("slicing:net", out, data=data, epochs=0, search=search, **how)  # type: ignore[arg-type]
+    found = compress_model("slicing:net", out, how, data=data, training=Training(epochs=0))
     assert found.after.params < found.before.params
     assert all(set(one.cuts) == {"second"} for one in found.attempts)
     assert any(one.name == "first" and LINE in one.reason for one in found.fixed)

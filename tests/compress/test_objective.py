@@ -12,7 +12,7 @@ from edgecnn.checkpoint import Checkpoint
 from edgecnn.compress.objective import Objective
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline import compress_model, measure_sensitivity
+from edgecnn.pipeline import Training, Uniform, compress_model, measure_sensitivity
 from edgecnn.samples import Samples
 from edgecnn.tasks import load_task
 
@@ -105,8 +105,8 @@ def test_what_does_not_fit_is_not_guessed(nets: Path) -> None:
 def test_any_task_is_compressed(nets: Path, net: str, data: str, task: str | None, metric: str) -> None:
     """By its own loss where it has one, else by the raw outputs of the original; the score of its task is told."""
     path = nets / "s.safetensors"
-    how = {"pruning_ratio": 0.25, "epochs": 1, "batch_size": 16}
-    found = compress_model(f"sized_alike:{net}", path, data=f"npz:{nets / data}.npz", task=task, **how)  # type: ignore[arg-type]
+    source, training = f"npz:{nets / data}.npz", Training(epochs=1, batch_size=16)
+    found = compress_model(f"sized_alike:{net}", path, Uniform(0.25), data=source, task=task, training=training)
     assert (found.score_before.name, found.score_after.name) == (metric, metric)
     assert found.after.params < found.before.params
     document = found.to_json()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgecnn.compress.prune import PruneConfig, prune, size_of
+from edgecnn.compress.prune import prune, size_of
+from edgecnn.compress.settings import Uniform
 from edgecnn.compress.train import TrainConfig, train
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
@@ -16,7 +17,7 @@ from edgecnn.nets.network import build
 def test_pruning_nothing_is_the_identity() -> None:
     """A ratio of 0 gives a copy with the same outputs, and leaves the original alone."""
     module = build("edgecnn:digits-cnn").module
-    copy = prune(module, (1, 8, 8), PruneConfig(0.0))
+    copy = prune(module, (1, 8, 8), Uniform(0.0))
     x = torch.randn(2, 1, 8, 8)
     assert copy is not module
     with torch.no_grad():
@@ -29,7 +30,7 @@ def test_a_pruned_network_equals_the_masked_one() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3)
     ).eval()
-    small = prune(net, (1, 8, 8), PruneConfig(0.5))
+    small = prune(net, (1, 8, 8), Uniform(0.5))
     masked = nn.Sequential(*net)
     with torch.no_grad():
         for index in (0, 2):
@@ -48,7 +49,7 @@ def test_a_pruned_network_equals_the_masked_one() -> None:
 
 def test_round_to_keeps_channel_counts_at_multiples() -> None:
     """Channels left are multiples of round_to, and the output keeps its classes."""
-    small = prune(build("edgecnn:digits-cnn").module, (1, 8, 8), PruneConfig(0.3, round_to=8))
+    small = prune(build("edgecnn:digits-cnn").module, (1, 8, 8), Uniform(0.3, round_to=8))
     widths = [layer.out_channels for layer in small.modules() if isinstance(layer, nn.Conv2d)]
     assert all(width % 8 == 0 for width in widths)
     assert small(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
@@ -60,7 +61,7 @@ def test_a_criterion_may_be_the_users_own_function() -> None:
     first = net[0]
     assert isinstance(first, nn.Conv2d)
     kept = first.weight.detach()[2:].clone()
-    small = prune(net, (1, 2, 2), PruneConfig(0.5, lambda weight: torch.arange(len(weight), dtype=torch.float32)))
+    small = prune(net, (1, 2, 2), Uniform(0.5, lambda weight: torch.arange(len(weight), dtype=torch.float32)))
     layer = next(layer for layer in small.modules() if isinstance(layer, nn.Conv2d))
     assert torch.equal(layer.weight.detach(), kept)
 
@@ -69,13 +70,13 @@ def test_a_criterion_may_be_the_users_own_function() -> None:
 def test_a_ratio_outside_its_range_is_refused(ratio: float) -> None:
     """A pruning ratio is at least 0 and less than 1."""
     with pytest.raises(EdgecnnError, match="less than 1"):
-        PruneConfig(ratio)
+        Uniform(ratio)
 
 
 def test_an_unknown_criterion_is_told() -> None:
     """The known criteria are named."""
     with pytest.raises(EdgecnnError, match=r"unknown criterion 'l3'.*l1, l2"):
-        prune(build("edgecnn:digits-cnn").module, (1, 8, 8), PruneConfig(0.5, "l3"))
+        prune(build("edgecnn:digits-cnn").module, (1, 8, 8), Uniform(0.5, "l3"))
 
 
 def test_training_repeats_and_leaves_its_input_alone() -> None:

@@ -21,23 +21,33 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, export_model, measure_sensitivity
+from edgecnn.pipeline import (
+    Budget,
+    CompressResult,
+    Plan,
+    Search,
+    Training,
+    Uniform,
+    compress_model,
+    export_model,
+    measure_sensitivity,
+)
 from edgecnn.pipeline.budget import Shortfall
-from edgecnn.pipeline.plan import Plan, Round, TrainingSettings, layers_of, read_plan
+from edgecnn.pipeline.plan import Round, TrainingSettings, layers_of
 from edgecnn.recipe import load_recipe
 from tests.messages import messages
 
 GOAL = Budget(max_drop=0.04, max_macs_ratio=0.4)
+SHORT = Training(epochs=3)
 FAST = Search(share=0.4, ratios=(0.5,))
 #: Few rounds: where each is written as a file, that is what takes long.
 AT_ONCE = Search(share=0.9, layers=False, epochs_between=0)
 
 
-def compress(model: Path, out: Path, **more: Any) -> CompressResult:
+def compress(model: Path, out: Path, how: Any = GOAL, data: Any = "digits", **more: Any) -> CompressResult:
     """Compress a digits network shortly."""
-    settings: dict[str, Any] = {"budget": GOAL, "epochs": 3, "data": "digits"}
-    settings |= {"budget": None} if "plan" in more else {}
-    return compress_model(str(model), out, **settings | more)
+    settings = {} if isinstance(how, (Path, str)) else {"training": SHORT}
+    return compress_model(str(model), out, how, data=data, **{**settings, **more})
 
 
 def same(a: Path, b: Path) -> bool:
@@ -91,7 +101,7 @@ def test_the_history_names_the_rounds(small: CompressResult) -> None:
 def test_the_plan_does_the_same_again(small: CompressResult, digits_checkpoint: Path, tmp_path: Path) -> None:
     """A plan gives the same weights without searching."""
     assert small.plan is not None
-    again = compress(digits_checkpoint, tmp_path / "again.safetensors", plan=small.plan)
+    again = compress(digits_checkpoint, tmp_path / "again.safetensors", small.plan)
     assert same(small.path, again.path)
     assert again.plan is not None
     assert again.plan.read_text() == small.plan.read_text()
@@ -102,7 +112,7 @@ def test_a_plan_for_another_network_is_refused(small: CompressResult, tmp_path: 
     assert small.plan is not None
     # Which layer is the first that was cut depends on the order of sums, and so on the number of threads.
     with pytest.raises(EdgecnnError, match=r"another network .*its features\.\d\.weight has \[.*\], this one's \["):
-        compress(small.path, tmp_path / "x.safetensors", plan=small.plan)
+        compress(small.path, tmp_path / "x.safetensors", small.plan)
 
 
 def test_a_plan_is_known_to_be_for_another_network_before_the_data_are_met(
@@ -111,7 +121,7 @@ def test_a_plan_is_known_to_be_for_another_network_before_the_data_are_met(
     """A network that does not take the plan's data is told for what it is: not the one that the plan is for."""
     assert small.plan is not None
     with pytest.raises(EdgecnnError, match=r"written for another network .*features\.0\.weight has \[32, 1, 3, 3\]"):
-        compress_model("edgecnn:resnet20", tmp_path / "x.safetensors", plan=small.plan)
+        compress_model("edgecnn:resnet20", tmp_path / "x.safetensors", small.plan)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ def test_a_broken_plan_is_told(
         old, new = text[first : text.index("\n", first)], cuts[old]
     (tmp_path / "broken.toml").write_text(text.replace(old, new, 1))
     with pytest.raises(EdgecnnError, match=told):
-        compress(digits_checkpoint, tmp_path / "x.safetensors", plan=tmp_path / "broken.toml")
+        compress(digits_checkpoint, tmp_path / "x.safetensors", tmp_path / "broken.toml")
     assert [path.name for path in tmp_path.iterdir()] == ["broken.toml"]
 
 
@@ -159,7 +169,9 @@ def test_the_file_on_disk_is_what_counts(digits_checkpoint: Path, tmp_path: Path
     )
     budget = Budget(size_bytes=45 * 1024, device=str(device))
     out = tmp_path / "s.safetensors"
-    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=AT_ONCE, round_to=16)
+    found = compress(
+        digits_checkpoint, out, replace(budget, search=replace(AT_ONCE, round_to=16)), training=Training(epochs=0)
+    )
     assert found.unmet == ()
     recipe = replace(load_recipe("mcu"), limits={}, bundle=())
     exported = export_model(str(out), tmp_path / "out", recipe=recipe, data="digits").files[0].artifact
@@ -177,7 +189,9 @@ def test_limits_of_ram_and_flash_are_goals_without_a_device(digits_checkpoint: P
     """What `fit --ram --flash` says of the exported file is what the budget was met by."""
     budget = Budget(ram_bytes=20 * 1024, flash_bytes=72 * 1024)
     out = tmp_path / "s.safetensors"
-    found = compress(digits_checkpoint, out, budget=budget, epochs=0, search=AT_ONCE, round_to=16)
+    found = compress(
+        digits_checkpoint, out, replace(budget, search=replace(AT_ONCE, round_to=16)), training=Training(epochs=0)
+    )
     assert found.unmet == ()
     recipe = replace(load_recipe("mcu"), limits={}, bundle=())
     exported = export_model(str(out), tmp_path / "out", recipe=recipe, data="digits").files[0].artifact
@@ -191,7 +205,7 @@ def test_a_budget_that_cannot_be_met_is_told(digits_checkpoint: Path, tmp_path: 
     """What is missed is said in numbers, and the best found, within the drop, is written all the same."""
     out = tmp_path / "best.safetensors"
     found = compress(
-        digits_checkpoint, out, budget=Budget(max_drop=0.04, max_params_ratio=0.001), epochs=2, search=FAST
+        digits_checkpoint, out, Budget(max_drop=0.04, max_params_ratio=0.001, search=FAST), training=Training(epochs=2)
     )
     sentence = found.unmet[0]
     assert sentence.endswith("% of the parameters are left, the goal is 0.1 %")
@@ -210,7 +224,7 @@ def test_a_round_that_stays_too_far_down_is_taken_back(digits_checkpoint: Path, 
     search = Search(epochs_between=0, share=0.1, layers=False)
     out = tmp_path / "back.safetensors"
     found = compress(
-        digits_checkpoint, out, budget=Budget(max_drop=0.1, max_params_ratio=0.001), epochs=0, search=search
+        digits_checkpoint, out, Budget(max_drop=0.1, max_params_ratio=0.001, search=search), training=Training(epochs=0)
     )
     assert found.before.score is not None
     limit = found.before.score.value - 0.1
@@ -226,18 +240,23 @@ def test_a_training_at_the_end_that_harms_is_taken_back(digits_checkpoint: Path,
     out = tmp_path / "untrained.safetensors"
     goal = Budget(max_drop=0.01, max_macs_ratio=0.9)
     search = Search(epochs_between=0)
-    found = compress(digits_checkpoint, out, budget=goal, search=search, epochs=1, learning_rate=0.1)
+    found = compress(
+        digits_checkpoint, out, replace(goal, search=search), training=Training(epochs=1, learning_rate=0.1)
+    )
     assert found.unmet == ()
     assert found.after == found.attempts[-1].status
     assert found.stopped == "the goals are met; the final fine-tuning lowered the accuracy and was reverted"
     assert found.plan is not None
-    assert read_plan(found.plan).epochs == 0
+    assert Plan.read(found.plan).epochs == 0
 
 
 def test_a_drop_alone_makes_it_as_small_as_it_goes(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Without another goal cuts go on until too much would be lost; only the drop on unseen samples can be missed."""
     found = compress(
-        digits_checkpoint, tmp_path / "least.safetensors", budget=Budget(max_drop=0.04), epochs=2, search=FAST
+        digits_checkpoint,
+        tmp_path / "least.safetensors",
+        Budget(max_drop=0.04, search=FAST),
+        training=Training(epochs=2),
     )
     assert all("accuracy" in sentence for sentence in found.unmet)
     assert found.after.score is not None
@@ -251,7 +270,7 @@ def test_what_cannot_be_had_leaves_the_original(digits_checkpoint: Path, tmp_pat
     out = tmp_path / "same.safetensors"
     budget = Budget(max_drop=0.0, max_macs_ratio=0.01)
     # Nothing is learned between rounds at this share: half of everything goes and the answers with it.
-    found = compress(digits_checkpoint, out, budget=budget, search=Search(share=0.95, epochs_between=0))
+    found = compress(digits_checkpoint, out, replace(budget, search=Search(share=0.95, epochs_between=0)))
     assert same(out, digits_checkpoint)
     assert len(found.attempts) >= 2
     assert any("the result is the original" in text for text in found.warnings)
@@ -261,9 +280,9 @@ def test_what_cannot_be_had_leaves_the_original(digits_checkpoint: Path, tmp_pat
 @pytest.mark.parametrize("order", ["forward", "backward", "random"])
 def test_other_orders_cut_elsewhere(small: CompressResult, digits_checkpoint: Path, tmp_path: Path, order: str) -> None:
     """The order decides what the first round cuts."""
-    search = Search(order, epochs_between=0)
+    search = Search(order=order, epochs_between=0)
     out = tmp_path / "o.safetensors"
-    found = compress(digits_checkpoint, out, budget=Budget(max_macs_ratio=0.85), epochs=0, search=search)
+    found = compress(digits_checkpoint, out, Budget(max_macs_ratio=0.85, search=search), training=Training(epochs=0))
     first = next(iter(found.attempts[0].cuts))
     assert first == {"forward": "features.0", "backward": "features.8"}.get(order, first)
     assert found.unmet == ()
@@ -273,9 +292,10 @@ def test_other_orders_cut_elsewhere(small: CompressResult, digits_checkpoint: Pa
 @pytest.mark.parametrize("ratio", [0.5, None])
 def test_every_criterion_serves(digits_checkpoint: Path, tmp_path: Path, criterion: str, ratio: float | None) -> None:
     """Criteria that ask for gradients or norms get them, with a ratio and with a budget."""
-    budget = None if ratio else Budget(max_macs_ratio=0.7)
+    by_search = Budget(max_macs_ratio=0.7, search=Search(criterion=criterion))
+    how = Uniform(ratio, criterion) if ratio else by_search
     out = tmp_path / "c.safetensors"
-    found = compress(digits_checkpoint, out, pruning_ratio=ratio, budget=budget, criterion=criterion, epochs=1)
+    found = compress(digits_checkpoint, out, how, training=Training(epochs=1))
     assert found.after.macs <= 0.7 * found.before.macs
     assert found.score_after.value > 0.7
 
@@ -284,7 +304,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline import Budget, compress_model
+from edgecnn.pipeline import Budget, Training, compress_model
 
 step, done, model, out, resume = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 
@@ -292,9 +312,8 @@ def progress(now, count=0, total=None):
     if now.startswith(step) and count >= done:
         os.kill(os.getpid(), signal.SIGKILL)
 
-compress_model(model, out, data="digits", budget=Budget(max_drop=0.04, max_macs_ratio=0.4), epochs=3,
-    resume=resume == "yes",
-               progress=progress)
+compress_model(model, out, Budget(max_drop=0.04, max_macs_ratio=0.4), data="digits", training=Training(epochs=3),
+    resume=resume == "yes", progress=progress)
 """
 
 
@@ -364,15 +383,14 @@ def stopped(digits_checkpoint: Path, out: Path, where: str = "round-02: training
 def test_a_training_by_a_ratio_goes_on_too(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Stopped in its third epoch and resumed, it ends with the network of one that was not."""
     whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
-    uniform: dict[str, Any] = {"pruning_ratio": 0.5, "budget": None}
-    compress(digits_checkpoint, whole, **uniform)
-    stopped(digits_checkpoint, out, "final-01: training", 45, **uniform)
+    compress(digits_checkpoint, whole, Uniform(0.5))
+    stopped(digits_checkpoint, out, "final-01: training", 45, how=Uniform(0.5))
     steps: list[int] = []
 
     def progress(step: str, done: int = 0, total: int | None = None) -> None:
         steps.extend([done] * step.startswith("final-01: training"))
 
-    compress(digits_checkpoint, out, resume=True, progress=progress, **uniform)
+    compress(digits_checkpoint, out, Uniform(0.5), resume=True, progress=progress)
     assert same(out, whole)
     assert min(steps) > 19  # at the end of the first epoch
 
@@ -385,7 +403,7 @@ def test_layers_that_went_stay_out(tmp_path: Path) -> None:
     plan.write(tmp_path / "plan.toml")
     out = tmp_path / "short.safetensors"
     plain = Normalization()
-    found = compress_model("edgecnn:resnet20", out, data="digits", plan=tmp_path / "plan.toml", normalization=plain)
+    found = compress_model("edgecnn:resnet20", out, tmp_path / "plan.toml", data="digits", normalization=plain)
     checkpoint = Checkpoint.read(out)
     assert checkpoint is not None
     assert sorted(checkpoint.removed) == ["layer1.1", "layer2.2", "layer3.1"]
@@ -403,9 +421,9 @@ def test_a_run_that_is_there_is_not_written_over(digits_checkpoint: Path, tmp_pa
     with pytest.raises(EdgecnnError, match=r"continue it with --resume, or delete it to start over"):
         compress(digits_checkpoint, out)
     with pytest.raises(EdgecnnError, match=r"another run, with learning_rate 0\.003, not 0\.01"):
-        compress(digits_checkpoint, out, resume=True, learning_rate=0.01)
+        compress(digits_checkpoint, out, resume=True, training=Training(epochs=3, learning_rate=0.01))
     with pytest.raises(EdgecnnError, match="another run, with network "):
-        compress_model("edgecnn:digits-cnn", out, data="digits", budget=GOAL, epochs=3, resume=True)
+        compress_model("edgecnn:digits-cnn", out, GOAL, data="digits", resume=True, training=SHORT)
     (tmp_path / "small.safetensors.run" / "run.json").write_text("{")
     with pytest.raises(EdgecnnError, match=r"run\.json: not JSON: .*delete .* to start anew"):
         compress(digits_checkpoint, out, resume=True)
@@ -426,7 +444,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_network(
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "small.safetensors"
     with pytest.raises(EdgecnnError, match=r"round-02: the loss became nan in epoch 1.*kept as .*round-01") as caught:
-        compress_model("mynet:net", out, data="digits", weights=digits_checkpoint, budget=Budget(max_macs_ratio=0.4))
+        compress_model("mynet:net", out, Budget(max_macs_ratio=0.4), data="digits", weights=digits_checkpoint)
     assert "\n" not in str(caught.value)
     kept = tmp_path / "small.safetensors.run" / "round-01.safetensors"
     assert str(caught.value).endswith(f"; to run with other settings, delete '{kept.parent}' or write to another file")
@@ -440,14 +458,15 @@ def test_a_training_that_diverges_late_keeps_its_last_whole_epoch(
     (tmp_path / "lately.py").write_text(DIVERGING)
     monkeypatch.syspath_prepend(tmp_path)
     out = tmp_path / "trained.safetensors"
-    settings: dict[str, Any] = {"data": "digits", "pruning_ratio": 0.0, "epochs": 3}
+    settings: dict[str, Any] = {"data": "digits", "training": SHORT, "how": Uniform(0)}
     with pytest.raises(EdgecnnError, match=r"the loss became nan in epoch 2.*kept as .*final-00\.good\.safetensors"):
         compress_model("lately:net", out, weights=digits_checkpoint, **settings)
     kept = tmp_path / "trained.safetensors.run" / "final-00.good.safetensors"
     checkpoint = Checkpoint.read(kept)
     assert checkpoint is not None
     assert checkpoint.normalization == open_dataset("digits").normalization
-    again = compress_model("lately:net", tmp_path / "again.safetensors", weights=kept, **{**settings, "epochs": 0})
+    settings["training"] = Training(epochs=0)
+    again = compress_model("lately:net", tmp_path / "again.safetensors", weights=kept, **settings)
     assert again.score_after.value > 0.9
 
 
@@ -462,9 +481,8 @@ def test_a_goal_that_does_not_come_nearer_is_gone_at_with_more(
     found = compress(
         digits_checkpoint,
         tmp_path / "s.safetensors",
-        budget=Budget(max_macs_ratio=0.5),
-        search=Search(epochs_between=0),
-        epochs=0,
+        Budget(max_macs_ratio=0.5, search=Search(epochs_between=0)),
+        training=Training(epochs=0),
     )
     macs = [found.before.macs, *(one.status.macs for one in found.attempts)]
     taken = [1 - after / before for before, after in pairwise(macs)]
@@ -475,7 +493,7 @@ def test_a_goal_that_does_not_come_nearer_is_gone_at_with_more(
 def test_without_names_the_plan_knows_its_data(small: CompressResult, digits_checkpoint: Path, tmp_path: Path) -> None:
     """`compress MODEL --plan plan.toml` needs nothing else; without a plan the data are asked for."""
     assert small.plan is not None
-    again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", plan=small.plan)
+    again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", small.plan)
     assert same(again.path, small.path)
     with pytest.raises(EdgecnnError, match="needs a data set for training"):
         compress_model(str(digits_checkpoint), tmp_path / "x.safetensors")
@@ -492,9 +510,11 @@ def test_channels_come_in_multiples_of_what_the_device_computes_at_once(
 ) -> None:
     """The Raspberry Pi's kernels take eight; a plan written for it says so, and the filters left are so many."""
     budget = Budget(max_macs_ratio=0.6, device="rpi4")
-    found = compress(digits_checkpoint, tmp_path / "s.safetensors", budget=budget, epochs=0, search=FAST)
+    found = compress(
+        digits_checkpoint, tmp_path / "s.safetensors", replace(budget, search=FAST), training=Training(epochs=0)
+    )
     assert found.plan is not None
-    assert read_plan(found.plan).method.round_to == 8
+    assert Plan.read(found.plan).method.round_to == 8
     weights = read_weights(found.path)
     assert {
         tensor.shape[0] % 8 for name, tensor in weights.items() if name.startswith("features") and tensor.ndim == 4
@@ -517,19 +537,23 @@ def test_a_full_disk_keeps_the_last_good_network(
     assert same(out, small.path)
 
 
-def test_a_ratio_and_a_budget_exclude_each_other(digits_checkpoint: Path, tmp_path: Path) -> None:
-    """One thing alone says how much to cut; the line tells what to leave out."""
+def test_what_cannot_be_followed_is_told_before_any_work(
+    small: CompressResult, digits_checkpoint: Path, tmp_path: Path
+) -> None:
+    """A budget of no goal, a plan that is not there or meets other settings, a criterion that no plan can name."""
     out = tmp_path / "x.safetensors"
-    with pytest.raises(EdgecnnError, match="leave out --ratio to search for cuts, or --max-drop"):
-        compress(digits_checkpoint, out, pruning_ratio=0.5)
-    with pytest.raises(EdgecnnError, match="a plan does not go with a ratio or a goal"):
-        compress(digits_checkpoint, out, plan="p.toml", budget=GOAL)
+    with pytest.raises(EdgecnnError, match=r"small\.plan\.toml says how to train: edit it, or leave out"):
+        compress(digits_checkpoint, out, small.plan, training=SHORT)
+    with pytest.raises(EdgecnnError, match="how is a Uniform, a Sparsity, a Budget, a Plan or a plan's path"):
+        compress(digits_checkpoint, out, 0.5)
+    with pytest.raises(EdgecnnError, match="a plan names the criterion: give compress_model its name"):
+        compress(digits_checkpoint, out, Uniform(0.5, torch.sum))
     with pytest.raises(EdgecnnError, match="the budget has no goal"):
-        compress(digits_checkpoint, out, budget=Budget())
+        compress(digits_checkpoint, out, Budget())
     with pytest.raises(EdgecnnError, match=r"no plan at 'p\.toml'"):
-        compress(digits_checkpoint, out, plan="p.toml")
+        compress(digits_checkpoint, out, "p.toml")
     with pytest.raises(EdgecnnError, match="at least 0 and less than 1, not 1"):
-        compress(digits_checkpoint, out, pruning_ratio=1, budget=None)
+        compress(digits_checkpoint, out, Uniform(1))
 
 
 @pytest.mark.parametrize(
@@ -594,10 +618,10 @@ def test_networks_with_a_dict_are_cut(
     result = compress_model(
         f"{module}:net",
         tmp_path / "x.safetensors",
+        Uniform(0.25),
         data="digits",
         weights=digits_checkpoint,
-        pruning_ratio=0.25,
-        epochs=2,
+        training=Training(epochs=2),
     )
     assert result.after.macs < 0.8 * result.before.macs
     assert result.score_after.value > 0.8
@@ -611,7 +635,13 @@ def test_a_network_of_several_outputs_needs_a_loss(
     (tmp_path / f"{module}.py").write_text(TWO_HEADS.replace("{gives}", "(scores, scores)"))
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EdgecnnError, match="returns 2 tensors, and task classification has a loss for one; build it"):
-        compress_model(f"{module}:net", tmp_path / "x.safetensors", data="digits", weights=digits_checkpoint, epochs=1)
+        compress_model(
+            f"{module}:net",
+            tmp_path / "x.safetensors",
+            data="digits",
+            weights=digits_checkpoint,
+            training=Training(epochs=1),
+        )
 
 
 SPECIAL = """
@@ -650,10 +680,10 @@ def test_layers_that_learn_their_size_from_an_input_are_cut(tmp_path: Path, monk
     """A network of lazy layers is searched like any other, and begins the same each time: its plan does it again."""
     (tmp_path / "own_lazy_net.py").write_text(SPECIAL)
     monkeypatch.syspath_prepend(tmp_path)
-    settings: dict[str, Any] = {"budget": Budget(max_macs_ratio=0.6), "epochs": 1, "search": Search(epochs_between=0)}
-    found = compress_model("own_lazy_net:lazy", tmp_path / "small.safetensors", data="digits", **settings)
+    goal, brief = Budget(max_macs_ratio=0.6, search=Search(epochs_between=0)), Training(epochs=1)
+    found = compress_model("own_lazy_net:lazy", tmp_path / "small.safetensors", goal, data="digits", training=brief)
     assert found.unmet == ()
-    again = compress_model("own_lazy_net:lazy", tmp_path / "again.safetensors", plan=found.plan)
+    again = compress_model("own_lazy_net:lazy", tmp_path / "again.safetensors", found.plan)
     assert same(again.path, found.path)
 
 

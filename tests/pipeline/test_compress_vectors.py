@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn.nets.network import build
-from edgecnn.pipeline import compress_model
+from edgecnn.pipeline import Training, Uniform, compress_model
 from tests.datasets.test_creditcard import write_transactions
 
 
@@ -16,7 +16,12 @@ def test_the_fraud_autoencoder_is_pruned_and_trained_as_any_network(tmp_path: Pa
     write_transactions(tmp_path)
     path = tmp_path / "small.safetensors"
     result = compress_model(
-        "edgecnn:autoencoder-fraud", path, data="creditcard", data_dir=tmp_path, pruning_ratio=0.5, epochs=2
+        "edgecnn:autoencoder-fraud",
+        path,
+        Uniform(0.5),
+        data="creditcard",
+        data_dir=tmp_path,
+        training=Training(epochs=2),
     )
     assert result.after.params < 0.6 * result.before.params
     scores = build(str(path)).outputs(np.zeros((3, 29), np.float32))[0]

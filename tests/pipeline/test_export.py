@@ -21,7 +21,7 @@ from edgecnn.evaluate.verify import broken_limit
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline import ExportResult, compress_model, export_model
+from edgecnn.pipeline import ExportResult, Training, Uniform, compress_model, export_model
 from edgecnn.recipe import Limits, Recipe, load_recipe
 from edgecnn.tasks.score import accuracy_to_json, share
 
@@ -445,11 +445,13 @@ def test_calibration_asks_for_one_sample_at_a_time(digits_checkpoint: Path, tmp_
 def test_compress_writes_a_checkpoint_that_exports(digits_checkpoint: Path, tmp_path: Path) -> None:
     """Half the channels go, the accuracy stays, and the history tells how it was made."""
     small = tmp_path / "small.safetensors"
-    result = compress_model(str(digits_checkpoint), small, data="digits", pruning_ratio=0.5, epochs=8)
+    result = compress_model(str(digits_checkpoint), small, Uniform(0.5), data="digits", training=Training(epochs=8))
     assert result.after.params < 0.3 * result.before.params
     assert result.score_after.value > result.score_before.value - 0.03
     assert result.warnings == ()  # the checkpoint says what it expects; a network that does not is told
-    assert compress_model("edgecnn:digits-cnn", small.with_name("fresh.safetensors"), data="digits", epochs=0).warnings
+    assert compress_model(
+        "edgecnn:digits-cnn", small.with_name("fresh.safetensors"), data="digits", training=Training(epochs=0)
+    ).warnings
     network = build(str(small))
     assert network.checkpoint is not None
     assert [step["step"] for step in network.checkpoint.history] == ["train", "prune", "train"]

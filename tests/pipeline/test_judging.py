@@ -11,9 +11,18 @@ import pytest
 from edgecnn.checkpoint import Checkpoint
 from edgecnn.datasets import in_memory
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline import Budget, CompressResult, Search, compress_model, measure_sensitivity
+from edgecnn.pipeline import (
+    Budget,
+    CompressResult,
+    Plan,
+    Search,
+    Training,
+    Uniform,
+    compress_model,
+    measure_sensitivity,
+)
 from edgecnn.pipeline.judging import Parts, is_better, verdict
-from edgecnn.pipeline.plan import EVALUATION, TRAINING, read_plan
+from edgecnn.pipeline.plan import EVALUATION, TRAINING
 from edgecnn.samples import Samples
 from edgecnn.tasks.classification import Top1
 from edgecnn.tasks.score import Score, accuracy_to_json, share
@@ -65,7 +74,7 @@ def test_the_parts_share_no_sample() -> None:
 )
 def test_a_drop_that_is_broken_is_told(after: int, missed: bool, told: bool) -> None:
     """Beyond the interval of the paired difference it is a goal missed, within it a note."""
-    found = verdict(Top1(), correct(9250, 10000), correct(after, 10000), Budget(max_drop=0.01), None)
+    found = verdict(Top1(), correct(9250, 10000), correct(after, 10000), Budget(max_drop=0.01))
     assert found.lost.mean == pytest.approx((9250 - after) / 10000)
     assert found.lost.low < found.lost.mean < found.lost.high
     assert bool(found.unmet) == missed
@@ -75,9 +84,9 @@ def test_a_drop_that_is_broken_is_told(after: int, missed: bool, told: bool) -> 
 
 def test_a_reference_is_what_the_drop_is_counted_from() -> None:
     """The user's own figure decides, by the interval of the result's accuracy."""
-    budget = Budget(max_drop=0.01)
-    assert verdict(Top1(), correct(900, 1000), correct(890, 1000), budget, 0.95).unmet
-    assert not verdict(Top1(), correct(950, 1000), correct(890, 1000), budget, 0.90).unmet
+    before, after = correct(900, 1000), correct(890, 1000)
+    assert verdict(Top1(), before, after, Budget(max_drop=0.01, reference=0.95)).unmet
+    assert not verdict(Top1(), correct(950, 1000), after, Budget(max_drop=0.01, reference=0.90)).unmet
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +102,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     np.savez(folder / "noisy.npz", x=x, y=y)
     data = f"npz:{folder / 'noisy.npz'}"
     net = folder / "heart.safetensors"
-    compress_model("edgecnn:digits-cnn", net, data=data, pruning_ratio=0, epochs=25, learning_rate=6e-3)
+    compress_model("edgecnn:digits-cnn", net, Uniform(0), data=data, training=Training(epochs=25, learning_rate=6e-3))
     return net, data
 
 
@@ -103,7 +112,11 @@ def small(learned: tuple[Path, str]) -> CompressResult:
     net, data = learned
     search = Search(epochs_between=0, ratios=(0.5,))
     return compress_model(
-        str(net), net.with_name("s.safetensors"), data=data, budget=Budget(max_macs_ratio=0.9), epochs=0, search=search
+        str(net),
+        net.with_name("s.safetensors"),
+        Budget(max_macs_ratio=0.9, search=search),
+        data=data,
+        training=Training(epochs=0),
     )
 
 
@@ -120,7 +133,7 @@ def test_a_part_that_is_known_by_heart_judges_nothing(small: CompressResult) -> 
         document["accuracy"]["before"]["top1"] - document["accuracy"]["after"]["top1"]
     )
     assert small.plan is not None
-    method = read_plan(small.plan).method
+    method = Plan.read(small.plan).method
     assert (method.validation_split, method.validation_from) == (0.5, EVALUATION)
     checkpoint = Checkpoint.read(small.path)
     assert checkpoint is not None
@@ -134,18 +147,17 @@ def test_what_chose_once_never_gives_a_final_figure(learned: tuple[Path, str], s
     again = compress_model(
         str(small.path),
         small.path.with_name("again.safetensors"),
+        Budget(max_macs_ratio=0.9, search=Search(epochs_between=0, ratios=(0.5,))),
         data=data,
-        budget=Budget(max_macs_ratio=0.9),
-        epochs=0,
-        search=Search(epochs_between=0, ratios=(0.5,)),
+        training=Training(epochs=0),
     )
     assert again.score_before == small.score_after
     assert any("an earlier compression used half" in text for text in again.warnings)
     plain = compress_model(
-        str(small.path), small.path.with_name("plain.safetensors"), data=data, pruning_ratio=0, epochs=0
+        str(small.path), small.path.with_name("plain.safetensors"), Uniform(0), data=data, training=Training(epochs=0)
     )
     assert plain.score_before == small.score_after
-    done = compress_model(str(learned[0]), small.path.with_name("done.safetensors"), data=data, plan=small.plan)
+    done = compress_model(str(learned[0]), small.path.with_name("done.safetensors"), small.plan, data=data)
     assert done.score_after == small.score_after
 
 
@@ -165,10 +177,8 @@ def test_a_broken_drop_is_a_goal_missed(learned: tuple[Path, str], small: Compre
     found = compress_model(
         str(net),
         small.path.with_name("broken.safetensors"),
+        Budget(max_drop=0.01, max_macs_ratio=0.5, search=Search(epochs_between=0), reference=0.99),
         data=data,
-        budget=Budget(max_drop=0.01, max_macs_ratio=0.5),
-        reference=0.99,
-        epochs=0,
-        search=Search(epochs_between=0),
+        training=Training(epochs=0),
     )
     assert any("evaluation samples not used for choosing" in text for text in found.unmet)

@@ -147,7 +147,7 @@ def test_a_module_is_compressed_and_built_again(tmp_path: Path) -> None:
     x = torch.rand(40, 1, 8, 8)
     loader = DataLoader(TensorDataset(x, torch.arange(40) % 2), batch_size=8)
     net, path = Own(), tmp_path / "small.safetensors"
-    result = edgecnn.compress_model(net, path, data=loader, pruning_ratio=0.5, epochs=1)
+    result = edgecnn.compress_model(net, path, edgecnn.Uniform(0.5), data=loader, training=edgecnn.Training(epochs=1))
     assert result.after.params < result.before.params
     small = edgecnn.build(net, weights=path)
     assert small.input_shape == (1, 8, 8)

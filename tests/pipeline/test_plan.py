@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.pipeline.plan import Plan, Round, TrainingSettings, read_plan
+from edgecnn.pipeline.plan import Plan, Round, TrainingSettings
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8)
 METHODS = st.builds(
@@ -42,7 +42,7 @@ def test_a_plan_is_read_as_it_was_written(plan: Plan) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.toml"
         plan.write(path)
-        again = read_plan(path)
+        again = Plan.read(path)
     assert again == plan
     assert [list(one.cuts) for one in again.rounds] == [list(one.cuts) for one in plan.rounds]
 
@@ -58,17 +58,17 @@ def test_a_plan_that_lost_its_end_is_told(tmp_path: Path) -> None:
     """Wherever its rounds were cut off, between lines or in the middle of a number: never fewer cuts without a word."""
     LONG.write(tmp_path / "whole.toml")
     text = (tmp_path / "whole.toml").read_bytes()
-    assert read_plan(tmp_path / "whole.toml") == LONG
+    assert Plan.read(tmp_path / "whole.toml") == LONG
     for end in range(text.index(b"[[rounds]]"), len(text)):
         (tmp_path / "part.toml").write_bytes(text[:end])
         with pytest.raises(EdgecnnError, match=r"part\.toml") as caught:
-            read_plan(tmp_path / "part.toml")
+            Plan.read(tmp_path / "part.toml")
         assert "\n" not in str(caught.value)
     (tmp_path / "part.toml").write_bytes(text[: text.rindex(b"[[rounds]]")])
     with pytest.raises(
         EdgecnnError, match=r"part\.toml is not whole: its rounds have \[1, 2, 0\] cuts, not \[1, 2, 0, 1\]"
     ):
-        read_plan(tmp_path / "part.toml")
+        Plan.read(tmp_path / "part.toml")
 
 
 def test_a_plan_without_counts_is_whole(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_plan_without_counts_is_whole(tmp_path: Path) -> None:
     first, _, rest = (tmp_path / "plan.toml").read_text().partition("\n")
     assert first.startswith("cuts_of_rounds = ")
     (tmp_path / "hand.toml").write_text(rest.rstrip())
-    assert read_plan(tmp_path / "hand.toml") == LONG
+    assert Plan.read(tmp_path / "hand.toml") == LONG
     (tmp_path / "part.toml").write_text(rest[: rest.rindex("[rounds.cuts]") + len("[rounds.cuts]")])
     with pytest.raises(EdgecnnError, match=r"part\.toml: round 4 cuts nothing and sets no weight to 0"):
-        read_plan(tmp_path / "part.toml")
+        Plan.read(tmp_path / "part.toml")

@@ -12,8 +12,7 @@ from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.compress.magnitude import sparsity_of
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
-from edgecnn.pipeline import CompressResult, Search, compress_model, export_model
-from edgecnn.pipeline.plan import read_plan
+from edgecnn.pipeline import CompressResult, Plan, Sparsity, Training, Uniform, compress_model, export_model
 from edgecnn.recipe import load_recipe
 
 BRANCHING = """
@@ -41,7 +40,7 @@ def net():
 def sparse(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressResult:
     """The digits network with four of five weights 0."""
     path = tmp_path_factory.mktemp("sparse") / "sparse.safetensors"
-    return compress_model(str(digits_checkpoint), path, data="digits", sparsity=0.8, epochs=3)
+    return compress_model(str(digits_checkpoint), path, Sparsity(0.8), data="digits", training=Training(epochs=3))
 
 
 def test_the_weights_are_zero_and_the_shapes_are_as_before(sparse: CompressResult) -> None:
@@ -71,11 +70,11 @@ def test_the_file_is_as_large_and_its_zip_smaller(sparse: CompressResult, tmp_pa
 def test_the_plan_does_the_same_again(sparse: CompressResult, digits_checkpoint: Path, tmp_path: Path) -> None:
     """It has a round for each step; another run by it ends with the same weights."""
     assert sparse.plan is not None
-    plan = read_plan(sparse.plan)
+    plan = Plan.read(sparse.plan)
     steps = [one.sparsity for one in plan.rounds]
     assert steps == sorted(steps)
     assert steps[-1] == 0.8
-    again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", data="digits", plan=sparse.plan)
+    again = compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", sparse.plan, data="digits")
     one, other = read_weights(sparse.path), read_weights(again.path)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert again.sparse_size is not None
@@ -93,17 +92,21 @@ def test_a_network_that_cannot_be_traced_can_be_sparse(tmp_path: Path, monkeypat
     """No shape changes, so what stands in the way of cutting filters does not matter; its file cannot be weighed."""
     (tmp_path / "branching.py").write_text(BRANCHING)
     monkeypatch.syspath_prepend(tmp_path)
-    result = compress_model("branching:net", tmp_path / "s.safetensors", data="digits", sparsity=0.5, epochs=0)
+    result = compress_model(
+        "branching:net", tmp_path / "s.safetensors", Sparsity(0.5), data="digits", training=Training(epochs=0)
+    )
     assert sparsity_of(build("branching:net", weights=result.path).module) == pytest.approx(0.5, abs=0.01)
     assert result.sparse_size is None
     with pytest.raises(EdgecnnError, match=r"branching\.py:\d+"):
-        compress_model("branching:net", tmp_path / "x.safetensors", data="digits", pruning_ratio=0.5, epochs=0)
+        compress_model(
+            "branching:net", tmp_path / "x.safetensors", Uniform(0.5), data="digits", training=Training(epochs=0)
+        )
 
 
 def test_no_epochs_between_are_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, without training at all, gives the zeros as well."""
     (tmp_path / "untrained.py").write_text(BRANCHING)
     monkeypatch.syspath_prepend(tmp_path)
-    path, given = tmp_path / "bare.safetensors", {"data": "digits", "search": Search(epochs_between=0), "epochs": 0}
-    compress_model("untrained:net", path, sparsity=0.5, **given)  # type: ignore[arg-type]
+    path, given = tmp_path / "bare.safetensors", {"data": "digits", "training": Training(epochs=0)}
+    compress_model("untrained:net", path, Sparsity(0.5, epochs_between=0), **given)  # type: ignore[arg-type]
     assert sparsity_of(build("untrained:net", weights=path).module) == pytest.approx(0.5, abs=0.01)

@@ -16,7 +16,7 @@ from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.files import evaluate
 from edgecnn.nets.network import Network
-from edgecnn.pipeline import ExportResult, compress_model, export_model
+from edgecnn.pipeline import ExportResult, Training, Uniform, compress_model, export_model
 
 SIDE = 32
 FLOATS = edgecnn.Recipe("floats", "", files={"onnx": ("fp32",)}, evaluation_samples=40)
@@ -128,11 +128,11 @@ def test_a_detector_is_compressed_by_its_own_outputs(tmp_path: Path) -> None:
     found = compress_model(
         module,
         tmp_path / "s.safetensors",
+        Uniform(0.5),
         data="scenes:detection",
         input_shape=(3, SIDE, SIDE),
         task=TaskChoice(decode="yolov8"),
-        pruning_ratio=0.5,
-        epochs=0.1,
+        training=Training(epochs=0.1),
     )
     assert found.after.params < found.before.params
     assert found.score_after.name == "mAP50-95"

@@ -18,10 +18,14 @@ from edgecnn.compress.train import train
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.normalization import Normalization
-from edgecnn.pipeline import Budget, Search, compress_model, steps
-from edgecnn.pipeline.plan import read_plan
+from edgecnn.pipeline import Budget, CompressResult, Plan, Search, Training, Uniform, compress_model, steps
 
-BRIEF: dict[str, Any] = {"data": "digits", "pruning_ratio": 0.5, "epochs": 1}
+
+def brief(model: str, out: Path, *teachers: Any, **more: Any) -> CompressResult:
+    """Halve a network and train it for an epoch."""
+    return compress_model(
+        model, out, Uniform(0.5), data="digits", training=Training(epochs=1, teachers=teachers), **more
+    )
 
 
 def same(a: Path, b: Path) -> bool:
@@ -42,13 +46,13 @@ def test_another_network_teaches(digits_checkpoint: Path, tmp_path: Path) -> Non
     other = build("edgecnn:digits-cnn")
     teachers = {"one": [str(digits_checkpoint)], "two": [str(digits_checkpoint), other], "none": []}
     found = {
-        name: compress_model(str(digits_checkpoint), tmp_path / f"{name}.safetensors", teachers=given, **BRIEF)
+        name: brief(str(digits_checkpoint), tmp_path / f"{name}.safetensors", *given)
         for name, given in teachers.items()
     }
     assert not same(found["one"].path, found["none"].path)
     assert not same(found["one"].path, found["two"].path)
     assert found["two"].plan is not None
-    plan = read_plan(found["two"].plan)
+    plan = Plan.read(found["two"].plan)
     assert [one.partition(" ")[0] for one in plan.teachers] == [digits_checkpoint.stem, other.name]
     checkpoint = Checkpoint.read(found["two"].path)
     assert checkpoint is not None
@@ -57,24 +61,28 @@ def test_another_network_teaches(digits_checkpoint: Path, tmp_path: Path) -> Non
 
     named = tmp_path / "rate=0.01.safetensors"
     named.write_bytes(digits_checkpoint.read_bytes())
-    compress_model(str(digits_checkpoint), tmp_path / "three.safetensors", teachers=[str(named)], **BRIEF)
+    brief(str(digits_checkpoint), tmp_path / "three.safetensors", str(named))
     assert same(tmp_path / "three.safetensors", found["one"].path)
 
-    again = {"data": "digits", "plan": found["two"].plan}
+    again = {"data": "digits", "how": found["two"].plan}
     for wrong in ([], [other, str(digits_checkpoint)]):
         with pytest.raises(
             EdgecnnError, match=r"was made with the teacher .*, not .*; give the same one with --teacher"
         ):
-            compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", teachers=wrong, **again)
+            compress_model(
+                str(digits_checkpoint), tmp_path / "again.safetensors", training=Training(teachers=wrong), **again
+            )
     with pytest.raises(EdgecnnError, match="was made without --teacher; leave --teacher out"):
         compress_model(
             str(digits_checkpoint),
             tmp_path / "again.safetensors",
-            teachers=[other],
+            found["none"].plan,
             data="digits",
-            plan=found["none"].plan,
+            training=Training(teachers=[other]),
         )
-    compress_model(str(digits_checkpoint), tmp_path / "again.safetensors", teachers=teachers["two"], **again)
+    compress_model(
+        str(digits_checkpoint), tmp_path / "again.safetensors", training=Training(teachers=teachers["two"]), **again
+    )
     assert same(tmp_path / "again.safetensors", found["two"].path)
 
 
@@ -84,11 +92,9 @@ def test_a_stopped_run_asks_for_its_teachers(
     """Going on without them would end with another network."""
     settings: dict[str, Any] = {
         "data": "digits",
-        "budget": Budget(max_macs_ratio=0.7),
-        "search": Search(share=0.4),
-        "epochs": 1,
+        "how": Budget(max_macs_ratio=0.7, search=Search(share=0.4)),
     }
-    out, teachers = tmp_path / "small.safetensors", [build("edgecnn:digits-cnn")]
+    out, taught = tmp_path / "small.safetensors", Training(epochs=1, teachers=[build("edgecnn:digits-cnn")])
 
     def stopped(self: steps.Steps, *_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -96,11 +102,16 @@ def test_a_stopped_run_asks_for_its_teachers(
     with monkeypatch.context() as patch:
         patch.setattr(steps.Steps, "finish", stopped)
         with pytest.raises(KeyboardInterrupt):
-            compress_model(str(digits_checkpoint), out, teachers=teachers, **settings)
+            compress_model(str(digits_checkpoint), out, training=taught, **settings)
     with pytest.raises(EdgecnnError, match="holds another run, with teachers"):
-        compress_model(str(digits_checkpoint), out, resume=True, **settings)
-    compress_model(str(digits_checkpoint), out, resume=True, teachers=teachers, **settings)
-    whole = compress_model(str(digits_checkpoint), tmp_path / "whole.safetensors", teachers=teachers, **settings)
+        compress_model(str(digits_checkpoint), out, resume=True, training=Training(epochs=1), **settings)
+    compress_model(str(digits_checkpoint), out, resume=True, training=taught, **settings)
+    whole = compress_model(
+        str(digits_checkpoint),
+        tmp_path / "whole.safetensors",
+        training=taught,
+        **settings,
+    )
     assert same(out, whole.path)
 
 
@@ -117,10 +128,11 @@ def test_a_teacher_of_other_scores_is_refused(digits_checkpoint: Path, tmp_path:
         ([str(bare)], r"teacher .*: .*name the network: package.module:factory=.*bare.safetensors"),
         (str(bare), "teachers is a list"),
     ):
+        training = Training(epochs=1, teachers=wrong)
         with pytest.raises(EdgecnnError, match=told):
-            compress_model(str(digits_checkpoint), out, teachers=wrong, **BRIEF)
+            compress_model(str(digits_checkpoint), out, Uniform(0.5), data="digits", training=training)
     assert list(tmp_path.iterdir()) == [bare]
-    compress_model(str(digits_checkpoint), out, teachers=[f"edgecnn:digits-cnn={bare}"], **BRIEF)
+    brief(str(digits_checkpoint), out, f"edgecnn:digits-cnn={bare}")
 
 
 def test_a_teacher_gets_the_inputs_that_it_expects() -> None:
@@ -156,8 +168,8 @@ def test_what_is_left_is_trained_with_less_dropout(tmp_path: Path, monkeypatch: 
         return train(module, *given, **more)
 
     monkeypatch.setattr(steps, "train", watched)
-    compress_model("dropping:net", tmp_path / "small.safetensors", **BRIEF)
+    brief("dropping:net", tmp_path / "small.safetensors")
     assert set(seen) == {0.25}
     seen.clear()
-    compress_model("dropping:net", tmp_path / "smaller.safetensors", weights=tmp_path / "small.safetensors", **BRIEF)
+    brief("dropping:net", tmp_path / "smaller.safetensors", weights=tmp_path / "small.safetensors")
     assert set(seen) == {0.125}

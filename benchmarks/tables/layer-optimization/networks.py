@@ -29,8 +29,7 @@ from edgecnn.datasets import open_dataset
 from edgecnn.export.tflite import to_tflite
 from edgecnn.files import write_whole
 from edgecnn.nets.network import Network, build
-from edgecnn.pipeline import Budget, CompressResult, ExportResult, Search, compress_model, export_model
-from edgecnn.pipeline.plan import read_plan
+from edgecnn.pipeline import Budget, CompressResult, ExportResult, Plan, Search, Training, compress_model, export_model
 from edgecnn.pipeline.subject import load_subject
 from edgecnn.pipeline.teachers import described, load_teachers
 from edgecnn.recipe import Recipe
@@ -124,14 +123,18 @@ def compress(name: str, folder: Path) -> None:
         result = compress_model(
             network,
             out,
+            Budget(
+                max_macs_ratio=study.macs,
+                max_params_ratio=study.params,
+                size_bytes=size_bytes,
+                search=Search(share=study.share, epochs_between=study.epochs_between),
+            ),
             data=DATA,
-            budget=Budget(max_macs_ratio=study.macs, max_params_ratio=study.params, size_bytes=size_bytes),
-            search=Search(share=study.share, epochs_between=study.epochs_between),
-            epochs=0 if study.all_images else study.epochs,
-            teachers=_teachers(study, folder),
-            batch_size=128,
             resume=_was_stopped(out),
             progress=_told,
+            training=Training(
+                epochs=0 if study.all_images else study.epochs, teachers=_teachers(study, folder), batch_size=128
+            ),
             **study.training,
         )
         _write(result, folder / f"{out.stem}.json")
@@ -145,7 +148,7 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
     What comes out takes the place of the network before it if it does better on the validation part, or none is left.
     """
     study, network, out = STUDIES[name], baseline(name, folder), folder / f"{name}-again.safetensors"
-    written = read_plan(plan or HERE / f"network-{name}.plan.toml")
+    written = Plan.read(plan or HERE / f"network-{name}.plan.toml")
     teachers = _teachers(study, folder)
     validation_split = 0.0 if study.all_images else written.method.validation_split
     wanted = replace(
@@ -158,11 +161,11 @@ def again(name: str, folder: Path, plan: Path | None = None) -> None:
     result = compress_model(
         network,
         out,
+        folder / f"{name}-wanted.plan.toml",
         data=DATA,
-        plan=folder / f"{name}-wanted.plan.toml",
-        teachers=teachers,
         resume=_was_stopped(out),
         progress=_told,
+        training=Training(teachers=teachers),
     )
     instead: dict[str, Any] = {"path": f"{name}-small.safetensors", "plan": f"{name}-small.plan.toml"}
     if study.all_images:  # the rounds are told as the search judged them: now there is nothing to judge by

@@ -16,7 +16,7 @@ from typing import Any
 
 from networks import DATA, HERE, baseline
 
-from edgecnn.pipeline import Budget, Search, compress_model
+from edgecnn.pipeline import Budget, Search, Training, compress_model
 
 MACS = 0.3
 SHARE = 0.3
@@ -34,15 +34,11 @@ def main(name: str, folder: Path) -> None:
             result = compress_model(
                 network,
                 out,
+                Budget(max_macs_ratio=MACS, search=Search(order=order, share=SHARE)),
                 data=DATA,
-                budget=Budget(max_macs_ratio=MACS),
-                search=Search(order, SHARE),
-                epochs=EPOCHS,
-                batch_size=128,
-                learning_rate=0.02,
-                optimizer="sgd",
                 resume=out.with_name(f"{out.name}.run").exists(),
                 progress=_told,
+                training=Training(epochs=EPOCHS, batch_size=128, learning_rate=0.02, optimizer="sgd"),
             )
             document = result.to_json() | {"path": out.name, "plan": None}
             written.write_text(json.dumps(document, indent=1) + "\n")
