@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, compress, export, measure and check a small CNN; names the report at the end
 	$(BIN)/edgecnn demo -o demo
 
+# Python keeps what it compiled, whatever the shell says: hundreds of programs start. `make clean` removes it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A process for each of two cores; a file's tests stay in one process, so that what they share is made once.
 # Files in the order that tests/conftest.py has them in: the longest first.
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder

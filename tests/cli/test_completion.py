@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from called import edgecnn
 
 BIN = Path(sys.executable).parent
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
@@ -20,12 +21,6 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash he
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a shell that finds this edgecnn."""
     return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **more}
-
-
-def edgecnn(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "edgecnn", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(**more))
 
 
 def complete(line: str, shell: str = "bash") -> list[str]:

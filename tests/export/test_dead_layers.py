@@ -144,6 +144,7 @@ def test_a_dead_layer_exports(tmp_path: Path) -> None:
     assert all(file.rejected is None for file in result.files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [linear(), convolution(), convolution(8)])
 def test_a_living_network_keeps_its_ranges(network: nn.Sequential, tmp_path: Path) -> None:
     """Where nothing is too fine, the ranges stay those of the calibration, and those of weights are left out."""

@@ -24,6 +24,7 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return to_tflite(module.eval(), tmp_path_factory.mktemp("floats") / "net.fp32.tflite", (3, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_name_writes_each_precision(
     floats: Artifact, tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch

@@ -125,15 +125,18 @@ def blocks_of(name: str) -> Iterator[tuple[str, dict[str, str]]]:
                     yield f"{stem}{dot}{number}", row
 
 
-@pytest.mark.parametrize(
-    "name", [name if name.startswith("vgg") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+#: All of them; `make quick` takes one network of each kind of block.
+_SOME = ("resnet101-v13", "vgg19-v8", "vgg19-v11")
+ALL = [name if name in _SOME else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_parameters_and_the_total_are_the_published_ones(name: str) -> None:
     """With 10 classes the parameters and the fvcore total are equal to the unit."""
     assert (params(built(name)), counted(name)[""].fvcore_flops) == TOTALS[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_block_is_as_in_the_paper(name: str) -> None:
     """Each block has the parameters and the operations of the block in its place, and together they are everything."""
     network, total, blocks = built(name), 0, 0
@@ -164,15 +167,13 @@ def test_a_hundred_classes_are_as_printed(name: str) -> None:
     assert found == EXACT_100.get(name, found)
 
 
-def test_a_hundred_classes_of_the_pruned_networks() -> None:
+@pytest.mark.parametrize("name", [pytest.param("resnet101-v11", marks=pytest.mark.slow), "resnet101-v13"])
+def test_a_hundred_classes_of_the_pruned_networks(name: str) -> None:
     """No. 11 and 13, whose pruning is published, have the totals with 100 classes that its counts start from."""
-    for name in ("resnet101-v11", "resnet101-v13"):
-        assert (params(built(name, 100)), counted(name, 100)[""].fvcore_flops) == EXACT_100[name]
+    assert (params(built(name, 100)), counted(name, 100)[""].fvcore_flops) == EXACT_100[name]
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in ("vgg19-v8", "vgg19-v13") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
-)
+@pytest.mark.parametrize("name", [n if n == "vgg19-v8" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_fvcore_counts_the_same(name: str) -> None:
     """The count of fvcore itself is the total that our counter gives under its name."""
     fvcore = pytest.importorskip("fvcore.nn")
@@ -183,7 +184,13 @@ def test_fvcore_counts_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "dead"), [("resnet101-v15", 8448), ("vgg19-v5", 1376), ("vgg19-v8", 5504), ("vgg19-v12", 5504)]
+    ("name", "dead"),
+    [
+        pytest.param("resnet101-v15", 8448, marks=pytest.mark.slow),
+        ("vgg19-v5", 1376),
+        ("vgg19-v8", 5504),
+        ("vgg19-v12", 5504),
+    ],
 )
 def test_dead_parameters_are_there_and_get_no_gradient(name: str, dead: int) -> None:
     """The published counts include layers that never run, as many as are known."""
@@ -199,6 +206,7 @@ def test_mended_batch_norms_run(name: str, more: int) -> None:
     assert counted(name, faithful=False)[""].fvcore_flops == TOTALS[name][1] + more
 
 
+@pytest.mark.slow
 def test_mended_dead_layers_are_gone() -> None:
     """Mended, ResNet-101 no. 15 has no layers that never run, and computes what it did."""
     name = "resnet101-v15"

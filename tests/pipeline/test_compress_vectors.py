@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edgecnn.nets.network import build
 from edgecnn.pipeline import Training, Uniform, compress_model
 from tests.datasets.test_creditcard import write_transactions
 
 
+@pytest.mark.slow
 def test_the_fraud_autoencoder_is_pruned_and_trained_as_any_network(tmp_path: Path) -> None:
     """Half of its hidden units gone and trained on normal rows, it comes back from its checkpoint, alarm and all."""
     write_transactions(tmp_path)

@@ -42,7 +42,7 @@ def test_what_differs(small: VariantFigures, published: Published, differs: tupl
     assert replace(small, published=published).differs == differs
 
 
-@pytest.mark.parametrize("name", ["resnet101-cifar10", "resnet101-cifar100"])
+@pytest.mark.parametrize("name", [pytest.param("resnet101-cifar10", marks=pytest.mark.slow), "resnet101-cifar100"])
 def test_every_published_count_of_pruned_weights(name: str) -> None:
     """After each iteration of pruning no. 1, 11 and 13 as many weights are left as is published, to the unit."""
     study = load_study(name)
