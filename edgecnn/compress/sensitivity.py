@@ -220,6 +220,7 @@ def sensitivity(
     *,
     objective: Objective = CLASSIFIER,
     calibration: Samples | None = None,
+    units: Units | None = None,
 ) -> Sensitivity:
     """Return what each unit of *module* is worth, every one cut alone.
 
@@ -233,11 +234,12 @@ def sensitivity(
         objective: what the network is judged by.
         calibration: samples by which statistics and scores follow each cut, others than those judged by; None: they
             stay, and what they are off counts as loss increase.
+        units: what `find_units` gave for this module, where it is known.
 
     Raises:
         EdgecnnError: a network that cannot be traced, or has nothing to cut; samples it cannot be judged by.
     """
-    found = find_units(module, input_shape)
+    found = units or find_units(module, input_shape)
     cuts = [
         (unit, ratio) for unit in found.units for ratio in sorted(config.ratios) if (ratio == 1) == (unit.kind == LAYER)
     ]

@@ -11,7 +11,7 @@ from edgecnn.compress.prune import Size, count_to_go, cut, size_of
 from edgecnn.compress.schedule import ordered
 from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, sensitivity
 from edgecnn.compress.settings import Search
-from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, find_units
+from edgecnn.compress.units import FILTERS, LAYER, Unit, Units
 from edgecnn.errors import EdgecnnError
 from edgecnn.pipeline.budget import Budget, NetworkStatus, Shortfall, drop_of
 from edgecnn.pipeline.plan import Plan, Round
@@ -187,8 +187,7 @@ def _round(
 
 def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) -> tuple[Units, Sequence[Row]]:
     """Return what can be cut now, and the cuts, the next one first."""
-    network, shape = before.graded, steps.subject.shape
-    units = find_units(network.module, shape)
+    network, shape, units = before.graded, steps.subject.shape, before.units
     ratios = (*config.ratios, *((1.0,) if config.layers else ()))
     if not any(unit.kind == FILTERS or config.layers for unit in units.units):
         return units, ()
@@ -207,6 +206,7 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
         progress,
         objective=steps.objective,
         calibration=steps.parts.training,
+        units=units,
     )
     steps.note_wrong({one.name: one.reason for one in found.fixed if one not in units.fixed})
     return units, ordered(found, config.order, seed=method.seed + number)

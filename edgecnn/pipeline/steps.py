@@ -20,7 +20,7 @@ from edgecnn.compress.prune import Cut, cut, size_of
 from edgecnn.compress.teacher import ensemble
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
-from edgecnn.compress.units import Fixed
+from edgecnn.compress.units import Fixed, Units, find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.choice import size_of_input
 from edgecnn.fit import check_fit
@@ -50,12 +50,33 @@ class State:
 
     network: Network
     status: NetworkStatus
+    input_shape: tuple[int, ...]  # (C, H, W)
     grade: Callable[[Network], Network]  # gives the weights the gradients that the criterion asks for
 
     @cached_property
     def graded(self) -> Network:
         """The network with gradients on its weights, where the criterion is one that asks for them."""
         return self.grade(self.network)
+
+    @cached_property
+    def units(self) -> Units:
+        """What can be taken out of the network."""
+        return find_units(self.graded.module, self.input_shape)
+
+    def cut(self, cuts: Mapping[str, float], method: TrainingSettings) -> Cut:
+        """Return what is left of the network without *cuts*.
+
+        Raises:
+            EdgecnnError: as `edgecnn.compress.prune.cut`.
+        """
+        return cut(
+            self.graded.module,
+            self.input_shape,
+            cuts,
+            criterion=method.criterion,
+            round_to=method.round_to,
+            units=self.units,
+        )
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ class Steps:
         """Return the original and what is known of it."""
         if "original" not in self.folder.steps:
             self.folder.note("original", status=_stored(self._judged(self.original)))
-        return State(self.original, self._status("original"), self._graded)
+        return State(self.original, self._status("original"), self.subject.shape, self._graded)
 
     def cut_and_tune(
         self,
@@ -152,10 +173,7 @@ class Steps:
             return None
 
         def shorter() -> Network:
-            made = Cut(before.network.module)
-            if cuts:
-                module, method = before.graded.module, self.method
-                made = cut(module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
+            made = before.cut(cuts, self.method) if cuts else Cut(before.network.module)
             module = sparsify(made.module, sparsity) if sparsity else made.module
             return _with(before.network, module, made.removed)
 
@@ -179,9 +197,8 @@ class Steps:
         """
         if not cuts:
             return {}  # a network that cannot be followed can still have weights set to zero
-        method = self.method
         try:
-            cut(before.graded.module, self.subject.shape, cuts, criterion=method.criterion, round_to=method.round_to)
+            before.cut(cuts, self.method)
         except MaskMismatchError as error:
             self.note_wrong(error.units)
             return {name: ratio for name, ratio in cuts.items() if name not in error.units}
@@ -260,7 +277,7 @@ class Steps:
         checkpoint = replace(checkpoint, removed=tuple(facts.get("removed", ())))
         module = checkpoint.rebuild(self.folder.network_file(step), self.original.as_designed())
         network = replace(self.original, module=module, checkpoint=checkpoint)
-        return State(network, self._status(step), self._graded)
+        return State(network, self._status(step), self.subject.shape, self._graded)
 
     def _status(self, step: str) -> NetworkStatus:
         """Return what the journal says of the network that *step* ended with."""
