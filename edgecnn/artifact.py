@@ -58,15 +58,19 @@ class Artifact:
     graph: Graph
 
     @classmethod
-    def open(cls, path: Path | str | Artifact) -> Artifact:
+    def open(cls, path: Path | str | Artifact, *, input_shape: tuple[int, ...] | None = None) -> Artifact:
         """Read the file at *path*; an artifact is returned as it is.
+
+        Args:
+            path: a `.tflite` or `.onnx` file.
+            input_shape: (C, H, W) for what an `.onnx` file leaves open, as `read_graph` takes it.
 
         Raises:
             EdgecnnError: no such file, or its content is broken.
         """
         if isinstance(path, Artifact):
             return path
-        graph = read_graph(path)
+        graph = read_graph(path, input_shape=input_shape)
         return cls(Path(path), graph)
 
     @property

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
+_OPSET = 13  # the first with a scale for each channel: DequantizeLinear has an axis
 
 
 def to_onnx(
@@ -43,13 +44,13 @@ def to_onnx(
     torch = require("torch", "torch")
     onnx = require("onnx", "torch")
     from edgecnn.export.failing_layer import naming_the_layer
-    from edgecnn.nets.outputs import named_tensors
+    from edgecnn.nets.outputs import input_names, named_tensors
 
     with quiet("ONNX export"):
         example = (torch.zeros(1, *input_shape),)
         with torch.no_grad():
             outputs = [name for name, _ in named_tensors(module(*example))]
-        names = {"input_names": ["input"], **({} if outputs == ["output"] else {"output_names": outputs})}
+        names = {"input_names": input_names(module), **({} if outputs == ["output"] else {"output_names": outputs})}
         with naming_the_layer("ONNX export", module, example, _exported):
             program = _exported(module, example, **names)
         buffer = io.BytesIO()
@@ -70,7 +71,7 @@ def _exported(module: nn.Module, example: tuple[Any, ...], **names: Any) -> Any:
 
 
 def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:
-    """Write the fp32 ONNX file *source* to *path* simplified, with a batch of 1 and edgecnn's metadata.
+    """Write the fp32 ONNX file *source* to *path* simplified, with edgecnn's metadata.
 
     Raises:
         EdgecnnError: it is not fp32, or the checker refused it.
@@ -88,6 +89,14 @@ def simplify_onnx(source: Artifact, path: Path, facts: FileFacts) -> Artifact:
     written = facts.to_json(precision="fp32", layout=source.layout, tools=versions(TOOLS[1:]), notes=list(notes))
     save_onnx(model, path, written)
     return Artifact.open(path)
+
+
+def can_be_quantized(source: Artifact) -> bool:
+    """Whether the ONNX file *source* can become int8 as it stands: opset 13 or later, and one sample at a time."""
+    onnx = require("onnx", "torch")
+    model = onnx.load(source.path, load_external_data=False)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    return opset >= _OPSET and all(spec.shape[:1] == (1,) for spec in source.inputs)
 
 
 def save_onnx(model: Any, path: Path, metadata: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def to_tflite(
     torch = require("torch", "torch")
     from edgecnn.export.failing_layer import naming_the_layer
     from edgecnn.export.lift import lifted
-    from edgecnn.nets.outputs import named_tensors
+    from edgecnn.nets.outputs import input_names, named_tensors
 
     with quiet("TFLite export"):
         inputs = (torch.zeros(1, *input_shape),)
@@ -54,6 +54,9 @@ def to_tflite(
             model = TFLiteModel.read(_converted(wide, inputs))
         with torch.no_grad():
             model.name_outputs([name for name, _ in named_tensors(wide(*inputs))])
+        names = input_names(module)
+        if names != ["input"]:
+            model.name_inputs(names)
         join_activations(model)
     facts = facts or FileFacts(path.stem)
     layout = "NHWC" if len(input_shape) == 3 else "NC"
@@ -76,12 +79,16 @@ def _shorten_names(model: Any) -> None:
 
     In a small file the paths take as much flash as the weights. The quantizer asks for names unique in the whole file.
     """
-    seen: dict[str, int] = {}
+    seen: dict[str, int] = {}  # a name → the number of the last one that begins with it
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
         path = (tensor.name or b"").decode(errors="replace").partition(";")[0]
         short = path.rpartition("/")[2].rpartition(".")[2] or "tensor"
-        seen[short] = seen.get(short, 0) + 1
-        tensor.name = short if seen[short] == 1 else f"{short}.{seen[short]}"
+        name = short
+        while name in seen:
+            seen[short] += 1
+            name = f"{short}_{seen[short]}"
+        seen[name] = 1
+        tensor.name = name
 
 
 def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:

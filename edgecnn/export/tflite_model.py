@@ -171,6 +171,16 @@ class TFLiteModel:
         self.model.signatureDefs[0].outputs = ordered
         self.graph.outputs = np.asarray([entry.tensorIndex for entry in ordered], np.int32)
 
+    def name_inputs(self, names: Sequence[str]) -> None:
+        """Give the inputs of the signature, and their tensors, these *names*, in the order in which they are taken."""
+        entries = {entry.name.decode(): entry for entry in self.model.signatureDefs[0].inputs}
+        ordered = [entries[f"args_{number}"] for number in range(len(names))]
+        for entry, name in zip(ordered, names, strict=True):
+            entry.name = name.encode()
+            self.graph.tensors[entry.tensorIndex].name = name.encode()
+        self.model.signatureDefs[0].inputs = ordered
+        self.graph.inputs = np.asarray([entry.tensorIndex for entry in ordered], np.int32)
+
     def show_output_names(self) -> None:
         """Give the outputs' tensors their names in the signature, where there are several or one has a name."""
         entries = self.model.signatureDefs[0].outputs if self.model.signatureDefs else []

@@ -17,11 +17,13 @@ READERS = Table(
 REJECTED = ".rejected"  # ends the name of a file that broke its recipe's limits
 
 
-def read_graph(path: Path | str) -> Graph:
+def read_graph(path: Path | str, *, input_shape: tuple[int, ...] | None = None) -> Graph:
     """Read the operators and tensors of an exported file; nothing is run.
 
     Args:
         path: a `.tflite` or `.onnx` file, also a `.rejected` one.
+        input_shape: (C, H, W) of the first input of an `.onnx` file that leaves sizes open; None: all but its batch
+            must be fixed.
 
     Raises:
         EdgecnnError: no such file, a folder, not an exported file by its suffix, or its content is broken.
@@ -45,7 +47,8 @@ def read_graph(path: Path | str) -> Graph:
     if suffix not in READERS.names():
         raise EdgecnnError(f"{path}: not an exported file; edgecnn reads .tflite and .onnx")
     check_downloaded(path)
-    graph = READERS.load(suffix)(path)
+    sizes = {"input_shape": input_shape} if suffix == "onnx" else {}
+    graph = READERS.load(suffix)(path, **sizes)
     assert isinstance(graph, Graph)
     return graph
 

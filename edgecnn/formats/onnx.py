@@ -17,8 +17,10 @@ _SHAPE_VALUE_BYTES = 4096
 _Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 
-def read_onnx(path: Path | str) -> Graph:
+def read_onnx(path: Path | str, input_shape: tuple[int, ...] | None = None) -> Graph:
     """Return what the file at *path* says; shapes the file leaves out are inferred, an open batch counts as 1.
+
+    Other open sizes of its first input are those of *input_shape*, which is without the batch.
 
     Raises:
         EdgecnnError: onnx is not installed; empty, truncated or not an ONNX file; a data file (`onnx_data`) that is
@@ -34,20 +36,20 @@ def read_onnx(path: Path | str) -> Graph:
     if not model.graph.node or not model.graph.output:
         raise EdgecnnError(f"{path}: not an .onnx file, or it has no network; copy or export it again")
     try:
-        return _read_model(onnx, model, path)
+        return _read_model(onnx, model, path, input_shape)
     except (IndexError, KeyError, TypeError, ValueError, onnx.shape_inference.InferenceError) as error:
         text = " ".join(str(error).split())[:200]
         raise EdgecnnError(f"{path}: broken .onnx file: {text}; copy or export it again") from None
 
 
-def _read_model(onnx: Any, model: Any, path: Path) -> Graph:
+def _read_model(onnx: Any, model: Any, path: Path, input_shape: tuple[int, ...] | None) -> Graph:
     data_files = read_data_files(onnx, model, path)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.output:
             constants[node.output[0]] = _constant_of(onnx, node)
     sizes = {name: _stored_bytes(onnx, tensor) for name, tensor in constants.items()}
-    _close_batch(model, constants, path)
+    _close_sizes(model, constants, path, input_shape or ())
     shapes = _shapes_of(onnx, model)
     shapes.update({name: (_dims(tensor), _dtype(onnx, tensor.data_type)) for name, tensor in constants.items()})
 
@@ -119,20 +121,32 @@ def _bits(onnx: Any, code: int) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(code).itemsize) * 8
 
 
-def _close_batch(model: Any, constants: Mapping[str, Any], path: Path) -> None:
-    """Set the open batch of every input to 1."""
-    for value in model.graph.input:
-        if value.name in constants:
-            continue
-        for position, dimension in enumerate(value.type.tensor_type.shape.dim):
+def _close_sizes(model: Any, constants: Mapping[str, Any], path: Path, sizes: tuple[int, ...]) -> None:
+    """Set the open batch of every input to 1, and other open sizes of the first one to *sizes*.
+
+    Raises:
+        EdgecnnError: another size is open.
+    """
+    closed = False
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    for number, value in enumerate(inputs):
+        dimensions = value.type.tensor_type.shape.dim
+        given = (1, *sizes) if number == 0 and len(dimensions) == len(sizes) + 1 else (1,)
+        for position, dimension in enumerate(dimensions):
             if dimension.dim_value > 0:
                 continue
-            if position > 0:
+            if position >= len(given):
                 name = dimension.dim_param or "?"
                 raise EdgecnnError(
-                    f"{path}: input '{value.name}' has an open dimension {position} ({name}); export with a fixed one"
+                    f"{path}: input '{value.name}' has an open dimension {position} ({name}); export with a fixed one, "
+                    "or give edgecnn export --input 1x3x224x224"
                 )
-            dimension.dim_value = 1
+            dimension.dim_value = given[position]
+            closed = closed or position > 0
+    if closed:  # what the file says of other shapes has open sizes too
+        model.graph.ClearField("value_info")
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
 
 
 def _shapes_of(onnx: Any, model: Any) -> _Shapes:

@@ -16,11 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from edgecnn.artifact import Artifact
 from edgecnn.checkpoint import Checkpoint, call_factory, load_weights, read_weights
 from edgecnn.errors import EdgecnnError, format_error, require, unknown_name
 from edgecnn.nets import NETS
 from edgecnn.nets.builders import dense_shape, timm_preprocessing, torchvision_dense, torchvision_names
 from edgecnn.nets.layout import channels_last
+from edgecnn.nets.onnx import read_onnx_network
 from edgecnn.nets.outputs import required_inputs, tensors_of
 from edgecnn.nets.program import read_program
 from edgecnn.nets.weights import SUFFIXES, read_weight_file
@@ -172,7 +174,8 @@ def build(
 
     Args:
         model: `edgecnn:NAME`, `torchvision:NAME`, `package.module:factory`, `FILE.py:factory`, a `.safetensors`
-            checkpoint or a `.pt2`; an `nn.Module`, which is copied; or a `Network`, which is returned as it is.
+            checkpoint, a `.pt2` or an `.onnx`; an `nn.Module`, which is copied; or a `Network`, which is returned as it
+            is.
         weights: a file that `read_weight_file` reads; for torchvision also `DEFAULT`.
         classes: how many classes a network of ours or of torchvision is built for, where its weights do not decide;
             also for a factory whose `num_classes` has no default.
@@ -201,11 +204,13 @@ def build(
     path = Path(model)
     if path.suffix in SUFFIXES:
         raise EdgecnnError(f"{model}: a weights file does not name its network; give FILE.py:factory --weights {model}")
-    if path.suffix in (".tflite", ".onnx"):
+    if path.suffix == ".tflite":
         raise EdgecnnError(
             f"{model} is an exported file, which is not cut or exported again; give the network that it was made from, "
             "FILE.py:factory for example"
         )
+    if path.suffix == ".onnx":
+        return _from_onnx(path, weights, input_shape)
     if path.suffix in (".safetensors", ".pt2"):
         if weights is not None:
             raise EdgecnnError(f"{model} holds its own weights; leave --weights out")
@@ -398,6 +403,8 @@ def _from_checkpoint(path: Path) -> Network:
             f"name the network: package.module:factory --weights {path}"
         )
     module_name, colon, attribute = checkpoint.factory.partition(":")
+    if checkpoint.factory.endswith(".onnx"):
+        raise EdgecnnError(f"{path} was cut from {checkpoint.factory}: give {checkpoint.factory} --weights {path}")
     if not colon:
         raise EdgecnnError(
             f"{path} was made of a module given in Python ({checkpoint.factory}): name a function that builds it, "
@@ -441,6 +448,26 @@ def _of_checkpoint(path: Path, checkpoint: Checkpoint, original: nn.Module | Non
 def _from_program(path: Path) -> Network:
     module, input_shape = read_program(path)
     return Network(path.stem, module, None, input_shape)
+
+
+def _from_onnx(path: Path, weights: str | Path | None, input_shape: tuple[int, ...] | None) -> Network:
+    """Return the network of an ONNX file; *weights* are a checkpoint that was cut from it."""
+    source = Artifact.open(path, input_shape=input_shape)
+    module = read_onnx_network(source)
+    shapes = [tuple(spec.shape[1:]) for spec in source.inputs]
+    if source.layout == "NHWC":
+        shapes = [(shape[2], *shape[:2]) if len(shape) == 3 else shape for shape in shapes]
+    module.try_batches(*shapes)
+    network = _from_module(module, weights, shapes[0])
+    assert network.checkpoint is not None
+    own = dataclasses.replace(network.checkpoint, factory=path.name)
+    return dataclasses.replace(
+        network,
+        checkpoint=own if module.takes_batches else None,
+        name=path.stem.removesuffix(".fp32") if weights is None else network.name,
+        normalization=network.normalization or source.normalization,
+        labels=network.labels or tuple(source.metadata.get("labels") or ()) or None,
+    )
 
 
 def _described(network: Network) -> Network:

@@ -24,6 +24,18 @@ def required_inputs(module: nn.Module) -> list[str]:
     return [one.name for one in parameters if one.kind in kinds and one.default is one.empty]
 
 
+def input_names(module: nn.Module) -> list[str]:
+    """Return the names of the inputs of the files that *module* is written to: its own `input_names`, else `input`.
+
+    A module of several inputs has them named as the arguments of its `forward`.
+    """
+    own = getattr(module, "input_names", None)
+    if own is not None:
+        return [str(name) for name in own]
+    needed = required_inputs(module)
+    return needed if len(needed) > 1 else ["input"]
+
+
 def tensors_of(result: Any, name: str) -> Tensors:
     """Return the tensors in *result*, what the network *name* gave, in their order.
 

@@ -134,6 +134,7 @@ def compress_model(
         download=download,
         # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
         seen=partial(_check_plan, how) if isinstance(how, Plan) else None,
+        in_torch=True,
     )
     network = _checked(subject, model if isinstance(model, str) else subject.name)
     from edgecnn.pipeline.teachers import described, load_teachers

@@ -85,7 +85,7 @@ def export_model(
     """Export a network to every file of a recipe, each verified in its own runtime before it gets its name.
 
     Args:
-        model: see `edgecnn.build`; an `nn.Module` needs an *input_shape* or data; or an `.onnx` file (no TFLite then).
+        model: see `edgecnn.build`; an `nn.Module` needs an *input_shape* or data; or an `.onnx` file.
         folder: created where missing; files of earlier exports with the same names are replaced, whole.
         recipe: a `Recipe`, or the name or path of one.
         data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: noise of
@@ -207,14 +207,11 @@ def _wanted(subject: Subject, recipe: Recipe, folder: Path) -> list[tuple[str, s
     """Return the (format, precision) pairs to write.
 
     Raises:
-        EdgecnnError: nothing of the recipe can be written from an ONNX file, or it would be written over that file.
+        EdgecnnError: one would be written over the ONNX file that is exported.
     """
     wanted = [(name, precision) for name, precisions in recipe.files.items() for precision in precisions]
     if subject.source is None:
         return wanted
-    wanted = [(name, precision) for name, precision in wanted if name != "tflite"]
-    if not wanted:
-        raise EdgecnnError(f"recipe {recipe.name} only writes TFLite, which needs the torch network, not an ONNX file")
     targets = {(folder / f"{subject.name}.{precision}.{name}").resolve() for name, precision in wanted}
     for source in subject.source.files:
         if source.resolve() in targets:

@@ -90,6 +90,7 @@ def measure_sensitivity(
         data_dir=data_dir,
         download=download,
         resize=resize,
+        in_torch=True,
     )
     if subject.network is None or subject.network.checkpoint is None:
         raise EdgecnnError(f"{subject.name}: an exported program cannot be cut; give the network that it was made from")

@@ -77,10 +77,12 @@ def load_subject(
     download: bool = False,
     resize: Resize | str | None = None,
     seen: Callable[[Network], None] | None = None,
+    in_torch: bool = False,
 ) -> Subject:
     """Find the network *model* and its data, and see that they belong together; arguments as for `export_model`.
 
-    *seen* is given the network before it meets the data, to refuse one that is another than was meant.
+    *seen* is given the network before it meets the data, to refuse one that is another than was meant. An ONNX file is
+    the original itself, run by onnxruntime, unless it is to be changed *in_torch*, or was by the weights given for it.
 
     Raises:
         EdgecnnError: one of them is not there, or they do not fit each other.
@@ -97,8 +99,8 @@ def load_subject(
         how = resize or of_network
         return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=how)
 
-    if isinstance(model, (str, Path)) and str(model).endswith(".onnx"):
-        source = Artifact.open(model)
+    if isinstance(model, (str, Path)) and str(model).endswith(".onnx") and weights is None and not in_torch:
+        source = Artifact.open(model, input_shape=input_shape)
         image = given or image_of(source)
         shape = input_shape or tuple(source.inputs[0].shape[1:])
         return _of_onnx(source, opened(image[0] if image else None, image), shape, normalization, task)
@@ -217,13 +219,7 @@ def _of_onnx(
     recorded, remarks = TaskChoice.recorded(source.metadata, source.path.name)
     choice = choose(task, recorded, data)
     judge = choice.judge(data.facts, size_of_input(data.shape))
-    remark = (
-        *plan.assumptions,
-        *remarks,
-        *warnings,
-        *data.assumptions,
-        "the source is an ONNX file: TFLite needs the torch network and is left out",
-    )
+    remark = (*plan.assumptions, *remarks, *warnings, *data.assumptions)
     subject = Subject(
         name, None, source, data, data.shape, plan.normalization, own or data.labels, remark, choice, judge
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.datasets.noise import NOISE
@@ -32,18 +33,25 @@ def _facts(subject: Subject) -> FileFacts:
 def _write_float(subject: Subject, format_name: str, staging: Path) -> Artifact:
     path = staging / f"{subject.name}.fp32.{format_name}"
     facts = _facts(subject)
-    if subject.network is None:
-        from edgecnn.export.onnx import simplify_onnx
-
-        assert subject.source is not None
-        return simplify_onnx(subject.source, path, facts)
     if format_name == "onnx":
-        from edgecnn.export.onnx import to_onnx
+        from edgecnn.export.onnx import can_be_quantized, simplify_onnx, to_onnx
 
-        return to_onnx(subject.network.module, path, subject.shape, facts)
+        if subject.source is not None and can_be_quantized(subject.source):
+            return simplify_onnx(subject.source, path, facts)
+        return to_onnx(_module(subject), path, subject.shape, facts)
     from edgecnn.export.tflite import to_tflite
 
-    return to_tflite(subject.network.module, path, subject.shape, facts)
+    return to_tflite(_module(subject), path, subject.shape, facts)
+
+
+def _module(subject: Subject) -> Any:
+    """Return the network as a module of torch; an ONNX file is read into one."""
+    if subject.network is not None:
+        return subject.network.module
+    from edgecnn.nets.onnx import read_onnx_network
+
+    assert subject.source is not None
+    return read_onnx_network(subject.source)
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,15 @@ class _Session:
             self._binding.bind_output(detail["name"], "cpu")
 
     def write(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
-        """Copy *arrays* into the inputs."""
+        """Copy *arrays* into the inputs; sizes that the file leaves open are theirs."""
         for index, array in enumerate(arrays):
-            self._bound_inputs[index].update_inplace(np.ascontiguousarray(array))
+            array = np.ascontiguousarray(array)
+            if list(array.shape) == list(self._bound_inputs[index].shape()):
+                self._bound_inputs[index].update_inplace(array)
+                continue
+            value = self._ort_value.ortvalue_from_numpy(array)
+            self._binding.bind_ortvalue_input(self.inputs[index]["name"], value)
+            self._bound_inputs[index] = value
 
     def invoke(self) -> None:
         """Run once on what the inputs hold: this is what is timed."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -317,15 +319,61 @@ def test_without_data_noise_calibrates_and_says_so(tmp_path: Path) -> None:
     assert any("noise" in text for text in result.warnings)
 
 
-def test_an_onnx_file_is_a_model_for_all_but_tflite(board: ExportResult, tmp_path: Path) -> None:
-    """An fp32 ONNX file gives quantized ONNX; that TFLite is left out is said; TFLite alone is refused."""
-    source = str(board.files[0].path)
-    result = export_model(source, tmp_path, recipe="board", data="digits")
-    assert [file.artifact.format for file in result.files] == ["onnx", "onnx"]
-    assert any("TFLite needs the torch network" in text for text in result.warnings)
+def test_an_onnx_file_is_a_model(board: ExportResult, tmp_path: Path) -> None:
+    """An fp32 ONNX file gives ONNX and TFLite, each compared with that file in onnxruntime."""
+    result = export_model(str(board.files[0].path), tmp_path, recipe="board", data="digits")
+    kinds = [(file.artifact.format, file.artifact.precision) for file in result.files]
+    assert kinds == [("onnx", "fp32"), ("onnx", "w8a8"), ("tflite", "fp32"), ("tflite", "w8a8")]
+    assert not any(file.rejected for file in result.files)
     assert result.files[0].parity.max_abs_diff < 1e-5
-    with pytest.raises(EdgecnnError, match="needs the torch network"):
-        export_model(source, tmp_path, recipe="phone", data="digits")
+    assert result.files[2].parity.max_abs_diff < 1e-4
+    assert result.reference is not None
+    assert result.files[3].score is not None
+    with pytest.raises(EdgecnnError, match="is w8a8 already; give the fp32 file that it was made from"):
+        export_model(str(board.files[1].path), tmp_path / "int8", recipe=only("tflite", "fp32"), data="digits")
+
+
+@pytest.mark.parametrize("name", ["old", "fixed", "open"])
+def test_an_onnx_file_of_any_exporter_becomes_int8_in_both_formats(name: str, tmp_path: Path) -> None:
+    """One of opset 9, one with a batch fixed at 4, one with open height and width keep the names of their ends."""
+    torch.manual_seed(0)
+    batch, opset = {"fixed": (4, 13), "old": (1, 9), "open": (1, 13)}[name]
+    axes = {"image": {0: "n", 2: "h", 3: "w"}} if name == "open" else None
+    path = str(tmp_path / "heads.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's older exporter says that it is older
+        torch.onnx.export(
+            TwoHeads().eval(), (torch.zeros(batch, 1, 8, 8),), path, opset_version=opset, dynamo=False,
+            input_names=["image"], output_names=["map", "scores"], dynamic_axes=axes,
+        )  # fmt: skip
+    recipe = replace(load_recipe("board"), files={"onnx": ("w8a8",), "tflite": ("fp32", "w8a8")}, limits={})
+    result = export_model(path, tmp_path / "out", recipe=recipe, input_shape=(1, 8, 8), evaluation_samples=4)
+    assert not result.failed
+    for file in result.files:
+        assert [spec.name for spec in file.artifact.inputs] == ["image"]
+        assert [spec.name for spec in file.artifact.outputs] == ["map", "scores"]
+        if file.artifact.precision == "fp32":
+            assert file.parity.max_abs_diff < 1e-4
+    if name == "open":
+        with pytest.raises(EdgecnnError, match=r"open dimension 2 \(h\); export with a fixed one, or give .*--input"):
+            export_model(path, tmp_path / "out", recipe=recipe, data="digits")
+
+
+def test_an_operator_that_torch_does_not_have_fails_the_files_that_need_it(tmp_path: Path) -> None:
+    """ONNX is written from ONNX as before; TFLite is refused with the operator and its node."""
+    node = onnx.helper.make_node
+    info = onnx.helper.make_tensor_value_info
+    made = onnx.helper.make_graph(
+        [node("NonZero", ["x"], ["places"], name="find"), node("Cast", ["places"], ["f"], to=1),
+         node("ReduceSum", ["f"], ["s"], keepdims=0), node("Add", ["x", "s"], ["y"])],
+        "g", [info("x", 1, (1, 4))], [info("y", 1, (1, 4))],
+    )  # fmt: skip
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "find.onnx")
+    recipe = replace(load_recipe("board"), files={"onnx": ("fp32",), "tflite": ("fp32",)})
+    result = export_model(tmp_path / "find.onnx", tmp_path / "out", recipe=recipe, input_shape=(4,))
+    assert [file.artifact.format for file in result.files] == ["onnx"]
+    assert "cannot read the operators NonZero (node 'find'); return the whole tensor" in result.failed[0].reason
 
 
 def test_an_exported_program_exports(tmp_path: Path) -> None:
