@@ -28,9 +28,10 @@ RESULT = Path(__file__).parent / "tables" / "spine" / "export_overhead.json"
 
 def ours(network: str, folder: Path) -> None:
     """Export with edgecnn."""
+    from edgecnn.datasets import DataSource
     from edgecnn.pipeline import export_model
 
-    export_model(f"torchvision:{network}", folder, recipe="board", input_shape=(3, SIDE, SIDE))
+    export_model(f"torchvision:{network}", folder, recipe="board", data=DataSource(input_shape=(3, SIDE, SIDE)))
 
 
 def direct(network: str, folder: Path) -> None:

@@ -30,6 +30,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.evaluate.inputs import plan_for
 from edgecnn.evaluate.run import run_artifact
 from edgecnn.export import CalibrationInputs
@@ -98,7 +99,7 @@ def load(name: str, shared: Path) -> Subject:
         network.load_state_dict(load_file(shared / "models/mobilenet-v1-025-imagenet.safetensors"))
         data = imagenet_sample(shared / "data/imagenet-sample")
         half = Normalization((0.5,) * 3, (0.5,) * 3)
-        return load_subject(Network(name, network.eval()), data=data, normalization=half)
+        return load_subject(Network(name, network.eval()), data=DataSource(data, normalization=half))
     weights = shared / f"models/{name}-cifar10.safetensors"
     return load_subject(f"edgecnn:{name}", weights=weights, data="cifar10")
 

@@ -41,6 +41,11 @@ class Row:
     task: dict[str, Any]
     shape: tuple[int, ...] | None = None
 
+    @property
+    def source(self) -> edgecnn.DataSource:
+        """The data, in the size that the network takes."""
+        return edgecnn.DataSource(self.data, input_shape=self.shape)
+
 
 def rows(folder: Path) -> dict[str, Row]:
     """Return the networks of the table by name."""
@@ -61,10 +66,8 @@ def rows(folder: Path) -> dict[str, Row]:
 
 def files_of(model: str, name: str, row: Row, out: Path, *, latency: bool, **given: Any) -> list[dict[str, Any]]:
     """Export a network to float and int8 in both formats, and return what each file is."""
-    if row.shape is not None:
-        given["input_shape"] = row.shape
     task = edgecnn.TaskChoice(**row.task)
-    result = edgecnn.export_model(model, out, recipe="board", data=row.data, task=task, name=name, **given)
+    result = edgecnn.export_model(model, out, recipe="board", data=row.source, task=task, name=name, **given)
     found = []
     for file in result.files:
         document = file.to_json()
@@ -105,10 +108,9 @@ def network(name: str, row: Row, folder: Path, arguments: argparse.Namespace) ->
             small,
             edgecnn.Uniform(RATIO),
             weights=weights,
-            data=row.data,
+            data=row.source,
             task=edgecnn.TaskChoice(**row.task),
             training=edgecnn.Training(epochs=arguments.epochs),
-            **({} if row.shape is None else {"input_shape": row.shape}),
         )
         yield found | {
             "macs": {"before": result.before.macs, "after": result.after.macs},

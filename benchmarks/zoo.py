@@ -17,6 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
 from edgecnn.nets.builders import torchvision_names
@@ -49,7 +50,7 @@ def row_of(name: str, folder: Path) -> str:
     calibration = replace(board.calibration, samples=SAMPLES)
     recipe = replace(board, evaluation_samples=SAMPLES, calibration=calibration)
     try:
-        result = export_model(name, folder, recipe=recipe, input_shape=(3, side, side))
+        result = export_model(name, folder, recipe=recipe, data=DataSource(input_shape=(3, side, side)))
     except EdgecnnError as error:
         return f"| `{name}` | 3 x {side} x {side} | {_short(str(error))} | | | | {time.monotonic() - start:.0f} |"
     cells = []

@@ -18,6 +18,7 @@ _PUBLIC = {
     "CalibrationInputs": "edgecnn.export",
     "Change": "edgecnn.benchmarks.changes",
     "Checkpoint": "edgecnn.checkpoint",
+    "DataSource": "edgecnn.datasets",
     "Dataset": "edgecnn.datasets",
     "Detections": "edgecnn.tasks.boxes",
     "DeviceProfile": "edgecnn.device",

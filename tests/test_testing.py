@@ -70,7 +70,9 @@ def test_an_accuracy_is_that_of_the_function() -> None:
     x[np.arange(8), 0, :, y] = 255
     runtime = FakeRuntime(lambda inputs: [np.pad(inputs[0].sum(axis=(1, 3)), ((0, 0), (0, 2)))])
     data = {"x_test": x, "y_test": y, "labels": np.array(list("abcdefghij"))}
-    found = edgecnn.measure(CLASSIFIER, target=FakeTarget(runtime=runtime), data=data, normalization="unit")
+    found = edgecnn.measure(
+        CLASSIFIER, target=FakeTarget(runtime=runtime), data=edgecnn.DataSource(data, normalization="unit")
+    )
     assert found.score is not None
     assert found.score.value == 1
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.stability import find_instabilities, is_throttled
-from edgecnn.datasets import Data
+from edgecnn.datasets import Data, DataSource
 from edgecnn.device import HOST, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.choice import TaskChoice
@@ -23,7 +23,6 @@ from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.fit import check_fit
 from edgecnn.host import FEATURES
 from edgecnn.measurement import EMULATED, Conditions, Measurement, Run
-from edgecnn.normalization import Normalization
 from edgecnn.parsing import from_table
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_for
@@ -71,7 +70,6 @@ def measure(
     target: str | Target = "local",
     data: Data | None = None,
     task: TaskChoice | str | None = None,
-    normalization: Normalization | str | None = None,
     effort: BenchmarkConfig | None = None,
     progress: Progress = silent,
 ) -> Measurement:
@@ -85,9 +83,9 @@ def measure(
         threads: number of threads of the runtime.
         device: the device to report for, as `load_device` takes it.
         target: where to run, see `measure_files`, or an open `Target`.
-        data: samples with targets for the score, as `open_dataset` takes them; None: no score.
+        data: samples with targets for the score, as `open_dataset` takes them; None: no score. The normalization of a
+            `DataSource` is for files that do not record theirs.
         task: what the network does; None: as the file records, else as the data say.
-        normalization: input preprocessing of files that do not record it.
         effort: how long to measure; None: the defaults of `BenchmarkConfig`.
         progress: called with the step, what is done and the total.
 
@@ -108,7 +106,8 @@ def measure(
     if threads < 1 or effort.processes < 1 or not effort.min_time_s >= 0:
         raise EdgecnnError("threads and processes are at least 1, the time is at least 0")
     name = runtime_for(artifact.format, runtime)
-    dataset = None if data is None else open_for(image_of(artifact), data)
+    source = DataSource.of(data)
+    dataset = None if source.data is None else open_for(image_of(artifact), source)
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
         check_threads(threads, place)
@@ -123,7 +122,7 @@ def measure(
                     artifact,
                     dataset,
                     task=task,
-                    normalization=normalization,
+                    normalization=source.normalization,
                     runtime=name,
                     threads=threads,
                     target=place,

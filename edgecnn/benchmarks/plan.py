@@ -10,14 +10,14 @@ from pathlib import Path
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import BenchmarkConfig, check_architecture, check_target, check_threads, measure
-from edgecnn.datasets import Data, Dataset
+from edgecnn.datasets import Data, Dataset, DataSource
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.choice import TaskChoice, choose, size_of_input
 from edgecnn.evaluate.files import Evaluation, chance_warning, evaluate
 from edgecnn.evaluate.inputs import image_of, open_for, plan_for
 from edgecnn.measurement import Measurement
-from edgecnn.normalization import Normalization, Resize
+from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
 from edgecnn.targets import Target, open_target
@@ -62,10 +62,6 @@ def measure_files(
     target: str | Target = "local",
     data: Data | None = None,
     task: TaskChoice | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
     effort: BenchmarkConfig | None = None,
     install: bool = False,
     progress: Progress = silent,
@@ -82,12 +78,9 @@ def measure_files(
         device: the device to report for, as `load_device` takes it.
         target: where to run: `local`, `ssh://user@host`, `adb:SERIAL` or `emulated:DEVICE`, or a `Target`,
             open already.
-        data: samples with targets for the score, as `open_dataset` takes them; None: no score.
+        data: samples with targets for the score, as `open_dataset` takes them; None: no score. The normalization of a
+            `DataSource` is for files that do not record theirs.
         task: what the networks do; None: as each file records, else as the data say.
-        data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
-        download: download a data set that is missing.
-        normalization: input preprocessing of files that do not record it.
-        resize: how images in files come to the input's size; None: scaled to cover it, then cropped to the centre.
         effort: how long to measure; None: the defaults of `BenchmarkConfig`.
         install: install a missing runtime on the target.
         progress: called with the step, what is done and the total.
@@ -104,13 +97,13 @@ def measure_files(
     """
     device = str(device)
     where = check_target(device, target) if isinstance(target, str) else target.name
-    cases = plan_cases(files, runtimes, threads)
+    cases, source = plan_cases(files, runtimes, threads), DataSource.of(data)
 
     @cache
     def data_for(image: tuple[int, int, int] | None) -> Dataset | None:
-        return None if data is None else open_for(image, data, data_dir, download=download, resize=resize)
+        return None if source.data is None else open_for(image, source)
 
-    _check_data(cases, data_for, normalization, task)
+    _check_data(cases, data_for, source.normalization, task)
     judged: dict[tuple[Path, str], Measurement] = {}
     with open_target(where) if isinstance(target, str) else nullcontext(target) as place:
         check_architecture(device, place)
@@ -127,9 +120,8 @@ def measure_files(
                 threads=case.threads,
                 device=device,
                 target=place,
-                data=None if key in judged else data_for(image_of(case.artifact)),
+                data=None if key in judged else replace(source, data=data_for(image_of(case.artifact))),
                 task=task,
-                normalization=normalization,
                 effort=effort,
                 progress=progress,
             )
@@ -151,10 +143,6 @@ def evaluating(
     data: Data | None,
     *,
     task: TaskChoice | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
     progress: Progress = silent,
 ) -> Callable[[Artifact, str | None], Evaluation] | None:
     """Return what evaluates a file in a runtime (None: the usual one) on *data*, on this machine; None without data.
@@ -162,12 +150,13 @@ def evaluating(
     Raises:
         EdgecnnError: as `open_dataset` and `evaluate` do, when it is called.
     """
-    if data is None:
+    source = DataSource.of(data)
+    if source.data is None:
         return None
 
     def evaluation(artifact: Artifact, runtime: str | None) -> Evaluation:
-        dataset = open_for(image_of(artifact), data, data_dir, download=download, resize=resize)
-        return evaluate(artifact, dataset, task=task, runtime=runtime, normalization=normalization, progress=progress)
+        dataset, how = open_for(image_of(artifact), source), source.normalization
+        return evaluate(artifact, dataset, task=task, runtime=runtime, normalization=how, progress=progress)
 
     return evaluation
 
@@ -180,9 +169,6 @@ def check_files(
     target: str = "local",
     data: Data | None = None,
     task: TaskChoice | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
-    normalization: Normalization | str | None = None,
 ) -> None:
     """Check all of `measure_files` that can be checked without its target.
 
@@ -190,13 +176,13 @@ def check_files(
         EdgecnnError: as `measure_files` does.
     """
     open_target(check_target(device, target))  # made, not entered: its name is checked, and nothing is reached
-    cases = plan_cases(files, runtimes)
+    cases, source = plan_cases(files, runtimes), DataSource.of(data)
 
     @cache
     def data_for(image: tuple[int, int, int] | None) -> Dataset | None:
-        return None if data is None else open_for(image, data, data_dir, download=download)
+        return None if source.data is None else open_for(image, source)
 
-    _check_data(cases, data_for, normalization, task)
+    _check_data(cases, data_for, source.normalization, task)
 
 
 def _check_data(

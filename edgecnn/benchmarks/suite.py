@@ -10,11 +10,11 @@ from pathlib import Path
 from edgecnn.benchmarks.changes import find_counterpart
 from edgecnn.benchmarks.measure import BenchmarkConfig, check_target
 from edgecnn.benchmarks.plan import check_files, measure_files, plan_cases
+from edgecnn.datasets import Data, DataSource
 from edgecnn.device import HOST
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.evaluate.choice import TaskChoice
 from edgecnn.measurement import Measurement
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.parsing import read_toml
 from edgecnn.progress import Progress, silent
 from edgecnn.runtimes.conditions import read_machine
@@ -55,10 +55,11 @@ class Suite:
             raise EdgecnnError("a suite needs a device, and at least 1 thread and 1 process")
         if self.task is not None and self.task not in TASKS.rows:  # a file does not choose which code runs
             raise unknown_name("task of the suite", self.task, TASKS.names())
-        if self.normalize is not None:
-            Normalization.parse(self.normalize)
-        if self.resize is not None:
-            Resize.parse(self.resize)
+        self.source()  # tells what is wrong with it
+
+    def source(self, data: Data | None = None) -> DataSource:
+        """Return where the data come from: *data*, with the suite's own where it says nothing."""
+        return DataSource.of(data).over(DataSource(self.data, normalization=self.normalize, resize=self.resize))
 
 
 def load_suite(name: str | Path, files: Sequence[Path | str] = ()) -> Suite:
@@ -94,7 +95,6 @@ def with_given(
     target: str | None = None,
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (),
-    data: str | None = None,
     processes: int | None = None,
     min_time_s: float | None = None,
     cpus: Sequence[int] = (),
@@ -110,7 +110,6 @@ def with_given(
         targets=targets if target is None else dict.fromkeys(devices, target),
         runtimes=tuple(runtimes) or suite.runtimes,
         threads=tuple(threads) or suite.threads,
-        data=suite.data if data is None else data,
         effort=replace(
             effort,
             processes=effort.processes if processes is None else processes,
@@ -124,11 +123,8 @@ def with_given(
 def measure_suite(
     suite: Suite,
     *,
-    data_dir: Path | str | None = None,
-    download: bool = False,
+    data: Data | None = None,
     task: TaskChoice | str | None = None,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
     install: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Measurement]:
@@ -136,11 +132,8 @@ def measure_suite(
 
     Args:
         suite: what to measure, from `load_suite`.
-        data_dir: folder of the data sets; None: `$EDGECNN_DATA`.
-        download: download a data set that is missing.
+        data: samples with targets, or a `DataSource` of what else is to be said of the suite's, in place of its own.
         task: what the networks do, in place of the suite's.
-        normalization: input preprocessing, in place of the suite's.
-        resize: how images come to the input's size, in place of the suite's.
         install: install a missing runtime on the target.
         progress: called with the step, what is done and the total.
 
@@ -154,10 +147,7 @@ def measure_suite(
         ['classifier.tflite']
     """
     _check_has_files(suite)
-    if normalization is None and suite.normalize is not None:
-        normalization = Normalization.parse(suite.normalize)
-    if resize is None and suite.resize is not None:
-        resize = Resize.parse(suite.resize)
+    source = suite.source(data)
     targets = {device: suite.targets.get(device, "local") for device in suite.devices}
     for device, target in targets.items():
         check_target(device, target)
@@ -168,26 +158,15 @@ def measure_suite(
             threads=suite.threads,
             device=device,
             target=target,
-            data=suite.data,
+            data=source,
             task=TaskChoice.of(task).over(TaskChoice(task=suite.task)),
-            data_dir=data_dir,
-            download=download,
-            normalization=normalization,
-            resize=resize,
             effort=suite.effort,
             install=install,
             progress=progress,
         )
 
 
-def check_suite(
-    suite: Suite,
-    *,
-    data_dir: Path | str | None = None,
-    download: bool = False,
-    task: TaskChoice | str | None = None,
-    normalization: Normalization | str | None = None,
-) -> None:
+def check_suite(suite: Suite, *, data: Data | None = None, task: TaskChoice | str | None = None) -> None:
     """Check all of *suite* that can be checked without its targets: devices, files, runtimes, data.
 
     Raises:
@@ -200,11 +179,8 @@ def check_suite(
             runtimes=suite.runtimes,
             device=device,
             target=suite.targets.get(device, "local"),
-            data=suite.data,
+            data=suite.source(data),
             task=TaskChoice.of(task).over(TaskChoice(task=suite.task)),
-            data_dir=data_dir,
-            download=download,
-            normalization=normalization or (Normalization.parse(suite.normalize) if suite.normalize else None),
         )
 
 

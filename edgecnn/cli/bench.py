@@ -31,8 +31,8 @@ from edgecnn.units import parse_share
 
 if TYPE_CHECKING:
     from edgecnn.benchmarks.changes import Change
+    from edgecnn.datasets import DataSource
     from edgecnn.evaluate.choice import TaskChoice
-    from edgecnn.normalization import Normalization, Resize
 
 SLOWER = 4  # the exit code of a regression
 
@@ -174,11 +174,7 @@ def command(
     profile: bool,
     against: Path | None,
     tolerance: str,
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     task: TaskChoice,
     output: Path | None,
     as_json: bool,
@@ -223,7 +219,7 @@ def command(
         check_writable(output)
     runtimes = [name.strip() for name in runtime.split(",") if name.strip()]
     if profile:
-        if suite is not None or against is not None or data is not None:
+        if suite is not None or against is not None or source.data is not None:
             raise EdgecnnError("--profile takes neither --suite, --against nor --data")
         show_profile(files, device, target, runtimes, threads, min_time, cpus, output, as_json)
         return 0
@@ -232,15 +228,7 @@ def command(
         from edgecnn.cli.estimates import show_estimates
 
         with showing_progress() as progress:
-            evaluate = evaluating(
-                data,
-                task=task,
-                data_dir=data_dir,
-                download=download,
-                normalization=normalization,
-                resize=resize,
-                progress=progress,
-            )
+            evaluate = evaluating(source, task=task, progress=progress)
             predicted = predict_files(files, device, runtimes=runtimes, threads=threads, cores=cores, evaluate=evaluate)
         show_estimates(device, predicted, output, as_json)  # after the progress, which has standard output
         return 0
@@ -252,7 +240,6 @@ def command(
         target=target,
         runtimes=runtimes,
         threads=threads,
-        data=data,
         processes=processes,
         min_time_s=min_time,
         cpus=cpus,
@@ -269,7 +256,7 @@ def command(
     if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board
 
-        given = partial(check_suite, plan, data_dir=data_dir, download=download, task=task, normalization=normalization)
+        given = partial(check_suite, plan, data=source, task=task)
         prepare_board(given, agreed=yes)
     results: list[Measurement] = []
     changes: list[Change] = []
@@ -282,11 +269,8 @@ def command(
         with showing_progress() as progress:
             taken = measure_suite(
                 plan,
+                data=source,
                 task=task,
-                data_dir=data_dir,
-                download=download,
-                normalization=normalization,
-                resize=resize,
                 install=install,
                 progress=progress,
             )

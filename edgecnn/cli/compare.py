@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgecnn.cli.names import complete_task
 from edgecnn.cli.sections import Command, option
-from edgecnn.cli.shared import common, data_options, parse_input_shape, print_json, tables
+from edgecnn.cli.shared import common, data_options, input_option, print_json, tables
 from edgecnn.cli.table import format_worst, print_table, warn
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_share
+
+if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
 
 
 @click.command("compare", cls=Command)
@@ -26,13 +29,7 @@ from edgecnn.units import format_share
     section="Network and data",
     help="What the networks do, for the share of answers that agree: classification, segmentation or none.",
 )
-@option(
-    "--input",
-    "input_text",
-    metavar="SHAPE",
-    section="Network and data",
-    help="Compare on noise of this shape, for example 1x3x224x224.",
-)
+@input_option("Compare on noise of this shape, for example 1x3x224x224.")
 @option(
     "--samples",
     type=click.IntRange(min=1),
@@ -46,13 +43,8 @@ from edgecnn.units import format_share
 def command(
     reference: Path,
     candidate: Path,
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     task: str | None,
-    input_text: str | None,
     samples: int,
     as_json: bool,
 ) -> None:
@@ -67,14 +59,9 @@ def command(
     result = compare(
         reference,
         candidate,
-        data=data,
+        data=source,
         task=task,
-        input_shape=parse_input_shape(input_text),
         samples=samples,
-        normalization=normalization,
-        resize=resize,
-        data_dir=data_dir,
-        download=download,
     )
     for text in result.assumptions:
         warn(text)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -17,8 +16,9 @@ from edgecnn.cli.shared import (
     common,
     data_options,
     drop_fraction,
+    gathered,
+    input_option,
     model_options,
-    parse_input_shape,
     print_json,
     showing_progress,
     tables,
@@ -27,10 +27,10 @@ from edgecnn.cli.shared import (
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.compress.settings import CRITERION, Search, Sparsity, Training, Uniform
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
 
 if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
     from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.pipeline import Budget, CompressResult, Plan
 
@@ -241,29 +241,12 @@ def _training() -> Sequence[Callable[[F], F]]:
 
 def how_options(command: F) -> F:
     """Add how much to cut and how to search for it: one parameter *how*, as `compress_model` takes it."""
-    return _gathered(command, "how", _how, (*_goals(), *_search()))
+    return gathered(command, "how", _how, (*_goals(), *_search()))
 
 
 def training_options(command: F) -> F:
     """Add how networks are trained: one parameter *training*, a `Training`."""
-    return _gathered(command, "training", Training, _training())
-
-
-def _gathered(command: F, name: str, gather: Callable[..., Any], options: Sequence[Callable[[F], F]]) -> F:
-    """Add *options* to *command*, which gets what *gather* makes of them as one parameter *name*."""
-    given: list[str] = []
-
-    @wraps(command)
-    def with_noun(*args: Any, **parameters: Any) -> Any:
-        noun = gather(**{one: parameters.pop(one) for one in given})
-        return command(*args, **parameters, **{name: noun})
-
-    found: Any = with_noun
-    before = len(getattr(command, "__click_params__", ()))
-    for add in reversed(options):
-        found = add(found)
-    given += [one.name for one in found.__click_params__[before:]]
-    return found  # type: ignore[no-any-return]
+    return gathered(command, "training", Training, _training())
 
 
 def _how(
@@ -343,13 +326,7 @@ def _how(
 @model_options
 @data_options
 @task_options
-@option(
-    "--input",
-    "input_text",
-    metavar="SHAPE",
-    section="Network and data",
-    help="Resize images in files to this shape, for example 1x3x224x224.",
-)
+@input_option()
 @how_options
 @training_options
 @option(
@@ -367,13 +344,8 @@ def _how(
 def command(
     model: str,
     weights: str | None,
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     task: TaskChoice,
-    input_text: str | None,
     how: Uniform | Sparsity | Budget | Plan,
     training: Training,
     resume: bool,
@@ -404,22 +376,17 @@ def command(
     """
     from edgecnn.pipeline import Plan, compress_model
 
-    if data is None and not isinstance(how, Plan):
+    if source.data is None and not isinstance(how, Plan):
         raise EdgecnnError("compress needs data for fine-tuning: give --data, for example --data digits")
     with showing_progress() as progress:
         result = compress_model(
             model,
             _default_path(model) if out is None else out,
             how,
-            data=data,
+            data=source,
             training=training,
             task=task,
-            input_shape=parse_input_shape(input_text),
             weights=weights,
-            normalization=normalization,
-            resize=resize,
-            data_dir=data_dir,
-            download=download,
             resume=resume,
             progress=progress,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,10 @@ from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, data_options, print_json, showing_progress, tables
 from edgecnn.cli.table import print_table
 from edgecnn.errors import EdgecnnError
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_share
+
+if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
 
 
 @click.command("debug", cls=Command)
@@ -47,11 +50,7 @@ def command(
     file: Path,
     against: str,
     weights: str | None,
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     samples: int,
     layers: int,
     as_json: bool,
@@ -67,18 +66,14 @@ def command(
     """
     from edgecnn.pipeline.debug import debug_int8
 
-    if data is None:
+    if source.data is None:
         raise EdgecnnError("debug needs samples: give --data, for example --data digits")
     with showing_progress() as progress:
         result = debug_int8(
             file,
             against,
-            data,
+            source,
             weights=weights,
-            normalization=normalization,
-            resize=resize,
-            data_dir=data_dir,
-            download=download,
             samples=samples,
             progress=progress,
         )

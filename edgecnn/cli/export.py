@@ -15,9 +15,9 @@ from edgecnn.cli.shared import (
     common,
     data_options,
     drop_fraction,
+    input_option,
     model_options,
     parse_folder,
-    parse_input_shape,
     print_json,
     showing_progress,
     tables,
@@ -25,10 +25,10 @@ from edgecnn.cli.shared import (
 )
 from edgecnn.cli.table import format_worst, print_table, say, warn
 from edgecnn.errors import LimitError
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.units import format_bytes, format_share
 
 if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
     from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.evaluate.verify import ExportedFile
     from edgecnn.pipeline import ExportResult
@@ -38,13 +38,9 @@ if TYPE_CHECKING:
 @model_options
 @data_options
 @task_options
-@option(
-    "--input",
-    "input_text",
-    metavar="SHAPE",
+@input_option(
+    "Input shape, for example 1x3x224x224. Without --data the files are verified on noise of this shape.",
     default_text="the shape of the data",
-    section="Network and data",
-    help="Input shape, for example 1x3x224x224. Without --data the files are verified on noise of this shape.",
 )
 @option(
     "--recipe",
@@ -95,13 +91,8 @@ if TYPE_CHECKING:
 def command(
     model: str,
     weights: str | None,
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     task: TaskChoice,
-    input_text: str | None,
     recipe: str,
     eval_samples: int | None,
     quantize: str | None,
@@ -132,14 +123,9 @@ def command(
             model,
             out,
             recipe=recipe,
-            data=data,
+            data=source,
             task=task,
-            input_shape=parse_input_shape(input_text),
             weights=weights,
-            normalization=normalization,
-            resize=resize,
-            data_dir=data_dir,
-            download=download,
             evaluation_samples=eval_samples,
             quantize=quantize,
             max_drop=None if max_drop is None else drop_fraction(max_drop),
@@ -161,7 +147,7 @@ def command(
         print_json({"files": files, **reference_to_json(result.reference)})
     else:
         _print(result)
-        words = _command(model, weights, data, task, normalization, resize, input_text, out)
+        words = _command(model, weights, source, task, out)
         for file in result.files:
             _print_next_steps(file, recipe, load_recipe(recipe).runtime is not None, words)
     bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
@@ -194,23 +180,20 @@ def _print_next_steps(file: ExportedFile, recipe: str, is_micro: bool, words: Se
 def _command(
     model: str,
     weights: str | None,
-    data: str | None,
+    source: DataSource,
     task: TaskChoice,
-    normalization: Normalization | None,
-    resize: Resize | None,
-    input_text: str | None,
     out: Path,
 ) -> list[str]:
     """Return the words of the command that exports the same network, without its recipe."""
     given = {
         "--weights": weights,
-        "--data": data,
+        "--data": source.data,
         "--task": task.task,
         "--metric": task.metric,
         "--decode": task.decode,
-        "--normalize": normalization,
-        "--resize": resize,
-        "--input": input_text,
+        "--normalize": source.normalization,
+        "--resize": source.resize,
+        "--input": source.input_shape and "x".join(map(str, (1, *source.input_shape))),
         "-o": out,
     }
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]

@@ -15,8 +15,8 @@ from edgecnn.cli.table import say, warn
 from edgecnn.errors import EdgecnnError
 
 if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
     from edgecnn.evaluate.choice import TaskChoice
-    from edgecnn.normalization import Normalization, Resize
 
 
 @click.command("report", cls=Command)
@@ -61,11 +61,7 @@ if TYPE_CHECKING:
 @common
 def command(
     files: Sequence[Path],
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     task: TaskChoice,
     devices: tuple[str, ...],
     results: Path | None,
@@ -96,12 +92,8 @@ def command(
             files,
             None if to_standard_output else output,
             title=title,
-            data=data,
+            data=source,
             task=task,
-            data_dir=data_dir,
-            download=download,
-            normalization=normalization,
-            resize=resize,
             devices=devices,
             results=results,
             profile=profile,

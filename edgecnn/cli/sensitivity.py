@@ -12,9 +12,9 @@ from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
+    input_option,
     model_options,
     parse_folder,
-    parse_input_shape,
     print_json,
     showing_progress,
     tables,
@@ -23,9 +23,9 @@ from edgecnn.cli.shared import (
 from edgecnn.cli.table import print_table, say, warn
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
-from edgecnn.normalization import Normalization, Resize
 
 if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
     from edgecnn.evaluate.choice import TaskChoice
 
 
@@ -45,13 +45,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @model_options
 @data_options
 @task_options
-@option(
-    "--input",
-    "input_text",
-    metavar="SHAPE",
-    section="Network and data",
-    help="Resize images in files to this shape, for example 1x3x224x224.",
-)
+@input_option()
 @option(
     "--ratio",
     "ratios",
@@ -106,13 +100,8 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 def command(
     model: str,
     weights: str | None,
-    data: str | None,
-    data_dir: Path | None,
-    download: bool,
-    normalization: Normalization | None,
-    resize: Resize | None,
+    source: DataSource,
     task: TaskChoice,
-    input_text: str | None,
     ratios: tuple[float, ...],
     criterion: str,
     round_to: int,
@@ -134,7 +123,7 @@ def command(
     from edgecnn.pipeline import measure_sensitivity
     from edgecnn.report.sensitivity import COLUMNS, sensitivity_files, staying, table_of, title_of, write_sensitivity
 
-    if data is None:
+    if source.data is None:
         raise EdgecnnError("sensitivity needs data: give --data, for example --data digits")
     if out is not None:
         require("matplotlib", "report")  # missed now, not after the passes
@@ -143,19 +132,14 @@ def command(
     with showing_progress() as progress:
         result = measure_sensitivity(
             model,
-            data=data,
+            data=source,
             task=task,
-            input_shape=parse_input_shape(input_text),
             ratios=ratios,
             criterion=criterion,
             round_to=round_to,
             per=per,
             agreement=agreement,
             weights=weights,
-            normalization=normalization,
-            resize=resize,
-            data_dir=data_dir,
-            download=download,
             progress=progress,
         )
     written = write_sensitivity(result, out) if out is not None else ()

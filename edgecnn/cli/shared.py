@@ -8,8 +8,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import replace
 from functools import wraps
 from math import prod
 from pathlib import Path
@@ -31,9 +32,14 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.progress import Progress
 
 if TYPE_CHECKING:
+    from edgecnn.datasets import DataSource
+    from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.normalization import Normalization, Resize
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: What `--input` is for where there are data.
+RESIZED = "Resize images in files to this shape, for example 1x3x224x224."
 
 _LINE_EVERY_S = 10.0  # within a step, where standard error is no terminal
 
@@ -69,62 +75,97 @@ def tables(command: F) -> F:
     )(command)
 
 
+def gathered(command: F, name: str, gather: Callable[..., Any], options: Sequence[Callable[[F], F]]) -> F:
+    """Add *options* to *command*, which gets what *gather* makes of them as one parameter *name*."""
+    given: list[str] = []
+
+    @wraps(command)
+    def with_noun(*args: Any, **parameters: Any) -> Any:
+        noun = gather(**{one: parameters.pop(one) for one in given})
+        return command(*args, **parameters, **{name: noun})
+
+    found: Any = with_noun
+    before = len(getattr(command, "__click_params__", ()))
+    for add in reversed(options):
+        found = add(found)
+    given += [one.name for one in found.__click_params__[before:]]
+    return found  # type: ignore[no-any-return]
+
+
 def data_options(command: F) -> F:
-    """Add which samples to use and how to prepare them: data, data_dir, download, normalization, resize."""
-    for add in reversed(
-        (
-            option(
-                "--data",
-                metavar="DATA",
-                shell_complete=complete_data,
-                section="Network and data",
-                help="Data set: digits, scenes, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR, "
-                "coco:DIR, masks:DIR, csv:FILE or npz:FILE.",
-            ),
-            option(
-                "--data-dir",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                default_text="$EDGECNN_DATA",
-                section="Network and data",
-                help="Folder of the data sets.",
-            ),
-            option(
-                "--download", is_flag=True, section="Network and data", help="Download the data set if it is missing."
-            ),
-            option(
-                "--normalize",
-                "normalization",
-                metavar="HOW",
-                callback=parse_normalization,
-                shell_complete=complete_normalization,
-                section="Network and data",
-                help="Input preprocessing, if the model does not record it: pixels, unit, imagenet or mean=…,std=….",
-            ),
-            option(
-                "--resize",
-                metavar="SIDE[:CROP]",
-                callback=parse_resize,
-                default_text="the smallest size that covers the input; with boxes and masks stretch",
-                section="Network and data",
-                help="Resize images in files to this shorter side, then crop the centre, for example 256:224. Without "
-                "CROP the crop has the input's size. stretch and letterbox keep the whole image.",
-            ),
+    """Add which samples to use and how to prepare them: one parameter *source*, a `DataSource`."""
+    options = (
+        option(
+            "--data",
+            metavar="DATA",
+            shell_complete=complete_data,
+            section="Network and data",
+            help="Data set: digits, scenes, mnist, fashion-mnist, cifar10, cifar100, creditcard, folder:DIR, "
+            "coco:DIR, masks:DIR, csv:FILE or npz:FILE.",
+        ),
+        option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            default_text="$EDGECNN_DATA",
+            section="Network and data",
+            help="Folder of the data sets.",
+        ),
+        option("--download", is_flag=True, section="Network and data", help="Download the data set if it is missing."),
+        option(
+            "--normalize",
+            "normalization",
+            metavar="HOW",
+            callback=parse_normalization,
+            shell_complete=complete_normalization,
+            section="Network and data",
+            help="Input preprocessing, if the model does not record it: pixels, unit, imagenet or mean=…,std=….",
+        ),
+        option(
+            "--resize",
+            metavar="SIDE[:CROP]",
+            callback=parse_resize,
+            default_text="the smallest size that covers the input; with boxes and masks stretch",
+            section="Network and data",
+            help="Resize images in files to this shorter side, then crop the centre, for example 256:224. Without "
+            "CROP the crop has the input's size. stretch and letterbox keep the whole image.",
+        ),
+    )
+    return gathered(command, "source", _source, options)
+
+
+def _source(
+    data: str | None, data_dir: Path | None, download: bool, normalization: Normalization | None, resize: Resize | None
+) -> DataSource:
+    from edgecnn.datasets import DataSource
+
+    return DataSource(data, folder=data_dir, download=download, normalization=normalization, resize=resize)
+
+
+def input_option(text: str = RESIZED, default_text: str | None = None) -> Callable[[F], F]:
+    """Return what adds `--input` below `data_options`: the *input_shape* of their *source*."""
+
+    def add(command: F) -> F:
+        @wraps(command)
+        def with_shape(*args: Any, source: DataSource, input_text: str | None, **options: Any) -> Any:
+            source = replace(source, input_shape=parse_input_shape(input_text))
+            return command(*args, source=source, **options)
+
+        add_option = option(
+            "--input",
+            "input_text",
+            metavar="SHAPE",
+            default_text=default_text,
+            section="Network and data",
+            help=text,
         )
-    ):
-        command = add(command)
-    return command
+        return add_option(with_shape)  # type: ignore[return-value]
+
+    return add
 
 
 def task_options(command: F) -> F:
     """Add what a network is judged as: one parameter *task*, a `TaskChoice`."""
-
-    @wraps(command)
-    def with_choice(*args: Any, task: str | None, metric: str | None, decode: str | None, **options: Any) -> Any:
-        from edgecnn.evaluate.choice import TaskChoice
-
-        return command(*args, task=TaskChoice(task=task, metric=metric, decode=decode), **options)
-
     options = (
         option(
             "--task",
@@ -152,10 +193,13 @@ def task_options(command: F) -> F:
             "package.module:function or FILE.py:function. The files keep the raw outputs.",
         ),
     )
-    found: Any = with_choice
-    for add in reversed(options):
-        found = add(found)
-    return found  # type: ignore[no-any-return]
+    return gathered(command, "task", _choice, options)
+
+
+def _choice(task: str | None, metric: str | None, decode: str | None) -> TaskChoice:
+    from edgecnn.evaluate.choice import TaskChoice
+
+    return TaskChoice(task=task, metric=metric, decode=decode)
 
 
 def print_json(document: Any) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from edgecnn.datasets.source import DataSource as DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.samples import Samples
@@ -131,15 +132,14 @@ ARGUMENTS = {
 #: Those that hold images in files, which `--resize` is for.
 _OF_IMAGES = ("folder", "coco", "masks", "csv")
 
-#: What is taken wherever data are: a name, edgecnn's own `Dataset`, arrays, or a `torch.utils.data.DataLoader`.
-Data: TypeAlias = "str | Dataset | Mapping[str, Any] | Sequence[Any] | Iterable[Any]"
+#: What is taken wherever data are: a name, edgecnn's own `Dataset`, arrays, a `torch.utils.data.DataLoader`, or a
+#: `DataSource` of one of these.
+Data: TypeAlias = "str | Dataset | DataSource | Mapping[str, Any] | Sequence[Any] | Iterable[Any]"
 
 
 def open_dataset(
     data: Data,
-    data_dir: Path | str | None = None,
     *,
-    download: bool = False,
     side: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: Resize | str | None = None,
@@ -147,10 +147,9 @@ def open_dataset(
     """Return a data set by its name, or one made of the data that are given.
 
     Args:
-        data: a name, found under *data_dir*; `folder:DIR`, `coco:DIR`, `masks:DIR`, `csv:FILE` or `npz:FILE`; a
-            `Dataset`, which is returned as it is; or arrays or a DataLoader, as `dataset_of` takes them.
-        data_dir: where data sets lie; None: `$EDGECNN_DATA`.
-        download: whether a data set that is not there may be fetched.
+        data: a name, found under `$EDGECNN_DATA`; `folder:DIR`, `coco:DIR`, `masks:DIR`, `csv:FILE` or `npz:FILE`; a
+            `Dataset`, which is returned as it is; arrays or a DataLoader, as `dataset_of` takes them; or a
+            `DataSource`, which also says where to look and how to resize. The other arguments say what it does not:
         side: height and width in pixels that images in files come to; None: as they are. Other data have their size.
         channels: of images in files: 1 reads them as grayscale, 3 as RGB; None: RGB.
         resize: how images in files come to *side*, as a `Resize` or the text that it parses.
@@ -166,22 +165,35 @@ def open_dataset(
         >>> open_dataset({"x": np.zeros((10, 1, 8, 8), np.uint8), "y": np.arange(10) % 2}).shape
         (1, 8, 8)
     """
-    if not isinstance(data, str):
+    source = DataSource.of(data)
+    name = source.data
+    if not isinstance(name, str):
         from edgecnn.datasets.given import dataset_of
 
-        return dataset_of(data)
-    kind, colon, argument = data.partition(":")
+        return dataset_of(name)
+    kind, colon, argument = name.partition(":")
     if colon and kind not in ARGUMENTS:
-        known = ", ".join(f"{name}:{what}" for name, what in ARGUMENTS.items())
-        raise EdgecnnError(f"data set '{data}': only these have a part after the colon: {known}")
-    opener = _opener(data, kind)
-    if resize is not None and kind in DATASETS.rows and kind not in _OF_IMAGES:
-        known = ", ".join(f"{name}:{ARGUMENTS[name]}" for name in _OF_IMAGES)
-        raise EdgecnnError(f"data set '{data}' cannot be resized: --resize is for images in files, {known}")
+        known = ", ".join(f"{known}:{what}" for known, what in ARGUMENTS.items())
+        raise EdgecnnError(f"data set '{name}': only these have a part after the colon: {known}")
+    opener = _opener(name, kind)
+    how = source.resize or resize
+    if how is not None and kind in DATASETS.rows and kind not in _OF_IMAGES:
+        known = ", ".join(f"{known}:{ARGUMENTS[known]}" for known in _OF_IMAGES)
+        raise EdgecnnError(f"data set '{name}' cannot be resized: --resize is for images in files, {known}")
     if ARGUMENTS.get(kind) in ("DIR", "FILE") and not argument:
         raise EdgecnnError(f"data set '{kind}' needs a path: {kind}:{ARGUMENTS[kind]}")
-    how = Resize.parse(resize) if isinstance(resize, str) else resize
-    dataset = opener(DataRequest(argument, Path(data_dir) if data_dir else None, download, side, channels, how))
+    if source.image is not None:
+        channels, side = source.image[0], source.image[1:]
+    dataset = opener(
+        DataRequest(
+            argument=argument,
+            data_dir=None if source.folder is None else Path(source.folder),
+            download=source.download,
+            side=side,
+            channels=channels,
+            resize=Resize.parse(how) if isinstance(how, str) else how,
+        )
+    )
     assert isinstance(dataset, Dataset)
     return dataset
 

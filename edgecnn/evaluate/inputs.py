@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.datasets import Data, Dataset, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.formats import TensorSpec
-from edgecnn.normalization import Normalization, Resize, preprocess
+from edgecnn.normalization import Normalization, preprocess
 from edgecnn.samples import Samples
 
 
@@ -142,18 +141,11 @@ def image_of(artifact: Artifact) -> tuple[int, int, int] | None:
     return (third, first, second) if artifact.layout == "NHWC" else (first, second, third)
 
 
-def open_for(
-    image: tuple[int, int, int] | None,
-    data: Data,
-    data_dir: Path | str | None = None,
-    *,
-    download: bool = False,
-    resize: Resize | str | None = None,
-) -> Dataset:
+def open_for(image: tuple[int, int, int] | None, data: Data) -> Dataset:
     """Return the data set for a file that takes an *image* (channels, height, width), as `open_dataset` does.
 
     Raises:
         EdgecnnError: as `open_dataset` does.
     """
     channels, side = (None, None) if image is None else (image[0], image[1:])
-    return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=resize)
+    return open_dataset(data, side=side, channels=channels)

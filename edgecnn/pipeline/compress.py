@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgecnn.compress import CRITERIA, ORDERS
 from edgecnn.compress.settings import CRITERION, Sparsity, Training, Uniform
-from edgecnn.datasets import Data
+from edgecnn.datasets import Data, DataSource
 from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice, size_of_input
 from edgecnn.files import check_name, check_writable, destination
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.budget import Budget, NetworkStatus, SparseSize
 from edgecnn.pipeline.plan import TRAINING, Plan, Round, TrainingSettings, checked_epochs, layers_of
 from edgecnn.pipeline.result import CompressResult
@@ -58,12 +57,7 @@ def compress_model(
     data: Data | None = None,
     training: Training = Training(),  # noqa: B008 (frozen)
     task: TaskChoice | str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
     resume: bool = False,
     progress: Progress = silent,
 ) -> CompressResult:
@@ -84,18 +78,13 @@ def compress_model(
         model: see `edgecnn.build`; an exported program cannot be pruned.
         path: the `.safetensors` file to write. While it goes on, a folder of that name and `.run` keeps what is done.
         how: `Uniform`, `Sparsity`, `Budget`, `Plan`, or the path of a plan. A plan says how to train as well.
-        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: the plan's.
+        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader, arrays or a `DataSource`; None:
+            the plan's.
         training: how to train, and who teaches; beside a plan nothing but the teachers that it names.
         task: what the network does: a name in `TASKS`, or a `TaskChoice` with a metric or a decoder; None: as the
             network says, else as the data say. A task without a loss of its own is trained by the original's raw
             outputs, and where nothing says what is right, it is judged by them as well.
-        input_shape: (C, H, W) that images in files come to; None: as the network says.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
-            else as the data set does.
-        resize: how images in files come to the network's size; None: as the network says, else they just cover it.
-        data_dir: where data sets lie.
-        download: whether a data set that is not there may be fetched.
         resume: whether to go on with a run that was stopped.
         progress: called with the step, what is done and the total.
 
@@ -115,23 +104,19 @@ def compress_model(
     if path.suffix != ".safetensors":
         raise EdgecnnError(f"{path}: a checkpoint's name ends in .safetensors")
     _check_how(how, training)
-    if data is None:
+    source = DataSource.of(data)
+    if source.data is None:
         if not isinstance(how, Plan) or not how.data:
             raise EdgecnnError("compress needs a data set for training: give --data")
-        data = how.data
+        source = replace(source, data=how.data)
     check_writable(path)
     check_name(folder_of(path))
     destination(_plan_file(path))
     subject = load_subject(
         model,
-        data=data,
+        data=source,
         task=task,
-        input_shape=input_shape,
         weights=weights,
-        normalization=normalization,
-        resize=resize,
-        data_dir=data_dir,
-        download=download,
         # Before it meets the data: of a network that the plan is not for, all else that is wrong does not matter.
         seen=partial(_check_plan, how) if isinstance(how, Plan) else None,
         in_torch=True,
@@ -147,7 +132,8 @@ def compress_model(
         how.check_teachers(described(teachers))
         plan, chosen_by = how, _validation_of(how)
     else:
-        plan, chosen_by = _planned(how, training, subject, data if isinstance(data, str) else "", teachers, progress)
+        name = source.data if isinstance(source.data, str) else ""
+        plan, chosen_by = _planned(how, training, subject, name, teachers, progress)
     budget = how if isinstance(how, Budget) else None
     identity = _identity(subject, network, plan, budget)
     with _kept(RunFolder.open(path, identity, resume=resume)) as folder:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.artifact import Artifact
-from edgecnn.datasets import Data
+from edgecnn.datasets import Data, DataSource
 from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
 from edgecnn.locks import PrivateFolder
-from edgecnn.normalization import Normalization, Resize
+from edgecnn.normalization import Normalization
 from edgecnn.pipeline.subject import load_subject
 from edgecnn.pipeline.writer import Writer
 from edgecnn.progress import Progress, silent
@@ -55,10 +55,6 @@ def debug_int8(
     data: Data,
     *,
     weights: str | Path | None = None,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
     samples: int = SAMPLES,
     progress: Progress = silent,
 ) -> DebugResult:
@@ -69,10 +65,6 @@ def debug_int8(
         against: the network it was made from, as `edgecnn.build` takes it, or its fp32 `.tflite` file.
         data: the data, as `open_dataset` takes them.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs; None: as file, network or data say.
-        resize: how images in files come to the network's size; None: as the network says.
-        data_dir: where data sets lie; None: `$EDGECNN_DATA`.
-        download: whether a data set that is not there may be fetched.
         samples: how many are run.
         progress: called with the step, what is done and the total.
 
@@ -85,22 +77,14 @@ def debug_int8(
         raise EdgecnnError(f"{candidate.path}: debug reads quantized .tflite files; this is {kind}")
     if isinstance(against, (str, Path)) and str(against).endswith(".tflite"):
         reference = Artifact.open(against)
-        dataset = open_for(image_of(reference), data, data_dir, download=download, resize=resize)
+        dataset = open_for(image_of(reference), data)
         return _debugged(
             candidate,
             reference,
             dataset.evaluation.take(samples),
-            Normalization.of(normalization) or dataset.normalization,
+            Normalization.of(DataSource.of(data).normalization) or dataset.normalization,
         )
-    subject = load_subject(
-        against,
-        data=data,
-        weights=weights,
-        normalization=normalization,
-        resize=resize,
-        data_dir=data_dir,
-        download=download,
-    )
+    subject = load_subject(against, data=data, weights=weights)
     with PrivateFolder() as folder:
         progress("writing tflite fp32")
         reference = Writer(subject, Recipe("debug", "", {}), Path(folder), progress).write("tflite", "fp32")

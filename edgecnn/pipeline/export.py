@@ -31,7 +31,6 @@ from edgecnn.fit import arenas_to_set, not_counted, why_refused
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.locks import InUseError, Lock, PrivateFolder
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import Subject, check_outputs, load_subject, named, run_original
 from edgecnn.pipeline.writer import Writer
 from edgecnn.progress import Progress, silent
@@ -70,12 +69,7 @@ def export_model(
     recipe: Recipe | Path | str = "board",
     data: Data | None = None,
     task: TaskChoice | str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
     evaluation_samples: int | None = None,
     quantize: str | None = None,
     max_drop: float | None = None,
@@ -85,20 +79,15 @@ def export_model(
     """Export a network to every file of a recipe, each verified in its own runtime before it gets its name.
 
     Args:
-        model: see `edgecnn.build`; an `nn.Module` needs an *input_shape* or data; or an `.onnx` file.
+        model: see `edgecnn.build`; an `nn.Module` needs data, or a `DataSource` with an *input_shape*; or an `.onnx`
+            file.
         folder: created where missing; files of earlier exports with the same names are replaced, whole.
         recipe: a `Recipe`, or the name or path of one.
-        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader or arrays; None: noise of
-            *input_shape*, and no score.
+        data: a data set, as `open_dataset` takes it: a name, a `Dataset`, a DataLoader, arrays or a `DataSource`; None,
+            or a source without data: noise, and no score.
         task: what the network does: a name in `TASKS`, or a `TaskChoice` with a metric or a decoder; None: as the
             network says, else as the data say, else it is compared with its files alone.
-        input_shape: (C, H, W); None: as the data give it.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
-            else as the data set does.
-        resize: how images in files come to the network's size; None: as the network says, else they just cover it.
-        data_dir: where data sets lie; None: `$EDGECNN_DATA`.
-        download: whether a data set that is not there may be fetched.
         evaluation_samples: how many evaluation samples to verify on; None: as the recipe says.
         quantize: how w8a8 files are made: `minmax`, steps such as `adaround,bias`, or `auto`, which tries them; None:
             as the recipe says, or `auto` with *max_drop*.
@@ -121,12 +110,7 @@ def export_model(
         model,
         data=data,
         task=task,
-        input_shape=input_shape,
         weights=weights,
-        normalization=normalization,
-        resize=resize,
-        data_dir=data_dir,
-        download=download,
     )
     subject = named(subject, name)
     return export_subject(subject, chosen, Path(folder), evaluation_samples=evaluation_samples, progress=progress)

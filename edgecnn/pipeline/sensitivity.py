@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.pipeline.subject import check_outputs, load_subject, run_original
 from edgecnn.progress import Progress, silent
 
@@ -28,17 +27,12 @@ def measure_sensitivity(
     *,
     data: Data,
     task: TaskChoice | str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     ratios: Sequence[float] = (0.5, 1.0),
     criterion: str = "l2",
     round_to: int = 1,
     per: str = "bytes",
     agreement: float = 0.98,
     weights: str | Path | None = None,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
     progress: Progress = silent,
 ) -> Sensitivity:
     """Cut each layer of a network separately, and return the loss and the saving of each cut.
@@ -60,11 +54,6 @@ def measure_sensitivity(
         agreement: more samples are taken until the ranking is expected to agree this well (Spearman) with one of other
             samples; 1: all samples for every cut.
         weights: see `edgecnn.build`.
-        normalization: how pixels become inputs, a `Normalization` or its text (`imagenet`); None: as the network says,
-            else as the data set does.
-        resize: how images in files come to the network's size; None: as the network says, else they just cover it.
-        data_dir: where data sets lie.
-        download: whether a data set that is not there may be fetched.
         progress: called with the step, what is done and the total.
 
     Raises:
@@ -84,12 +73,7 @@ def measure_sensitivity(
         model,
         data=data,
         task=task,
-        input_shape=input_shape,
         weights=weights,
-        normalization=normalization,
-        data_dir=data_dir,
-        download=download,
-        resize=resize,
         in_torch=True,
     )
     if subject.network is None or subject.network.checkpoint is None:

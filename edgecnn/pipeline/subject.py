@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgecnn.artifact import Artifact
-from edgecnn.datasets import Data, Dataset, open_dataset
+from edgecnn.datasets import Data, Dataset, DataSource, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.evaluate.choice import TaskChoice, choose, size_of_input
@@ -70,12 +69,7 @@ def load_subject(
     *,
     data: Data | None = None,
     task: TaskChoice | str | None = None,
-    input_shape: tuple[int, ...] | None = None,
     weights: str | Path | None = None,
-    normalization: Normalization | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
-    resize: Resize | str | None = None,
     seen: Callable[[Network], None] | None = None,
     in_torch: bool = False,
 ) -> Subject:
@@ -87,27 +81,25 @@ def load_subject(
     Raises:
         EdgecnnError: one of them is not there, or they do not fit each other.
     """
-    input_shape = None if input_shape is None else _checked(input_shape)
-    normalization = Normalization.of(normalization)
-    given = input_shape if input_shape and len(input_shape) == 3 else None
+    source = DataSource.of(data)
+    input_shape, normalization = source.input_shape, Normalization.of(source.normalization)
 
     def opened(channels: int | None, image: tuple[int, ...] | None, of_network: Resize | None = None) -> Dataset | None:
-        """Return the data; images in files come to the channels and the size of *image*."""
-        if data is None:
+        """Return the data; images in files come to the channels and the size of *image*, if nothing is said of it."""
+        if source.data is None:
             return None
         side = (image[1], image[2]) if image else None
-        how = resize or of_network
-        return open_dataset(data, data_dir, download=download, side=side, channels=channels, resize=how)
+        return open_dataset(source, side=side, channels=channels, resize=of_network)
 
     if isinstance(model, (str, Path)) and str(model).endswith(".onnx") and weights is None and not in_torch:
-        source = Artifact.open(model, input_shape=input_shape)
-        image = given or image_of(source)
-        shape = input_shape or tuple(source.inputs[0].shape[1:])
-        return _of_onnx(source, opened(image[0] if image else None, image), shape, normalization, task)
+        original = Artifact.open(model, input_shape=input_shape)
+        image = image_of(original)
+        shape = input_shape or tuple(original.inputs[0].shape[1:])
+        return _of_onnx(original, opened(image[0] if image else None, image), shape, normalization, task)
     from edgecnn.nets.network import build
 
-    is_folder = isinstance(data, str) and data.startswith("folder:")
-    dataset = opened(given[0] if given else None, given)
+    is_folder = isinstance(source.data, str) and source.data.startswith("folder:")
+    dataset = opened(None, None)
     known = dataset.shape if dataset and not is_folder else input_shape
     classes = len(dataset.labels) if dataset and dataset.labels else None
     channels = known[0] if known else None
@@ -115,24 +107,9 @@ def load_subject(
     if seen is not None:
         seen(network)
     if is_folder:
-        own = given or (network.input_shape if network.input_shape and len(network.input_shape) == 3 else None)
+        own = network.input_shape if network.input_shape and len(network.input_shape) == 3 else None
         dataset = opened(own[0] if own else network.channels, own, network.resize)
     return _of_network(network, dataset, input_shape, normalization, task)
-
-
-def _checked(input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return *input_shape* as a tuple of whole numbers.
-
-    Raises:
-        EdgecnnError: it is something else.
-    """
-    try:
-        shape = tuple(map(operator.index, input_shape))
-    except TypeError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise EdgecnnError(f"input_shape is (channels, height, width), without the batch, not {input_shape!r}")
-    return shape
 
 
 def _of_network(
@@ -146,7 +123,7 @@ def _of_network(
     if shape is None:
         raise EdgecnnError(
             f"{network.name} does not record its input shape: give --data, or --input 1x3x224x224 (in Python "
-            "input_shape=(3, 224, 224))"
+            "data=DataSource(input_shape=(3, 224, 224)))"
         )
     if dataset and input_shape and input_shape != shape:
         raise EdgecnnError(f"--input says {list(input_shape)}, data set '{dataset.name}' gives {list(shape)}")

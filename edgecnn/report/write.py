@@ -13,7 +13,7 @@ from edgecnn.benchmarks.measure import BenchmarkConfig, measure
 from edgecnn.benchmarks.plan import check_files, evaluating
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.benchmarks.profile import profile_file
-from edgecnn.datasets import Data
+from edgecnn.datasets import Data, DataSource
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.evaluate.choice import TaskChoice
 from edgecnn.evaluate.files import Evaluation
@@ -22,7 +22,6 @@ from edgecnn.files import check_writable, write_whole
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.measurement import Measurement, read_measurements
-from edgecnn.normalization import Normalization, Resize
 from edgecnn.progress import Progress, silent
 from edgecnn.report.devices import predict_on, smallest_each
 from edgecnn.report.facts import Contents, NetworkFigures, ReportedFile, ReportFacts, to_json
@@ -80,10 +79,6 @@ def write_report(
     facts: ReportFacts | None = None,
     data: Data | None = None,
     task: TaskChoice | str | None = None,
-    data_dir: Path | str | None = None,
-    download: bool = False,
-    normalization: Normalization | str | None = None,
-    resize: Resize | str | None = None,
     devices: Sequence[str] = (),
     results: Path | str | None = None,
     profile: bool = False,
@@ -100,12 +95,9 @@ def write_report(
         path: the HTML file to write; None: none is written, the page is in the result.
         title: of the page; None: the names of the files.
         facts: what the files do not say themselves.
-        data: samples to take the score on, as `open_dataset` takes them; None: what the export found.
+        data: samples to take the score on, as `open_dataset` takes them; None: what the export found. The normalization
+            of a `DataSource` is for files that do not record theirs.
         task: what the networks do; None: as each file records, else as the data say.
-        data_dir: where the data lie.
-        download: whether to download them where they are not there.
-        normalization: how pixels become the input of files that do not say.
-        resize: how images come to the size of the input.
         devices: names of devices; none given: some usual ones that suit the files.
         results: a result file of `edgecnn bench -o` in place of measuring.
         profile: whether to show the operators of each file with their time, by the runtime's own profiler.
@@ -127,19 +119,12 @@ def write_report(
     paths = list(dict.fromkeys(Path(file) for file in files))
     if not paths:
         raise EdgecnnError("give FILES to report on: .tflite or .onnx")
-    check_files(paths, data=data, task=task, data_dir=data_dir, download=download, normalization=normalization)
+    source = DataSource.of(data)
+    check_files(paths, data=source, task=task)
     opened = [_open(file) for file in paths]
     predictions = predict_on(opened, devices, progress)
     earlier = None if results is None else _of_files(read_measurements(Path(results)), opened, Path(results))
-    evaluate = evaluating(
-        data,
-        task=task,
-        data_dir=data_dir,
-        download=download,
-        normalization=normalization,
-        resize=resize,
-        progress=progress,
-    )
+    evaluate = evaluating(source, task=task, progress=progress)
     ran = [_run(file, evaluate, effort or BRIEF if earlier is None else None, progress) for file in opened]
     reported, taken = [file for file, _ in ran], [one for _, own in ran for one in own]
     measurements = taken if earlier is None else [one for file in opened for one in earlier[file.path]]
@@ -147,11 +132,11 @@ def write_report(
     profiles = [profile_file(one, effort=effort or BRIEF, progress=progress) for one in able]
     progress("writing the report")
     judged = next((file.artifact for file in reported if file.evaluation.scores), None)
-    dataset = None if judged is None or data is None else open_for(image_of(judged), data, data_dir, resize=resize)
+    dataset = None if judged is None or source.data is None else open_for(image_of(judged), source)
     contents = Contents(
         title=title or _title(paths),
         facts=facts
-        or _facts(reported, dataset.name if dataset else None, _command(paths, path, data, devices, results)),
+        or _facts(reported, dataset.name if dataset else None, _command(paths, path, source, devices, results)),
         files=tuple(reported),
         measurements=tuple(measurements),
         predictions=predictions,
@@ -239,13 +224,13 @@ def _facts(files: Sequence[ReportedFile], data: str | None, command: str) -> Rep
 def _command(
     paths: Sequence[Path],
     path: Path | str | None,
-    data: Data | None,
+    source: DataSource,
     devices: Sequence[str],
     results: Path | str | None,
 ) -> str:
     def words() -> Iterator[str]:
         yield from ("edgecnn", "report", *map(str, paths))
-        yield from ("--data", data) if isinstance(data, str) else ()
+        yield from ("--data", source.data) if isinstance(source.data, str) else ()
         for name in devices:
             yield from ("--device", name)
         yield from ("--results", str(results)) if results else ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
+from edgecnn.datasets import DataSource
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import estimate_latency
@@ -83,8 +84,7 @@ class DeployRun:
             replace(network, name=self.variant.name),
             folder / self.name,
             recipe=replace(_RECIPE, evaluation_samples=_SAMPLES[self.checkpoint is not None]),
-            data=settings.dataset() if self.has_data else None,
-            input_shape=shape,
+            data=DataSource(settings.dataset() if self.has_data else None, input_shape=shape),
             progress=progress,
         )
         size = size_of(self.variant.model, settings.classes, shape)

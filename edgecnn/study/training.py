@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.datasets import Dataset, DataSource, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.networks import score_network
 from edgecnn.normalization import Normalization
@@ -48,7 +48,7 @@ class Settings:
         Raises:
             EdgecnnError: it is not there.
         """
-        return open_dataset(self.data, self.data_dir, download=self.download)
+        return open_dataset(DataSource(self.data, folder=self.data_dir, download=self.download))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import BenchmarkConfig, extremes_of, measure
 from edgecnn.benchmarks.plan import left_out, measure_files, plan_cases
-from edgecnn.datasets import open_dataset
+from edgecnn.datasets import DataSource, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.inputs import image_of
 from edgecnn.measurement import Memory, Run
@@ -125,7 +125,7 @@ def test_the_accuracy_is_taken_with_data(classifier: Path, brief: BenchmarkConfi
     assert found.score is not None
     assert found.score.n == len(digits.evaluation)
     assert "does not record its preprocessing" in found.assumptions[0]
-    told = measure(classifier, data=digits, normalization=Normalization.parse("unit"), effort=brief)
+    told = measure(classifier, data=DataSource(digits, normalization=Normalization.parse("unit")), effort=brief)
     assert told.assumptions == ()
 
 

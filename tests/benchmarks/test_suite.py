@@ -86,12 +86,11 @@ def test_what_is_given_takes_the_place_of_the_suites_own() -> None:
         devices=("host", "rpi4"), targets={"rpi4": "ssh://pi"}, threads=(1, 2), effort=BenchmarkConfig(processes=7)
     )
     assert with_given(suite) == suite
-    changed = with_given(suite, device="rpi4", threads=[4], min_time_s=0.5, data="digits")
+    changed = with_given(suite, device="rpi4", threads=[4], min_time_s=0.5)
     assert changed == Suite(
         devices=("rpi4",),
         targets={"rpi4": "ssh://pi"},
         threads=(4,),
-        data="digits",
         effort=BenchmarkConfig(processes=7, min_time_s=0.5),
     )
     assert with_given(suite, device="host").targets == {}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from edgecnn.datasets import Dataset, open_dataset
+from edgecnn.datasets import Dataset, DataSource, open_dataset
 from edgecnn.datasets.digits import read_digits
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Resize
@@ -78,7 +78,7 @@ def test_cifar10_is_read_in_the_official_layout_and_torchvisions(tmp_path: Path,
     """Both layouts give the same images; the pickled one is read without unpickling."""
     folder = {"bin": "cifar-10-batches-bin", "py": "cifar-10-batches-py"}[layout]
     labels, pixels = write_cifar10(tmp_path / folder, layout)
-    data = open_dataset("cifar10", tmp_path)
+    data = open_dataset(DataSource("cifar10", folder=tmp_path))
     assert len(data.training) == 35
     batch = next(iter(data.evaluation))
     assert batch.y is not None
@@ -93,7 +93,7 @@ def test_a_cifar_pickle_runs_nothing(tmp_path: Path) -> None:
     evil = b"\x80\x02cos\nsystem\n(U" + bytes([len(f"touch {mark}")]) + f"touch {mark}".encode() + b"tR."
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(evil)
     with pytest.raises(EdgecnnError, match="fetch it again"):
-        assert open_dataset("cifar10", tmp_path).training
+        assert open_dataset(DataSource("cifar10", folder=tmp_path)).training
     assert not mark.exists()
 
 
@@ -103,7 +103,7 @@ def test_a_cut_cifar_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(EdgecnnError, match=r"test_batch\.bin.*fetch it again"):
-        assert open_dataset("cifar10", tmp_path).evaluation
+        assert open_dataset(DataSource("cifar10", folder=tmp_path)).evaluation
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -119,7 +119,7 @@ def test_mnist_is_read_raw_and_gzipped(tmp_path: Path, packed: bool) -> None:
             content += array.tobytes()
             path = folder / f"{split}-{name}-ubyte{'.gz' if packed else ''}"
             path.write_bytes(gzip.compress(content) if packed else content)
-    data = open_dataset("mnist", tmp_path)
+    data = open_dataset(DataSource("mnist", folder=tmp_path))
     assert data.shape == (1, 28, 28)
     assert (next(iter(data.training)).x[:, 0] == images).all()
 
@@ -129,7 +129,7 @@ def test_data_that_are_not_there_say_where_they_were_looked_for(
 ) -> None:
     """The message names the folder and how to get the data; without a folder, how to give one."""
     with pytest.raises(EdgecnnError, match=rf"{tmp_path}.*--download"):
-        open_dataset("cifar10", tmp_path)
+        open_dataset(DataSource("cifar10", folder=tmp_path))
     monkeypatch.delenv("EDGECNN_DATA", raising=False)
     with pytest.raises(EdgecnnError, match=r"--data-dir DIR or set EDGECNN_DATA"):
         open_dataset("mnist")
@@ -183,7 +183,7 @@ def test_the_training_part_is_not_read_to_evaluate(tmp_path: Path) -> None:
     """Evaluating CIFAR-10 reads its test file alone: a broken training file is not even opened."""
     write_cifar10(tmp_path / "cifar-10-batches-bin", "bin")
     (tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin").write_bytes(b"broken")
-    data = open_dataset("cifar10", tmp_path)
+    data = open_dataset(DataSource("cifar10", folder=tmp_path))
     assert len(data.evaluation) == 7
     with pytest.raises(EdgecnnError, match="data_batch_3"):
         assert data.training

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.export import CalibrationInputs, quantize
 from edgecnn.export.onnx import to_onnx
 from edgecnn.export.tflite import to_tflite
@@ -139,7 +140,7 @@ def test_what_is_always_zero_is_computed(name: str, format_name: str, tmp_path: 
 def test_a_dead_layer_exports(tmp_path: Path) -> None:
     """A recipe brings every file it names of a network with a dead layer, and none is rejected."""
     network = Network("dead", NETWORKS["linear, dead"])
-    result = export_model(network, tmp_path, recipe="phone", input_shape=SHAPE)
+    result = export_model(network, tmp_path, recipe="phone", data=DataSource(input_shape=SHAPE))
     assert {file.artifact.precision for file in result.files} == {"fp32", "fp16", "w8", "w8a8"}
     assert all(file.rejected is None for file in result.files)
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.evaluate.verify import ExportedFile
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import ExportResult, export_model
@@ -45,7 +46,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     torch.manual_seed(0)
     recipe: Recipe = replace(load_recipe("board"), limits={})
     return export_model(
-        Network("mixed", Mixed().eval()), tmp_path_factory.mktemp("mixed"), recipe=recipe, input_shape=(3, 16, 16)
+        Network("mixed", Mixed().eval()),
+        tmp_path_factory.mktemp("mixed"),
+        recipe=recipe,
+        data=DataSource(input_shape=(3, 16, 16)),
     )
 
 
@@ -114,7 +118,9 @@ def test_linear_layers_have_one_scale_for_each_output(precision: str, dtype: str
     with torch.no_grad():
         network[3].weight[::2] *= 100.0  # type: ignore[operator]
     recipe = Recipe("own", "", {"tflite": ("fp32", precision)})
-    result = export_model(Network("linear", network.eval()), tmp_path, recipe=recipe, input_shape=(3, 8, 8))
+    result = export_model(
+        Network("linear", network.eval()), tmp_path, recipe=recipe, data=DataSource(input_shape=(3, 8, 8))
+    )
     file = only(result, "tflite", precision)
     linear = [operator for operator in file.artifact.graph.operators if operator.kind == "FULLY_CONNECTED"]
     assert len(linear) == 2
@@ -133,7 +139,9 @@ def test_four_bits_are_for_linear_layers_alone(tmp_path: Path) -> None:
     """A network without one is told so, and what to take instead; the recipe's other file is written."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     recipe = replace(load_recipe("phone-w4"), limits={})
-    result = export_model(Network("bare", network), tmp_path / "out", recipe=recipe, input_shape=(3, 8, 8))
+    result = export_model(
+        Network("bare", network), tmp_path / "out", recipe=recipe, data=DataSource(input_shape=(3, 8, 8))
+    )
     assert [file.path.name for file in result.files] == ["bare.w8.tflite"]
     [failed] = result.failed
     assert failed.path.name == "bare.w4.tflite"

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.evaluate.compare import compare
 from edgecnn.export import FileFacts
 from edgecnn.export.onnx import simplify_onnx, to_onnx
@@ -102,4 +103,9 @@ def test_an_open_batch_becomes_1(simplify: Any, tmp_path: Path, monkeypatch: pyt
     artifact = simplify_onnx(Artifact.open(tmp_path / "open.onnx"), tmp_path / "net.onnx", FileFacts("net"))
     [given] = onnx.load(artifact.path).graph.input
     assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [1, 2, 4, 4]
-    assert compare(tmp_path / "open.onnx", artifact.path, input_shape=(2, 4, 4), samples=3).parity.max_abs_diff < 1e-6
+    assert (
+        compare(
+            tmp_path / "open.onnx", artifact.path, samples=3, data=DataSource(input_shape=(2, 4, 4))
+        ).parity.max_abs_diff
+        < 1e-6
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.compare import compare
 from edgecnn.formats import read_graph
@@ -73,7 +74,7 @@ def test_a_copy_brings_all_files(tmp_path: Path) -> None:
     copy = artifact.copied_to(tmp_path / "out" / "net.onnx.rejected")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"net.onnx.rejected", "net.onnx.data"}
     assert Artifact.open(copy.path).sha256 == artifact.sha256
-    assert compare(artifact.path, copy.path, input_shape=(64,), samples=3).parity.max_abs_diff == 0
+    assert compare(artifact.path, copy.path, samples=3, data=DataSource(input_shape=(64,))).parity.max_abs_diff == 0
 
 
 def test_a_link_runs_with_the_data_beside_the_link(tmp_path: Path) -> None:

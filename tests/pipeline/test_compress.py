@@ -16,7 +16,7 @@ from forked import program
 
 from edgecnn.checkpoint import Checkpoint, read_weights
 from edgecnn.compress.prune import size_of
-from edgecnn.datasets import open_dataset
+from edgecnn.datasets import DataSource, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
@@ -403,7 +403,9 @@ def test_layers_that_went_stay_out(tmp_path: Path) -> None:
     plan.write(tmp_path / "plan.toml")
     out = tmp_path / "short.safetensors"
     plain = Normalization()
-    found = compress_model("edgecnn:resnet20", out, tmp_path / "plan.toml", data="digits", normalization=plain)
+    found = compress_model(
+        "edgecnn:resnet20", out, tmp_path / "plan.toml", data=DataSource("digits", normalization=plain)
+    )
     checkpoint = Checkpoint.read(out)
     assert checkpoint is not None
     assert sorted(checkpoint.removed) == ["layer1.1", "layer2.2", "layer3.1"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgecnn.datasets import DataSource
 from edgecnn.nets.network import build
 from edgecnn.pipeline import Training, Uniform, compress_model
 from tests.datasets.test_creditcard import write_transactions
@@ -21,8 +22,7 @@ def test_the_fraud_autoencoder_is_pruned_and_trained_as_any_network(tmp_path: Pa
         "edgecnn:autoencoder-fraud",
         path,
         Uniform(0.5),
-        data="creditcard",
-        data_dir=tmp_path,
+        data=DataSource("creditcard", folder=tmp_path),
         training=Training(epochs=2),
     )
     assert result.after.params < 0.6 * result.before.params

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from edgecnn.artifact import Artifact
-from edgecnn.datasets import open_dataset
+from edgecnn.datasets import DataSource, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.compare import compare
 from edgecnn.evaluate.parity import Parity
@@ -182,7 +182,9 @@ class Shuffled(nn.Module):
 def test_a_file_that_tflite_micro_refuses_is_left_as_rejected(tmp_path: Path) -> None:
     """A transpose of six dimensions runs in LiteRT, not on a microcontroller: the recipe says so, with no header."""
     network = Network("wide", Shuffled().eval())
-    result = export_model(network, tmp_path, recipe=replace(load_recipe("mcu"), limits={}), input_shape=(1, 8, 8))
+    result = export_model(
+        network, tmp_path, recipe=replace(load_recipe("mcu"), limits={}), data=DataSource(input_shape=(1, 8, 8))
+    )
     (file,) = result.files
     assert file.path.name.endswith(".rejected")
     assert "TRANSPOSE of int8 x int32: Its input must have at most 5 dimensions" in str(file.rejected)
@@ -310,7 +312,9 @@ def test_names_in_a_tflite_file_are_short(board: ExportResult) -> None:
 
 def test_without_data_noise_calibrates_and_says_so(tmp_path: Path) -> None:
     """--input alone exports: parity is checked, the accuracy is null, noise stands in the metadata and the warning."""
-    result = export_model("edgecnn:digits-cnn", tmp_path, recipe=only("tflite", "w8a8"), input_shape=(1, 8, 8))
+    result = export_model(
+        "edgecnn:digits-cnn", tmp_path, recipe=only("tflite", "w8a8"), data=DataSource(input_shape=(1, 8, 8))
+    )
     file = result.files[0]
     assert file.score is None
     assert file.to_json()["accuracy"] is None
@@ -403,7 +407,7 @@ def test_a_network_at_hand_with_two_outputs(tmp_path: Path) -> None:
     """A module in memory exports by the Python API; maps come back channels first and agree in both formats."""
     network = Network("two", TwoHeads().eval())
     recipe = replace(load_recipe("board"), limits={})
-    result = export_model(network, tmp_path, recipe=recipe, input_shape=(1, 8, 8))
+    result = export_model(network, tmp_path, recipe=recipe, data=DataSource(input_shape=(1, 8, 8)))
     for file in result.files:
         assert len(file.artifact.outputs) == 2
         if file.artifact.precision == "fp32":
@@ -540,6 +544,9 @@ def test_means_for_three_channels_are_not_for_one(tmp_path: Path) -> None:
     network = Network("grey", nn.Conv2d(1, 4, 3).eval(), input_shape=(1, 8, 8))
     with pytest.raises(EdgecnnError, match="3 means, the input has 1 channel"):
         export_model(
-            network, tmp_path / "out", recipe=only("onnx", "fp32"), normalization=Normalization.parse("imagenet")
+            network,
+            tmp_path / "out",
+            recipe=only("onnx", "fp32"),
+            data=DataSource(normalization=Normalization.parse("imagenet")),
         )
     assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ import torch
 from forked import edgecnn
 from torch import nn
 
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import export_model
@@ -49,7 +50,9 @@ def recipe_of(folder: Path) -> Recipe:
 
 def test_the_others_are_written(tmp_path: Path) -> None:
     """The converter's error is the failed file's reason, in one line that names it; the other file is there."""
-    result = export_model(network(), tmp_path / "out", recipe=recipe_of(tmp_path), input_shape=(4, 6, 6))
+    result = export_model(
+        network(), tmp_path / "out", recipe=recipe_of(tmp_path), data=DataSource(input_shape=(4, 6, 6))
+    )
     assert [file.path.name for file in result.files] == ["net.fp32.onnx"]
     assert result.files[0].parity.max_abs_diff < 1e-5
     [failed] = result.failed
@@ -63,7 +66,7 @@ def test_an_earlier_file_of_that_name_is_told(tmp_path: Path) -> None:
     """What an earlier export left under the failed file's name is not taken for a new one."""
     earlier = tmp_path / "net.fp32.tflite"
     earlier.write_bytes(b"old")
-    result = export_model(network(), tmp_path, recipe=recipe_of(tmp_path), input_shape=(4, 6, 6))
+    result = export_model(network(), tmp_path, recipe=recipe_of(tmp_path), data=DataSource(input_shape=(4, 6, 6)))
     assert f"{earlier} is from an earlier export; the one just made failed" in result.warnings
 
 
@@ -94,7 +97,9 @@ class Unrunnable(nn.Module):
 def test_a_file_whose_outputs_are_not_finite_fails_alone(tmp_path: Path) -> None:
     """Verification is a step as well: its error is the file's reason, and where no file is left it is the export's."""
     with pytest.raises(EdgecnnError, match="NaN or infinite") as caught:
-        export_model(Network("net", Unrunnable()), tmp_path / "out", recipe="x86", input_shape=(1, 4, 4))
+        export_model(
+            Network("net", Unrunnable()), tmp_path / "out", recipe="x86", data=DataSource(input_shape=(1, 4, 4))
+        )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -108,5 +113,7 @@ def test_an_interruption_ends_the_export(tmp_path: Path) -> None:
 
     network = Network("net", nn.Sequential(nn.Conv2d(1, 2, 3)).eval())
     with pytest.raises(KeyboardInterrupt):
-        export_model(network, tmp_path / "out", recipe="x86", input_shape=(1, 4, 4), progress=interrupt)
+        export_model(
+            network, tmp_path / "out", recipe="x86", progress=interrupt, data=DataSource(input_shape=(1, 4, 4))
+        )
     assert not (tmp_path / "out").exists()

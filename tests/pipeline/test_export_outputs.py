@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 from edgecnn.artifact import METADATA_KEY, Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.locks import Lock
 from edgecnn.pipeline import export_model
@@ -26,6 +27,7 @@ FLOAT = dataclasses.replace(load_recipe("board"), files={"onnx": ("fp32",)})
 EXPORT = """
 import dataclasses, sys, time
 import edgecnn.files, edgecnn.pipeline.export
+from edgecnn.datasets import DataSource
 from edgecnn.pipeline import export_model
 from edgecnn.recipe import load_recipe
 real = edgecnn.files.os.replace
@@ -40,7 +42,7 @@ def replace(source, target):
     real(source, target)
 edgecnn.files.os.replace = replace
 recipe = dataclasses.replace(load_recipe("board"), files={"onnx": ("fp32",)})
-export_model(sys.argv[1], sys.argv[2], recipe=recipe, input_shape=(4,))
+export_model(sys.argv[1], sys.argv[2], recipe=recipe, data=DataSource(input_shape=(4,)))
 """
 
 
@@ -61,26 +63,26 @@ def network(path: Path, value: float, labels: list[str] | None = None) -> str:
 def test_a_killed_export_leaves_no_file_beside_another_ones_json(tmp_path: Path, step: int) -> None:
     """Killed before the file or before its JSON takes its name, no JSON is there that is of another file."""
     out = tmp_path / "out"
-    export_model(network(tmp_path / "m.onnx", 1), out, recipe=FLOAT, input_shape=(4,))
+    export_model(network(tmp_path / "m.onnx", 1), out, recipe=FLOAT, data=DataSource(input_shape=(4,)))
     before = Artifact.open(out / "m.fp32.onnx").sha256
     command = [sys.executable, "-c", EXPORT, network(tmp_path / "m.onnx", 2), str(out), str(step)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as export:
         assert export.stdout is not None
         assert export.stdout.readline() == "now\n"
         with pytest.raises(EdgecnnError, match=rf"^process {export.pid} is exporting to '.*out': wait for it"):
-            export_model(str(tmp_path / "m.onnx"), out, recipe=FLOAT, input_shape=(4,))
+            export_model(str(tmp_path / "m.onnx"), out, recipe=FLOAT, data=DataSource(input_shape=(4,)))
         export.send_signal(signal.SIGKILL)
     file = Artifact.open(out / "m.fp32.onnx")
     assert (file.sha256 == before) == (step == 1)
     assert file.history == []
-    export_model(str(tmp_path / "m.onnx"), out, recipe=FLOAT, input_shape=(4,))
+    export_model(str(tmp_path / "m.onnx"), out, recipe=FLOAT, data=DataSource(input_shape=(4,)))
     assert sorted(os.listdir(out)) == ["m.fp32.onnx", "m.fp32.onnx.json"]
     assert [entry["step"] for entry in Artifact.open(out / "m.fp32.onnx").history] == ["build", "to_onnx", "verify"]
 
 
 def test_a_history_of_another_file_is_told(tmp_path: Path) -> None:
     """A JSON that lies beside another file than its own is not taken for that file's."""
-    export_model(network(tmp_path / "m.onnx", 1), tmp_path / "out", recipe=FLOAT, input_shape=(4,))
+    export_model(network(tmp_path / "m.onnx", 1), tmp_path / "out", recipe=FLOAT, data=DataSource(input_shape=(4,)))
     network(tmp_path / "out/m.fp32.onnx", 2)
     with pytest.raises(EdgecnnError, match=r"m\.fp32\.onnx\.json does not belong to .*m\.fp32\.onnx: its sha256 is"):
         _ = Artifact.open(tmp_path / "out/m.fp32.onnx").history
@@ -93,7 +95,7 @@ def test_an_export_writes_through_links(tmp_path: Path) -> None:
     out.mkdir()
     for name in ("m.fp32.onnx", "m.fp32.onnx.json"):
         (out / name).symlink_to(real / name)
-    export_model(network(tmp_path / "m.onnx", 1), out, recipe=FLOAT, input_shape=(4,))
+    export_model(network(tmp_path / "m.onnx", 1), out, recipe=FLOAT, data=DataSource(input_shape=(4,)))
     assert all((out / name).is_symlink() for name in os.listdir(out))
     assert sorted(os.listdir(real)) == ["m.fp32.onnx", "m.fp32.onnx.json"]
 
@@ -102,9 +104,9 @@ def test_an_export_waits_for_nobody_dead(tmp_path: Path) -> None:
     """A lock that is held refuses; the file of one that is not held any more is no hindrance."""
     model = network(tmp_path / "m.onnx", 1)
     with Lock(tmp_path / ".edgecnn.lock"), pytest.raises(EdgecnnError, match=f"process {os.getpid()} is exporting"):
-        export_model(model, tmp_path, recipe=FLOAT, input_shape=(4,))
+        export_model(model, tmp_path, recipe=FLOAT, data=DataSource(input_shape=(4,)))
     (tmp_path / ".edgecnn.lock").write_text("1\n")
-    export_model(model, tmp_path, recipe=FLOAT, input_shape=(4,))
+    export_model(model, tmp_path, recipe=FLOAT, data=DataSource(input_shape=(4,)))
     assert not (tmp_path / ".edgecnn.lock").exists()
 
 
@@ -115,8 +117,10 @@ def test_labels_are_as_many_as_the_classes(tmp_path: Path) -> None:
             network(tmp_path / "m.onnx", 1, ["a", "b"]),
             tmp_path,
             recipe=FLOAT,
-            input_shape=(4,),
             task="classification",
+            data=DataSource(input_shape=(4,)),
         )
-    export_model(network(tmp_path / "m.onnx", 1, ["a", "b", "c"]), tmp_path, recipe=FLOAT, input_shape=(4,))
+    export_model(
+        network(tmp_path / "m.onnx", 1, ["a", "b", "c"]), tmp_path, recipe=FLOAT, data=DataSource(input_shape=(4,))
+    )
     assert Artifact.open(tmp_path / "m.fp32.onnx").metadata["labels"] == ["a", "b", "c"]

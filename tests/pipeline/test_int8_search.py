@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import Network
 from edgecnn.pipeline import export_model
@@ -67,4 +68,4 @@ def test_a_drop_is_a_fraction(tmp_path: Path) -> None:
     """Half a point is 0.005; more than everything cannot be lost."""
     network = Network("small", nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval())
     with pytest.raises(EdgecnnError, match="fraction"):
-        export_model(network, tmp_path, input_shape=(1, 8, 8), max_drop=1.5)
+        export_model(network, tmp_path, max_drop=1.5, data=DataSource(input_shape=(1, 8, 8)))

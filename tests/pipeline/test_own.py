@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import edgecnn
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline.subject import load_subject
@@ -75,13 +76,13 @@ def test_a_folder_follows_the_networks_channels(images: Path) -> None:
 
 def test_input_sets_channels_and_size_of_a_folder(images: Path) -> None:
     """An input shape decides how images are read, whatever the network's first layer would take."""
-    subject = load_subject(Own(1), data=f"folder:{images}", input_shape=(1, 6, 8))
+    subject = load_subject(Own(1), data=DataSource(f"folder:{images}", input_shape=(1, 6, 8)))
     assert subject.shape == (1, 6, 8)
     assert any("images are scaled to cover 8x6 pixels" in text for text in subject.warnings)
     with pytest.raises(EdgecnnError, match=r"does not take inputs of shape \[1, 3, 6, 8\]"):
-        load_subject(Own(1), data=f"folder:{images}", input_shape=(3, 6, 8))
+        load_subject(Own(1), data=DataSource(f"folder:{images}", input_shape=(3, 6, 8)))
     with pytest.raises(EdgecnnError, match=r"grayscale \(1 channel\) or RGB \(3\), and the network takes 4"):
-        load_subject(Own(4), data=f"folder:{images}", input_shape=(4, 6, 8))
+        load_subject(Own(4), data=DataSource(f"folder:{images}", input_shape=(4, 6, 8)))
 
 
 def test_networks_of_ours_keep_their_channels_with_a_folder(images: Path) -> None:
@@ -109,7 +110,7 @@ def test_files_read_a_folder_with_their_channels(images: Path, tmp_path: Path) -
     node = helper.make_node("GlobalAveragePool", ["x"], ["y"])
     graph = helper.make_graph([node], "mean", tensors[:1], tensors[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), file)
-    result = edgecnn.compare(file, file, data=f"folder:{images}", normalization="unit")
+    result = edgecnn.compare(file, file, data=edgecnn.DataSource(f"folder:{images}", normalization="unit"))
     assert result.parity.n == 4
 
 
@@ -118,7 +119,7 @@ def test_what_is_no_exported_file_is_told() -> None:
     file = Path(__file__).parents[1] / "data/classifier.tflite"
     for wrong in (Own(), None):
         with pytest.raises(EdgecnnError, match=r"path of a \.tflite or \.onnx file, not an object of type"):
-            edgecnn.compare(wrong, file, input_shape=(1, 8, 8))  # type: ignore[arg-type]
+            edgecnn.compare(wrong, file, data=edgecnn.DataSource(input_shape=(1, 8, 8)))  # type: ignore[arg-type]
     with pytest.raises(EdgecnnError, match="give a list of paths"):
         next(edgecnn.measure_files(str(file)))
     artifact = edgecnn.Artifact.open(file)
@@ -130,8 +131,8 @@ def test_a_module_is_exported_as_it_is(tmp_path: Path) -> None:
     net = Own().train()
     x = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     recipe = edgecnn.Recipe("floats", "", files={"onnx": ("fp32",)})
-    given = {"recipe": recipe, "input_shape": (1, 8, 8), "normalization": "mean=0.5,std=0.5"}
-    result = edgecnn.export_model(net, tmp_path, data=(x, np.arange(20) % 2), **given)  # type: ignore[arg-type]
+    source = edgecnn.DataSource((x, np.arange(20) % 2), input_shape=(1, 8, 8), normalization="mean=0.5,std=0.5")
+    result = edgecnn.export_model(net, tmp_path, data=source, recipe=recipe)
     assert [file.path.name for file in result.files] == ["own.fp32.onnx"]
     assert result.files[0].artifact.normalization == Normalization((0.5,), (0.5,))
     assert result.reference is not None
@@ -176,15 +177,15 @@ def test_a_modules_layers_are_measured(tmp_path: Path) -> None:
     [
         (Own, {}, "a model cannot be an object of type type; edgecnn takes an nn.Module"),
         (5, {}, "a model cannot be an object of type int"),
-        (Own(), {}, "give --data, or --input 1x3x224x224 .in Python input_shape="),
+        (Own(), {}, "give --data, or --input 1x3x224x224 .in Python data=DataSource.input_shape="),
         (Own(), {"input_shape": "1x1x8x8"}, "input_shape is .channels, height, width."),
         (Own(), {"input_shape": (1, 0, 8)}, "input_shape is .channels, height, width."),
         (Own(), {"input_shape": (1, 8, 8), "normalization": "imgnet"}, "'imgnet' is not understood"),
         (Own(), {"input_shape": (1, 8, 8), "normalization": 0.5}, "a Normalization or a text"),
-        (Own(), {"input_shape": (1, 8, 8), "data": 5}, "data cannot be an object of type int"),
+        (Own(), {"data": 5, "input_shape": (1, 8, 8)}, "data cannot be an object of type int"),
     ],
 )
 def test_what_is_not_taken_is_told(model: object, options: dict[str, object], message: str) -> None:
     """Anything that is no model, shape, normalization or data ends in one line that says what is taken."""
     with pytest.raises(EdgecnnError, match=message):
-        load_subject(model, **options)  # type: ignore[arg-type]
+        load_subject(model, data=DataSource(**options))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch import nn
 import edgecnn
 from edgecnn import TaskChoice
 from edgecnn.artifact import Artifact
-from edgecnn.datasets import open_dataset
+from edgecnn.datasets import DataSource, open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.files import evaluate
 from edgecnn.nets.network import Network
@@ -20,6 +20,7 @@ from edgecnn.pipeline import ExportResult, Training, Uniform, compress_model, ex
 
 SIDE = 32
 FLOATS = edgecnn.Recipe("floats", "", files={"onnx": ("fp32",)}, evaluation_samples=40)
+BOXES = DataSource("scenes:detection", input_shape=(3, SIDE, SIDE))
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +51,7 @@ def detected(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportResult, Pa
     folder = tmp_path_factory.mktemp("detected")
     network = Network("det", Detector().eval(), input_shape=(3, SIDE, SIDE))
     task = TaskChoice(decode="yolov8:nms_threshold=0.5")
-    given = {"data": "scenes:detection", "input_shape": (3, SIDE, SIDE), "recipe": FLOATS}
-    return export_model(network, folder, task=task, **given), folder  # type: ignore[arg-type]
+    return export_model(network, folder, task=task, data=BOXES, recipe=FLOATS), folder
 
 
 def test_a_detector_is_judged_by_its_decoder(detected: tuple[ExportResult, Path]) -> None:
@@ -100,9 +100,8 @@ def test_a_decoder_that_does_not_fit_is_one_line(
         "    return [(np.array([[0, 0, 9, 9.0]]), np.array([np.nan]), np.zeros(1, int)) for _ in outputs[0]]\n"
     )
     network = Network("det", Detector().eval(), input_shape=(3, SIDE, SIDE))
-    given = {"data": "scenes:detection", "input_shape": (3, SIDE, SIDE), "recipe": FLOATS}
     with pytest.raises(EdgecnnError, match=told):
-        export_model(network, tmp_path / "out", task=TaskChoice(decode=decode), **given)  # type: ignore[arg-type]
+        export_model(network, tmp_path / "out", task=TaskChoice(decode=decode), data=BOXES, recipe=FLOATS)
     assert not (tmp_path / "out").exists()
 
 
@@ -110,8 +109,8 @@ def test_a_segmenter_of_as_many_classes_as_channels_is_one(tmp_path: Path) -> No
     """Three channels in, the scenes' classes out: the data say what it is; for class numbers it is refused."""
     classes = len(open_dataset("scenes:segmentation", side=(SIDE, SIDE)).labels or ())
     network = Network("pixels", pixels(classes), input_shape=(3, SIDE, SIDE))
-    given = {"input_shape": (3, SIDE, SIDE), "recipe": FLOATS}
-    result = export_model(network, tmp_path / "out", data="scenes:segmentation", **given)  # type: ignore[arg-type]
+    scenes = DataSource("scenes:segmentation", input_shape=(3, SIDE, SIDE))
+    result = export_model(network, tmp_path / "out", data=scenes, recipe=FLOATS)
     assert [score.name for score in result.files[0].scores] == ["mIoU", "pixel accuracy"]
     assert result.files[0].parity.top1_agreement == pytest.approx(1, abs=1e-3)
     x = np.random.default_rng(0).random((20, 3, SIDE, SIDE), dtype=np.float32)
@@ -129,8 +128,7 @@ def test_a_detector_is_compressed_by_its_own_outputs(tmp_path: Path) -> None:
         module,
         tmp_path / "s.safetensors",
         Uniform(0.5),
-        data="scenes:detection",
-        input_shape=(3, SIDE, SIDE),
+        data=BOXES,
         task=TaskChoice(decode="yolov8"),
         training=Training(epochs=0.1),
     )

@@ -10,6 +10,7 @@ import pytest
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import measure
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import to_document
 from edgecnn.normalization import Normalization
@@ -33,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(folder: Path) -> Report:
     """The report of both files, judged on the digits."""
     files = [folder / "net.fp32.tflite", folder / "net.w8a8.tflite"]
-    return write_report(files, folder / "r.html", data="digits", normalization=UNIT, effort=BRIEF)
+    return write_report(files, folder / "r.html", data=DataSource("digits", normalization=UNIT), effort=BRIEF)
 
 
 def test_all_files_are_measured_and_judged(report: Report, folder: Path) -> None:
