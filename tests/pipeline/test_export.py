@@ -351,7 +351,9 @@ def test_an_onnx_file_of_any_exporter_becomes_int8_in_both_formats(name: str, tm
             input_names=["image"], output_names=["map", "scores"], dynamic_axes=axes,
         )  # fmt: skip
     recipe = replace(load_recipe("board"), files={"onnx": ("w8a8",), "tflite": ("fp32", "w8a8")}, limits={})
-    result = export_model(path, tmp_path / "out", recipe=recipe, input_shape=(1, 8, 8), evaluation_samples=4)
+    result = export_model(
+        path, tmp_path / "out", recipe=recipe, evaluation_samples=4, data=DataSource(input_shape=(1, 8, 8))
+    )
     assert not result.failed
     for file in result.files:
         assert [spec.name for spec in file.artifact.inputs] == ["image"]
@@ -375,7 +377,7 @@ def test_an_operator_that_torch_does_not_have_fails_the_files_that_need_it(tmp_p
     model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, tmp_path / "find.onnx")
     recipe = replace(load_recipe("board"), files={"onnx": ("fp32",), "tflite": ("fp32",)})
-    result = export_model(tmp_path / "find.onnx", tmp_path / "out", recipe=recipe, input_shape=(4,))
+    result = export_model(tmp_path / "find.onnx", tmp_path / "out", recipe=recipe, data=DataSource(input_shape=(4,)))
     assert [file.artifact.format for file in result.files] == ["onnx"]
     assert "cannot read the operators NonZero (node 'find'); return the whole tensor" in result.failed[0].reason
 
