@@ -12,7 +12,7 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
-from edgecnn.export.heads import last_concatenations, mixed_heads, mixed_note
+from edgecnn.export.heads import heads_in_float, last_concatenations, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.onnx_program import OnnxProgram
 from edgecnn.export.onnx import save_onnx
@@ -70,7 +70,7 @@ def quantize_onnx(
                 # With signed activations onnxruntime leaves what surrounds a residual connection in float on x86.
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=[operator.name for operator in heads if in_float],
+                nodes_to_exclude=[one.name for one in heads_in_float(graph, heads)] if in_float else [],
                 extra_options={
                     # onnxruntime asks for a stride that divides the number of samples.
                     "CalibStridedMinMax": math.gcd(CHUNK, len(calibration)),

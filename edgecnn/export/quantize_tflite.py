@@ -12,7 +12,7 @@ import numpy as np
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.export import CalibrationInputs, quantized_metadata
-from edgecnn.export.heads import mixed_heads, mixed_note
+from edgecnn.export.heads import heads_in_float, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.tflite_program import TfliteProgram
 from edgecnn.export.quantizer import Quantizer
@@ -101,7 +101,7 @@ def _static(
     heads = mixed_heads(graph, {name: _largest(bounds) for name, bounds in ranges.items()})
     in_float = recipe.output_dtype == "float32"
     if in_float:
-        rules += quantizer.in_float(operator.name for operator in heads)
+        rules += quantizer.in_float(operator.name for operator in heads_in_float(graph, heads))
     return quantizer.quantize(content, rules, ranges), mixed_note(heads, in_float=in_float)
 
 

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from tflite_builder import Builder
 
-from edgecnn.export.heads import last_concatenations, mixed_heads
+from edgecnn.export.heads import heads_in_float, last_concatenations, mixed_heads
 from edgecnn.export.tflite_activations import activations, join_activations, kept_in_float
 from edgecnn.export.tflite_integers import compute_in_integers
 from edgecnn.export.tflite_micro import suit_micro
@@ -147,6 +147,27 @@ def test_heads_of_different_range_are_found(tmp_path: Path) -> None:
     assert [operator.kind for operator in found] == ["CONCATENATION", "RESHAPE"]
     assert found[0].outputs == graph.operators[-2].outputs
     assert mixed_heads(graph, dict(zip(names, (96.0, 40.0, 50.0), strict=True))) == []
+
+
+def test_arithmetic_that_leads_to_the_last_concatenation_alone_is_found(tmp_path: Path) -> None:
+    """Boxes are decoded behind the last layer; what a layer reads as well, and sigmoids alone, are none of it."""
+    b = Builder("float32")
+    x, cells = b.tensor(SHAPE), b.tensor(SHAPE)
+    shared = b.unary("LOGISTIC", b.conv(x, 8))
+    boxes = b.binary("MUL", b.binary("ADD", b.unary("LOGISTIC", b.conv(shared, 8)), cells), cells)
+    y = b.reshape(b.concat(boxes, b.binary("ADD", shared, cells)), (1, 256))
+    graph = graph_of(b.file([x, cells], [y]), tmp_path)
+    kinds = sorted(operator.kind for operator in heads_in_float(graph, []))
+    assert kinds == ["ADD", "ADD", "CONCATENATION", "LOGISTIC", "MUL", "RESHAPE"]
+    b = Builder("float32")
+    x = b.tensor(SHAPE)
+    y = b.concat(b.unary("LOGISTIC", b.conv(x, 8)), b.conv(x, 8))
+    graph = graph_of(b.file([x], [y]), tmp_path)
+    assert heads_in_float(graph, []) == []
+    assert sorted(operator.kind for operator in heads_in_float(graph, graph.operators[-1:])) == [
+        "CONCATENATION",
+        "LOGISTIC",
+    ]
 
 
 def test_what_nobody_reads_is_left_out(tmp_path: Path) -> None:
