@@ -1,7 +1,8 @@
-"""A runtime and a target for tests: no board, no runtime, no process, and the same figures each time.
+"""A runtime, a target and a metric for tests: no board, no runtime, no process, and the same figures each time.
 
 Code that calls `edgecnn.measure`, `edgecnn.run_file` or `edgecnn.find_change` is tested with a `FakeTarget`; code that
-is given a runtime's session is tested with a `FakeRuntime`. The network is not computed: see `FakeRuntime.compute`.
+is given a runtime's session is tested with a `FakeRuntime`; what follows from scores, such as limits and drops, with a
+`FakeMetric`. The network is not computed: see `FakeRuntime.compute`.
 
 Example:
     >>> from edgecnn.testing import FakeTarget
@@ -24,12 +25,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.errors import EdgecnnError
 from edgecnn.formats import TensorSpec, read_graph
 from edgecnn.measurement import MEASURED
 from edgecnn.runtimes import Runtime, Session
 from edgecnn.runtimes.frames import read_message, write_message
 from edgecnn.runtimes.worker import run_pack
 from edgecnn.targets import Process, Target
+from edgecnn.tasks.task import Metric, Outputs, Records
 
 Arrays = Sequence[npt.NDArray[Any]]
 
@@ -198,6 +201,62 @@ class FakeTarget:
         return {**start, **calls, "memory": memory, "machine": machine}
 
 
+class FakeMetric:
+    """A `Metric` that gives each sample the value it was told, whatever the outputs are; its figure is their mean.
+
+    What it was asked is in `calls`: the outputs and the targets of each batch.
+
+    Args:
+        values: of the samples, in their order, repeated until there are enough: as many values as samples give each
+            network that is judged the same ones.
+        name: in tables and JSON.
+        higher_is_better: which way is better.
+        error: text of an `EdgecnnError` that every batch is answered with, as for targets that do not suit.
+
+    Example:
+        >>> import numpy as np
+        >>> from edgecnn.testing import FakeMetric
+        >>> metric = FakeMetric([1, 1, 0, 1], name="found")
+        >>> judge = edgecnn.TaskChoice(task="none", metric=metric).judge(edgecnn.TargetFacts())
+        >>> records = judge.task.metrics[0].record([np.zeros((4, 10))], targets=np.zeros(4))
+        >>> metric.value(records), len(metric.calls)
+        (0.75, 1)
+    """
+
+    def __init__(
+        self,
+        values: Sequence[float] = (1.0,),
+        *,
+        name: str = "fake",
+        higher_is_better: bool = True,
+        error: str | None = None,
+    ) -> None:
+        self.values = tuple(values)
+        self.name = name
+        self.higher_is_better = higher_is_better
+        self.error = error
+        self.calls: list[tuple[Outputs, Any]] = []
+        self._given = 0
+
+    def record(self, outputs: Outputs, targets: Any) -> Records:
+        """Return the next values, one for each of the n samples.
+
+        Raises:
+            EdgecnnError: the metric was made with an `error`.
+        """
+        self.calls.append((outputs, targets))
+        if self.error is not None:
+            raise EdgecnnError(self.error)
+        n = len(outputs[0])
+        places = (self._given + np.arange(n)) % len(self.values)
+        self._given += n
+        return np.asarray(self.values, np.float64)[places]
+
+    def value(self, records: Records) -> float:
+        """Return the mean; NaN of nothing."""
+        return float(records.mean()) if len(records) else float("nan")
+
+
 class _Process(Process):
     """The worker of one job, whose answers are made when its questions are flushed."""
 
@@ -274,5 +333,6 @@ class _Answers(io.BytesIO):
 if TYPE_CHECKING:  # they keep to the protocols
     _RUNTIME: Runtime = FakeRuntime()
     _TARGET: Target = FakeTarget()
+    _METRIC: Metric = FakeMetric()
 
-__all__ = ["FakeRuntime", "FakeTarget"]
+__all__ = ["FakeMetric", "FakeRuntime", "FakeTarget"]

@@ -13,14 +13,14 @@ import edgecnn
 from edgecnn import testing
 from edgecnn.runtimes.worker import time_session
 from edgecnn.targets.execute import MissingRuntimeError
-from edgecnn.testing import FakeRuntime, FakeTarget
+from edgecnn.testing import FakeMetric, FakeRuntime, FakeTarget
 
 DATA = Path(__file__).parent / "data"
 CLASSIFIER, BATCH_OF_2 = DATA / "classifier.tflite", DATA / "batch2.tflite"
 
 
 def test_its_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The examples of the module and of both fakes give what they show."""
+    """The examples of the module and of each fake give what they show."""
     shutil.copy(CLASSIFIER, tmp_path)
     monkeypatch.chdir(tmp_path)
     results = doctest.testmod(testing, extraglobs={"edgecnn": edgecnn})
@@ -75,6 +75,27 @@ def test_an_accuracy_is_that_of_the_function() -> None:
     )
     assert found.score is not None
     assert found.score.value == 1
+
+
+def test_a_score_is_that_of_the_values_given() -> None:
+    """A metric of given values counts as any other, with its interval; what it was asked is noted, errors are told."""
+    data = {"x_test": np.zeros((8, 1, 8, 8), np.uint8), "y_test": np.arange(8)}
+    metric = FakeMetric([1, 1, 1, 0], name="found")
+
+    def score(metric: FakeMetric) -> edgecnn.Score | None:
+        task = edgecnn.TaskChoice(task="none", metric=metric)
+        return edgecnn.measure(CLASSIFIER, target=FakeTarget(), data=data, task=task, normalization="unit").score
+
+    found = score(metric)
+    assert found is not None
+    assert (found.name, found.value, found.n) == ("found", 0.75, 8)
+    assert found.low < 0.75 < found.high
+    assert np.concatenate([targets for _, targets in metric.calls]).tolist() == list(range(8))
+    assert metric.calls[0][0][0].shape[1:] == (10,)
+    again = score(metric)
+    assert (again and again.value) == 0.75
+    with pytest.raises(edgecnn.EdgecnnError, match=r"classifier\.tflite: no such targets"):
+        score(FakeMetric(error="no such targets"))
 
 
 def test_a_missing_runtime_is_installed_on_request() -> None:

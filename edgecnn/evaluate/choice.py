@@ -13,7 +13,7 @@ from edgecnn.parsing import convert
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks import TASKS, load_task
 from edgecnn.tasks.own import as_metric
-from edgecnn.tasks.task import TargetFacts, Task
+from edgecnn.tasks.task import Metric, TargetFacts, Task
 
 if TYPE_CHECKING:
     from edgecnn.tasks.decoders import Decoder
@@ -40,8 +40,8 @@ class TaskChoice:
 
     task: str | None = None  # a name in `TASKS`, or `package.module:function` or `FILE.py:function` of your own
     #: The name of one of the task's metrics, `package.module:attribute` or `FILE.py:attribute` of your own, or the
-    #: function or class itself.
-    metric: str | Callable[..., Any] | None = None
+    #: function, class or `Metric` itself.
+    metric: str | Callable[..., Any] | Metric | None = None
     #: What makes of raw outputs what the metrics take: a name in `DECODERS`, code of your own, or what a file records.
     decode: str | Mapping[str, Any] | Callable[..., Any] | None = None
 
@@ -121,7 +121,7 @@ class TaskChoice:
         return open_decoder(self.decode, size)
 
 
-def _own(metric: str | Callable[..., Any]) -> Any:
+def _own(metric: str | Callable[..., Any] | Metric) -> Any:
     from edgecnn.tasks.own import own_metric
 
     return own_metric(metric) if isinstance(metric, str) else as_metric(metric)
