@@ -68,16 +68,37 @@ def run_network(network: Network, samples: Samples, normalization: Normalization
     """Yield the answers of *network*, run in torch, batch by batch.
 
     Raises:
-        EdgecnnError: it does not take the samples, or outputs that are not finite.
+        EdgecnnError: it does not take the samples, outputs that are not finite, or that differ in number or size.
     """
-    first = True
+    sizes: list[tuple[int, ...]] | None = None  # of each output, without the axis of samples
     for batch in samples:
         x = np.ascontiguousarray(preprocess(batch.x, normalization))
-        if first:
-            network, first = network.in_fastest_layout(x[:2]), False
+        if sizes is None:
+            network = network.in_fastest_layout(x[:2])
+            sizes = _sizes(network.outputs(x[:1]), 1, None, network.name)
+            _sizes(network.outputs(x[-1:]), 1, sizes, network.name)
         outputs = network.outputs(x)
+        _sizes(outputs, len(x), sizes, network.name)
         check_finite(outputs, network.name)
         yield Answered(batch, outputs, normalization)
+
+
+def _sizes(outputs: Outputs, n: int, known: list[tuple[int, ...]] | None, name: str) -> list[tuple[int, ...]]:
+    """Return the sizes of the *outputs* for *n* samples, which are those *known* from others.
+
+    Raises:
+        EdgecnnError: they are not.
+    """
+    found = [one.shape[1:] for one in outputs]
+    if all(one.shape[:1] == (n,) for one in outputs) and known in (None, found):
+        return found
+    given = ", ".join(str(list(one.shape)) for one in outputs) or "no outputs"
+    expected = "" if known is None else f", not {', '.join(str([n, *size]) for size in known) or 'none'} as for others"
+    raise EdgecnnError(
+        f"{name} gives {given} for {n} sample{'' if n == 1 else 's'}{expected}: outputs are [samples, ...], of the "
+        "same number and sizes whatever the values are; return whole tensors, and choose from them (by NMS, a "
+        "threshold, nonzero) in the application"
+    )
 
 
 def check_finite(outputs: Outputs, name: str) -> None:

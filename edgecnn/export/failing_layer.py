@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from edgecnn.errors import EdgecnnError, library_error
+from edgecnn.errors import EdgecnnError, library_error, place_of
 
 #: Part of the name of an operator of torch → what to write instead.
 _INSTEAD: Mapping[str, str] = {
@@ -52,11 +52,26 @@ def naming_the_layer(
     except (EdgecnnError, OSError, MemoryError, ModuleNotFoundError):
         raise
     except Exception as error:
+        if (decides := _decides_by_values(error)) is not None:
+            raise EdgecnnError(f"{what} failed: {decides}") from error
         found = _first_failing(module, inputs, convert)
         if found is None:
             raise
         node, reason = found
         raise EdgecnnError(f"{what} failed at {_layer_of(node)}: {reason}{_instead(node)}") from error
+
+
+def _decides_by_values(error: BaseException) -> str | None:
+    """Return what to tell of a network whose own code asks for the values of a tensor; None: it does not."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    if not any(type(one).__name__ == "GuardOnDataDependentSymNode" for one in chain):
+        return None
+    return (
+        "forward() decides by the values of a tensor, with if, int() or item(), and a file does the same for all "
+        f"inputs; use torch.where and fixed sizes, or decide in the application{place_of(*chain)}"
+    )
 
 
 def _first_failing(module: nn.Module, inputs: tuple[torch.Tensor, ...], convert: Convert) -> tuple[fx.Node, str] | None:
