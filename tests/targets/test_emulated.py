@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from called import edgecnn
 
 from edgecnn.artifact import Artifact
 from edgecnn.benchmarks.measure import BenchmarkConfig, measure
@@ -216,10 +215,8 @@ def test_nothing_is_fetched_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_bench_checks_all_before_it_builds(tmp_path: Path, arguments: str, told: str) -> None:
     """Without a terminal nothing is fetched unless --yes says so, and names, files and data are checked before."""
-    bare = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "COLUMNS": "500"}
     given = arguments.split() + ([] if told.startswith("nothing was") else ["--yes"])
-    call = [sys.executable, "-m", "edgecnn", "bench", str(CLASSIFIER), "--target", "emulated", *given]
-    done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=bare, timeout=120)
+    done = edgecnn("bench", str(CLASSIFIER), "--target", "emulated", *given, XDG_CACHE_HOME=str(tmp_path))
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
