@@ -9,16 +9,18 @@ from __future__ import annotations
 import io
 import subprocess
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
 from edgecnn.cli import main
 
 
-def edgecnn(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line with *environment* besides; return its exit code and what it said."""
+def edgecnn(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in *cwd*, with *environment* besides; return its exit code and what it said."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd or Path.cwd())
         for name, value in environment.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
+from called import edgecnn
 
 from edgecnn.benchmarks.calibrate import Timed, calibrate, coefficients_file, fit_calibration
 from edgecnn.benchmarks.measure import BenchmarkConfig
@@ -141,8 +141,7 @@ def test_a_board_that_is_not_there_is_told(
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `edgecnn bench` on the classifier."""
-    program = [sys.executable, "-m", "edgecnn", "bench", str(MODEL), *arguments]
-    return subprocess.run(program, capture_output=True, text=True)
+    return edgecnn("bench", str(MODEL), *arguments)
 
 
 def test_bench_of_a_board_elsewhere_is_an_estimate(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from called import edgecnn
 
 from edgecnn.measurement import read_measurements
 from tests.messages import messages
@@ -20,10 +21,9 @@ OTHER = Path(__file__).parents[1] / "data/batch2.tflite"
 QUICK = ("--processes", "1", "--min-time", "0")
 
 
-def bench(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `edgecnn bench`."""
-    program = [sys.executable, "-m", "edgecnn", "bench", *map(str, arguments)]
-    return subprocess.run(program, capture_output=True, text=True, env={**os.environ, **(env or {})})
+def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run `edgecnn bench`; what it measures runs in processes of its own."""
+    return edgecnn("bench", *map(str, arguments))
 
 
 def test_json_and_file_hold_the_same(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import called
 import pytest
 
 from edgecnn.benchmarks.changes import COMPARED_PROCESSES
@@ -32,9 +31,7 @@ min_values = 10
 
 def edgecnn(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run `edgecnn` in *folder*, with a history there."""
-    program = [sys.executable, "-m", "edgecnn", *map(str, arguments)]
-    environment = {**os.environ, "EDGECNN_HOME": str(folder / "home")}
-    return subprocess.run(program, capture_output=True, text=True, cwd=folder, env=environment)
+    return called.edgecnn(*map(str, arguments), cwd=folder, EDGECNN_HOME=str(folder / "home"))
 
 
 @pytest.fixture(scope="module")
