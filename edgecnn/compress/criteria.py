@@ -1,7 +1,14 @@
 """Pruning criteria: how much each filter of a layer matters.
 
 A criterion is a function of a layer's weights [out, ...] that gives a score a filter [out]; filters of the least score
-go first. Where gradients were taken (`with_gradients`), they are the weights' own: `weight.grad`.
+go first. An attribute `needs` of the function says what it asks for beyond the weights of convolutions and linear
+layers: `"gradients"`, which are `weight.grad` then, or `"norms"`, whose weights [channels] it scores instead; or both,
+as a tuple.
+
+    def saliency(weight):
+        return (weight * weight.grad).flatten(1).abs().sum(1)
+
+    saliency.needs = "gradients"
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from edgecnn.compress import CRITERIA
 from edgecnn.compress.channels import NORMS, OUT, Convolution
 from edgecnn.compress.objective import CLASSIFIER, Distilled, Objective
 from edgecnn.compress.units import Unit
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.nets.outputs import tensors_of
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.samples import Samples
@@ -50,21 +57,59 @@ def taylor(weight: torch.Tensor) -> torch.Tensor:
     """Return the loss that taking out each filter would cost by its gradients, squared: [out, ...] → [out].
 
     The sum over a filter of (g w)², of Molchanov et al. 2019, arXiv:1906.10771, equation 8.
-
-    Raises:
-        EdgecnnError: no gradients were taken.
     """
-    if weight.grad is None:
-        raise EdgecnnError("criterion taylor needs gradients: collect them with `with_gradients` first")
+    assert weight.grad is not None  # `needs` says so
     return (weight * weight.grad).flatten(1).square().sum(1)
 
 
-#: Criteria of a norm's weights [channels], where the others score convolutions and linear layers.
-_OF_NORMS: tuple[Criterion, ...] = (bn_scale,)
+#: What a criterion may say that it needs.
+GRADIENTS, NORM_WEIGHTS = "gradients", "norms"
+
+bn_scale.needs = NORM_WEIGHTS  # type: ignore[attr-defined]
+taylor.needs = GRADIENTS  # type: ignore[attr-defined]
 
 
-#: Of the training part, that the criterion `taylor` takes its gradients over.
+def needs_of(criterion: str | Criterion) -> frozenset[str]:
+    """Return what *criterion* says that it needs, of `gradients` and `norms`.
+
+    Raises:
+        EdgecnnError: it is not known, or needs something else.
+    """
+    function, name = _loaded(criterion)
+    said = getattr(function, "needs", ())
+    needs = frozenset((said,) if isinstance(said, str) else said)
+    for one in needs - {GRADIENTS, NORM_WEIGHTS}:
+        raise unknown_name(f"need of criterion {name}:", str(one), (GRADIENTS, NORM_WEIGHTS))
+    return needs
+
+
+def _loaded(criterion: str | Criterion) -> tuple[Criterion, str]:
+    """Return the function of a criterion and its name."""
+    if isinstance(criterion, str):
+        return CRITERIA.load(criterion), criterion
+    return criterion, getattr(criterion, "__name__", "criterion")
+
+
+#: Of the training part, that gradients are taken over.
 GRADIENT_SAMPLES = 1024
+
+
+def graded_for(
+    criterion: str | Criterion,
+    module: nn.Module,
+    training: Samples,
+    normalization: Normalization | None,
+    objective: Objective,
+) -> nn.Module:
+    """Return *module*, where *criterion* needs gradients a copy that bears those over some samples of *training*.
+
+    Raises:
+        EdgecnnError: as `needs_of` and `with_gradients`.
+    """
+    if GRADIENTS not in needs_of(criterion):
+        return module
+    samples = training.take(GRADIENT_SAMPLES, seed=2)
+    return with_gradients(module, samples, normalization, objective=objective, criterion=_loaded(criterion)[1])
 
 
 def with_gradients(
@@ -74,18 +119,19 @@ def with_gradients(
     *,
     batch_size: int = 64,
     objective: Objective = CLASSIFIER,
+    criterion: str = "taylor",
 ) -> nn.Module:
     """Return a copy of *module* whose weights bear gradients of the loss over *samples*, labelled for most tasks.
 
-    `weight.grad` is the root mean square over the batches, which (g w)² asks for.
+    `weight.grad` is the root mean square over the batches, which (g w)² asks for. Errors name the *criterion*.
 
     Raises:
         EdgecnnError: samples without labels.
     """
     if (samples.labels is None and objective.task != "reconstruction") or isinstance(objective.loss, Distilled):
         raise EdgecnnError(
-            f"criterion taylor needs gradients of a loss, and for task {objective.task} there is none without labelled "
-            "samples; use l2, for example"
+            f"criterion {criterion} needs gradients of a loss, and for task {objective.task} there is none without "
+            "labelled samples; use l2, for example"
         )
     copied = copy.deepcopy(module).eval().requires_grad_(True)
     squares = {name: torch.zeros_like(parameter) for name, parameter in copied.named_parameters()}
@@ -115,13 +161,15 @@ def scores_of(module: nn.Module, unit: Unit, criterion: str | Criterion) -> torc
     Raises:
         EdgecnnError: the criterion is not known, or gives something other than a finite score a filter.
     """
-    name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "criterion")
-    function: Criterion = CRITERIA.load(criterion) if isinstance(criterion, str) else criterion
-    scored = NORMS if function in _OF_NORMS else (Convolution, nn.Linear)
+    function, name = _loaded(criterion)
+    needs = needs_of(criterion)
+    scored = NORMS if NORM_WEIGHTS in needs else (Convolution, nn.Linear)
     scores = []
     for part in unit.slices:
         layer = module.get_submodule(part.layer)
         if part.side == OUT and isinstance(layer, scored) and layer.weight is not None:
+            if GRADIENTS in needs and layer.weight.grad is None:
+                raise EdgecnnError(f"criterion {name} needs gradients: collect them with `with_gradients` first")
             score = _scored(function, name, part.layer, layer)
             share = torch.stack([score[list(atom)].sum() for atom in part.indices])
             scores.append(share / share.mean().clamp_min(1e-12))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -145,9 +145,3 @@ def choose(given: TaskChoice | str | None, recorded: TaskChoice, data: Dataset |
 def size_of_input(shape: tuple[int, ...]) -> tuple[int, int] | None:
     """Return the height and width of a sample of *shape* (C, H, W); None where it is no image."""
     return (shape[1], shape[2]) if len(shape) == 3 else None
-
-
-def left_open(choice: TaskChoice) -> Iterator[str]:
-    """Say that nobody said what a network does."""
-    if choice.task is None and choice.metric is None:
-        yield "nothing says what the network does, so files are compared with it alone; say it with --task or --metric"

@@ -254,6 +254,3 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "SignalWindow": (of("int16"),),
     "TFLite_Detection_PostProcess": (detects,),
 }
-
-#: The operators TFLite Micro has a kernel for.
-SUPPORTED = frozenset(RULES)

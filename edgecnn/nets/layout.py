@@ -33,10 +33,6 @@ def runs_channels_last(module: nn.Module, x: torch.Tensor) -> bool:
             return False
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.allclose(a, b, 1e-3, 1e-4 * (1 + float(b.abs().max())))
-
-
 def channels_last(module: nn.Module, x: torch.Tensor) -> nn.Module:
     """Return a copy of *module* with the channels innermost in memory where it gives the same so, else *module*.
 

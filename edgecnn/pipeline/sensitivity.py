@@ -64,7 +64,7 @@ def measure_sensitivity(
         >>> sorted({row.ratio for row in found.rows})
         [0.5]
     """
-    from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
+    from edgecnn.compress.criteria import graded_for
     from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
     from edgecnn.pipeline.judging import Parts, choose_validation, objective_of
 
@@ -86,10 +86,7 @@ def measure_sensitivity(
     parts = Parts.of(subject.data, chosen.share, chosen.part)
     others, judges = parts.training, parts.validation
     assert judges is not None
-    module = subject.network.module
-    if criterion == "taylor":
-        graded = others.take(GRADIENT_SAMPLES, seed=2)
-        module = with_gradients(module, graded, subject.normalization, objective=objective)
+    module = graded_for(criterion, subject.network.module, others, subject.normalization, objective)
     found = sensitivity(
         module,
         subject.shape,

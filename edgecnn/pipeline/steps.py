@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecnn.compress.criteria import GRADIENT_SAMPLES, with_gradients
+from edgecnn.compress.criteria import graded_for
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.masking import MaskMismatchError
@@ -36,7 +36,6 @@ from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress, with_prefix
 from edgecnn.recipe import load_recipe
-from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import ACCURACY, Score, share
 from edgecnn.tasks.task import score_of
@@ -219,14 +218,9 @@ class Steps:
         return dict(self.folder.steps[step]["cuts"])
 
     def _graded(self, network: Network) -> Network:
-        if self.method.criterion != "taylor":
-            return network
-        samples = self.parts.training.take(GRADIENT_SAMPLES, seed=2)
-        return replace(network, module=self._with_gradients(network, samples))
-
-    def _with_gradients(self, network: Network, samples: Samples) -> Any:
-        normalization = self.subject.normalization
-        return with_gradients(network.module, samples, normalization, objective=self.objective)
+        criterion, normalization = self.method.criterion, self.subject.normalization
+        graded = graded_for(criterion, network.module, self.parts.training, normalization, self.objective)
+        return replace(network, module=graded)
 
     def _trained(
         self, step: str, untrained: Callable[[], Network], epochs: float, number: int, keep_zeros: bool

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from edgecnn.compress import CRITERIA
-from edgecnn.compress.criteria import geometric_median, scores_of, with_gradients
+from edgecnn.compress.criteria import geometric_median, graded_for, scores_of, with_gradients
+from edgecnn.compress.objective import CLASSIFIER
 from edgecnn.compress.prune import cut
 from edgecnn.compress.units import FILTERS, find_units
 from edgecnn.datasets import open_dataset
@@ -67,6 +68,31 @@ def test_taylor_without_gradients_is_told() -> None:
     """The line says what takes them."""
     with pytest.raises(EdgecnnError, match="with_gradients"):
         cut(build("edgecnn:digits-cnn").module, (1, 8, 8), {"features.0": 0.5}, criterion="taylor")
+
+
+def test_a_criterion_of_ones_own_gets_what_it_needs() -> None:
+    """Gradients over the training part, or a norm's weights; a need that is none is named with those that are."""
+    data = open_dataset("digits")
+    module = build("edgecnn:digits-cnn").module
+
+    def saliency(weight: torch.Tensor) -> torch.Tensor:
+        assert weight.grad is not None
+        return (weight * weight.grad).flatten(1).abs().sum(1)
+
+    def mine(weight: torch.Tensor) -> torch.Tensor:
+        assert weight.ndim == 1
+        return weight.abs()
+
+    assert graded_for(mine, module, data.training, data.normalization, CLASSIFIER) is module
+    saliency.needs = "gradients"  # type: ignore[attr-defined]
+    graded = graded_for(saliency, module, data.training.take(64), data.normalization, CLASSIFIER)
+    unit = find_units(module, (1, 8, 8)).of_kind(FILTERS)["features.0"]
+    assert bool((scores_of(graded, unit, saliency) > 0).all())
+    mine.needs = ("norms",)  # type: ignore[attr-defined]
+    torch.testing.assert_close(scores_of(module, unit, mine), scores_of(module, unit, "bn_scale"))
+    mine.needs = "gradient"  # type: ignore[attr-defined]
+    with pytest.raises(EdgecnnError, match=r"unknown need of criterion mine: 'gradient'.*did you mean 'gradients'"):
+        scores_of(module, unit, mine)
 
 
 def test_whatever_a_criterion_does_the_network_stays() -> None:
