@@ -104,6 +104,7 @@ class Counting(nn.Module):
         return self.net(x)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_views_return_with_what_the_teacher_said_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two cached epochs a teacher is asked in two epochs of five; stopped, or without room, it ends the same."""
     data = open_dataset("digits")
@@ -185,6 +186,7 @@ def test_augmentation_moves_mirrors_and_erases() -> None:
     assert torch.equal(augmented(x[:, 0, 0], Augmentation(1, True, 2), rng), x[:, 0, 0])
 
 
+@pytest.mark.slow
 def test_a_network_with_a_loss_of_its_own_is_trained_by_it() -> None:
     """An autoencoder trained on digits comes to reconstruct its own class better, which no cross entropy asks of it."""
 

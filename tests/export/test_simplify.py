@@ -76,6 +76,7 @@ def test_what_is_not_the_same_is_left_out(broken: Any, told: str, monkeypatch: p
     assert np.allclose(outputs_of_noise(model)[0], outputs_of_noise(made)[0])
 
 
+@pytest.mark.slow
 def test_the_note_travels_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was kept as it came from the exporter runs, and says so in its metadata."""
     monkeypatch.setattr(onnxsim, "simplify", raising)

@@ -18,6 +18,7 @@ ARRAYS = hnp.arrays(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text().filter(lambda key: key != "edgecnn"), st.integers()), st.lists(ARRAYS, max_size=3))
 def test_a_message_arrives_as_it_was_sent(message: dict[str, int], arrays: list[np.ndarray]) -> None:
     """What is written is read: the message, and each array with its dtype and shape, one message after the other."""
