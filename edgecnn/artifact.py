@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import sha256_of, write_whole, written_whole
-from edgecnn.formats import Graph, TensorSpec, read_graph
+from edgecnn.formats import FORMATS, Graph, TensorSpec, read_graph
 from edgecnn.formats.precision import precision_of
 from edgecnn.normalization import Normalization
 from edgecnn.parsing import convert, from_table, parse_json, read_json
@@ -170,7 +170,7 @@ class Artifact:
         colours = [len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, -1)]
         if colours[0] != colours[1]:
             return "NCHW" if colours[0] else "NHWC"
-        return "NHWC" if self.format == "tflite" else "NCHW"
+        return FORMATS[self.format].layout
 
     @property
     def history_path(self) -> Path:

@@ -12,13 +12,12 @@ from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.estimate.cores import latency_models
 from edgecnn.estimate.fitting import MICRO_RUNTIMES, amounts_of, as_array
 from edgecnn.estimate.work import Blocks, Work, graph_works
-from edgecnn.formats import Graph, read_graph
+from edgecnn.formats import FORMATS, Graph, read_graph
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.short_repr import short_repr
 
 CALIBRATED = "litert"  # the runtime whose coefficients `edgecnn devices calibrate` measures
 _COMPUTING = ("conv", "pointwise", "depthwise", "linear")
-_USUAL_RUNTIME = {"tflite": CALIBRATED, "onnx": "onnxruntime"}
 
 
 class NoCoefficientsError(EdgecnnError):
@@ -128,7 +127,7 @@ def estimate_latency(
 def usual_runtime(profile: DeviceProfile, file_format: str) -> str:
     """Return whose kernels run a file of that format on a device, where nobody names a runtime."""
     if profile.kind != "mcu":
-        return _USUAL_RUNTIME[file_format]
+        return FORMATS[file_format].runtime
     known = {model.runtime for model in profile.latency}
     return next((name for name in MICRO_RUNTIMES if name in known), MICRO_RUNTIMES[0])
 

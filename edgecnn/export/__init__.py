@@ -10,20 +10,16 @@ from typing import Any
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, unknown_name
+from edgecnn.formats import FORMATS
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import WRITABLE, Recipe
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
-from edgecnn.tables import Table
+from edgecnn.user_code import load_attribute
 
 __all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "quantize", "quantized_metadata", "versions"]
-
-_QUANTIZERS = Table(
-    "format to quantize",
-    {"onnx": "edgecnn.export.quantize_onnx:quantize_onnx", "tflite": "edgecnn.export.quantize_tflite:quantize_tflite"},
-)
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def quantize(
         raise EdgecnnError(f"{precision} needs calibration samples: give --data, or --input to calibrate on noise")
     if artifact.precision != "fp32":
         raise EdgecnnError(f"{artifact.path} is {artifact.precision} already; quantize the fp32 file")
-    quantizer = _QUANTIZERS.load(artifact.format)
+    quantizer = load_attribute(FORMATS[artifact.format].quantizer)
     samples = calibration if calibrated else None
     quantizer(artifact, path, precision, recipe or Recipe("", "", {}), samples, progress)
     return Artifact.open(path)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgecnn.errors import require
 from edgecnn.formats.graph import Graph, Operator
+from edgecnn.formats.weighted import WEIGHTED
 
 #: Tensor name → its smallest and largest value, `min` and `max`, as the quantizer takes them from a calibration.
 Ranges = dict[str, Any]
@@ -20,14 +21,6 @@ _STEPS = 255  # from the smallest to the largest int8
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**30  # half of int32; the other half is for the products that are added to it
 _FINEST = 128  # steps of an output in one unit of the sum that it is rounded from: XNNPACK refuses 256
-
-#: Operator → the places of image, weights and bias among its inputs, and the weights' axis of filters.
-_PLACES = {
-    "CONV_2D": (0, 1, 2, 0),
-    "DEPTHWISE_CONV_2D": (0, 1, 2, 3),
-    "FULLY_CONNECTED": (0, 1, 2, 0),
-    "TRANSPOSE_CONV": (2, 1, 3, 0),
-}
 
 
 def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ranges:
@@ -55,7 +48,7 @@ def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ran
         finest = 0.0
         largest = _largest_weights(operator, constant)
         if largest is not None:
-            image, weights, bias, _ = (_input(operator, place) for place in _PLACES[operator.kind])
+            image, weights, bias, _ = (_input(operator, place) for place in WEIGHTED[operator.kind])
             name = graph.tensors[image].name
             if name in ranges:
                 step = _step(ranges[name])
@@ -69,8 +62,8 @@ def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ran
             if name in ranges:
                 ranges[name] = _widened(ranges[name], finest, max(steps, default=1 / _STEPS))
     for operator in graph.operators:
-        if operator.kind in _PLACES:
-            weights = _input(operator, _PLACES[operator.kind][1])
+        if operator.kind in WEIGHTED:
+            weights = _input(operator, WEIGHTED[operator.kind].weights)
             bound = coarser.get(buffer_of(weights))
             if bound is not None:
                 ranges[graph.tensors[weights].name] = {"min": -bound, "max": bound}
@@ -84,9 +77,9 @@ def _input(operator: Operator, place: int) -> int:
 
 def _largest_weights(operator: Operator, constant: Constant) -> npt.NDArray[np.float32] | None:
     """Return the largest weight of each filter, of as many axes as the weights; None without constant weights."""
-    if operator.kind not in _PLACES:
+    if operator.kind not in WEIGHTED:
         return None
-    _, place, _, axis = _PLACES[operator.kind]
+    _, place, _, axis = WEIGHTED[operator.kind]
     weights = constant(_input(operator, place))
     if weights is None:
         return None

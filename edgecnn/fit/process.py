@@ -9,7 +9,8 @@ from __future__ import annotations
 from math import prod
 
 from edgecnn.fit.plan import Buffer
-from edgecnn.formats import Graph
+from edgecnn.formats import FORMATS, Graph
+from edgecnn.formats.weighted import WEIGHTED
 
 ALIGNMENT = 64  # kDefaultTensorAlignment of LiteRT's arena; onnxruntime's allocator takes 64 (256 on a GPU) as well
 MIB = 2**20
@@ -18,7 +19,6 @@ _LITERT_FIXED = round(3.5 * MIB)  # the interpreter, XNNPACK and its threads, be
 _ORT_FIXED = round(10.5 * MIB)  # the session, its allocators and the optimizer
 #: onnxruntime holds the parsed file, the initializers taken from it, and the layout its kernels want (with remains).
 _ORT_COPIES = 2.25
-_PACKED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}  # kind → its weights
 #: Bytes for each weight that is stored in this type and unpacked when the file is loaded. Half precision is laid out as
 #: floats; int8 becomes floats, which are laid out once more; int4 becomes int8 and floats, used as they are.
 _UNPACKED_BYTES = {"float16": 4, "int8": 8, "int4": 5}
@@ -27,7 +27,7 @@ _POINTER_BYTES = 8
 
 def runtime_of(graph: Graph) -> str:
     """Return the runtime that reads the file, as a device profile names it."""
-    return "litert" if graph.format == "tflite" else "onnxruntime"
+    return FORMATS[graph.format].runtime
 
 
 def memory_parts(graph: Graph, arena_bytes: int) -> dict[str, int]:
@@ -102,10 +102,10 @@ def _packed_bytes(graph: Graph) -> int:
     }
     total = 0
     for operator in graph.operators:
-        place = _PACKED.get(operator.kind)
-        if place is None or len(operator.inputs) <= place or operator.inputs[place] < 0:
+        places = WEIGHTED.get(operator.kind)
+        if places is None or len(operator.inputs) <= places.weights or operator.inputs[places.weights] < 0:
             continue
-        index = operator.inputs[place]
+        index = operator.inputs[places.weights]
         weights = graph.tensors[unpacked.get(index, index)]
         each = _UNPACKED_BYTES.get(weights.dtype) if index in unpacked else None
         total += weights.size_bytes if each is None else each * prod(weights.shape)

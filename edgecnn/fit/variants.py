@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 
-from edgecnn.formats import Graph, Operator, QuantParams, Tensor
+from edgecnn.formats import FORMATS, Graph, Operator, QuantParams, Tensor
+from edgecnn.formats.weighted import WEIGHTED
 
 _QUANT = QuantParams((1.0,), (0,))  # that there is one counts, not which
 _WIDTHS = {"float32": 4, "float16": 2}
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 _PARAMS_BYTES = 2 * (4 + 8)  # of a channel in a .tflite file: scale and zero point, of its weights and of its bias
 _TENSOR_BYTES = 40  # of the tables that a quantized tensor adds to the file
 _PADS = frozenset(["Pad", "PAD", "PADV2", "MIRROR_PAD"])
@@ -62,7 +62,7 @@ def in_int8(graph: Graph) -> Graph:
     channels = sum(
         max(graph.tensors[operator.outputs[0]].shape[-1:], default=0)
         for operator in graph.operators
-        if operator.kind in _WEIGHTED and operator.outputs and _is_float(graph.tensors[operator.outputs[0]])
+        if operator.kind in WEIGHTED and operator.outputs and _is_float(graph.tensors[operator.outputs[0]])
     )
     size_bytes = graph.size_bytes - saved + _PARAMS_BYTES * channels + _TENSOR_BYTES * len(tensors)
     return _without(replace(graph, tensors=tensors, size_bytes=size_bytes), dropped, replaced)
@@ -134,7 +134,7 @@ def follows_input(graph: Graph) -> bool:
 
 def image_axes(graph: Graph) -> tuple[int, int]:
     """Return which axes of an image are its height and width, by the custom of the format."""
-    return (1, 2) if graph.format == "tflite" else (2, 3)
+    return FORMATS[graph.format].image_axes
 
 
 def _side(graph: Graph, operator: Operator, output: int, axis: int, sources: Mapping[int, int]) -> int:

@@ -7,13 +7,9 @@ from pathlib import Path
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import check_downloaded
 from edgecnn.formats.graph import Graph, Operator, QuantParams, Tensor, TensorSpec
-from edgecnn.tables import Table
+from edgecnn.formats.kinds import FORMATS, Format
+from edgecnn.user_code import load_attribute
 
-#: Suffix of the file → the function that reads it.
-READERS = Table(
-    "file format",
-    {"tflite": "edgecnn.formats.tflite:read_tflite", "onnx": "edgecnn.formats.onnx:read_onnx"},
-)
 REJECTED = ".rejected"  # ends the name of a file that broke its recipe's limits
 
 
@@ -44,13 +40,13 @@ def read_graph(path: Path | str, *, input_shape: tuple[int, ...] | None = None) 
     if not path.is_file():
         raise EdgecnnError(f"no file at '{path}'")
     suffix = Path(path.name.removesuffix(REJECTED)).suffix.removeprefix(".")
-    if suffix not in READERS.names():
+    if suffix not in FORMATS:
         raise EdgecnnError(f"{path}: not an exported file; edgecnn reads .tflite and .onnx")
     check_downloaded(path)
     sizes = {"input_shape": input_shape} if suffix == "onnx" else {}
-    graph = READERS.load(suffix)(path, **sizes)
+    graph = load_attribute(FORMATS[suffix].reader)(path, **sizes)
     assert isinstance(graph, Graph)
     return graph
 
 
-__all__ = ["READERS", "REJECTED", "Graph", "Operator", "QuantParams", "Tensor", "TensorSpec", "read_graph"]
+__all__ = ["FORMATS", "REJECTED", "Format", "Graph", "Operator", "QuantParams", "Tensor", "TensorSpec", "read_graph"]

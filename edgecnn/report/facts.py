@@ -12,12 +12,11 @@ from edgecnn.benchmarks.choice import choose
 from edgecnn.benchmarks.predict import Prediction
 from edgecnn.benchmarks.profile import Profile
 from edgecnn.evaluate.files import Evaluation
+from edgecnn.formats import FORMATS
 from edgecnn.measurement import Measurement
 from edgecnn.report.verification import Verification
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import Score, score_to_json
-
-_FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Row:
     @property
     def format(self) -> str:
         """`TFLite` or `ONNX`."""
-        return _FORMATS.get(self.file.artifact.format, self.file.artifact.format)
+        return FORMATS[self.file.artifact.format].title
 
     @property
     def precision(self) -> str:

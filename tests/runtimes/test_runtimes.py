@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgecnn.errors import EdgecnnError
+from edgecnn.formats import FORMATS
 from edgecnn.runtimes import runtime_class, runtime_for, runtimes_for
 
 
@@ -18,6 +19,7 @@ def test_each_format_has_its_usual_runtime() -> None:
     assert runtime_for("tflite") == "litert"
     assert runtime_for("onnx") == "onnxruntime"
     assert runtimes_for("onnx") == ["onnxruntime", "openvino"]
+    assert {name: row.runtime for name, row in FORMATS.items()} == {name: runtime_for(name) for name in FORMATS}
 
 
 def test_a_runtime_of_another_format_is_refused() -> None:
