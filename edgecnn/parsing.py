@@ -160,7 +160,7 @@ def from_table(
     """
     if not isinstance(table, dict):
         raise EdgecnnError(f"{where}: expected a table, found {_shown(table)}")
-    hints = _hints(cls)
+    hints = _hints(typing.cast("Any", cls))
     values: dict[str, Any] = dict(given or {})
     own = [field for field in dataclasses.fields(cls) if field.init and field.name not in values]  # type: ignore[arg-type]
     fields = {field.metadata.get("key", field.name): field for field in own}
