@@ -120,7 +120,7 @@ def peer_tflite(floats: Artifact, calibration: CalibrationInputs, path: Path) ->
     """Write the file as Google's quantizer does by itself."""
     quantizer, content = Quantizer.find(), floats.path.read_bytes()
     rules = quantizer.rules("w8a8")
-    signature, chunks = quantizer_inputs(content, calibration, floats.layout, silent)
+    signature, chunks = quantizer_inputs(content, floats, calibration, silent)
     ranges = quantizer.ranges(content, rules, signature, chunks, library_default=True)
     save_tflite(quantizer.quantize(content, rules, ranges), path, dict(floats.metadata) | {"precision": "w8a8"})
     return Artifact.open(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -31,6 +31,39 @@ class Targets(Protocol):
     def __getitem__(self, indices: Any) -> npt.NDArray[Any]:
         """Return the targets of an index array, as `Batch.y` has them."""
         ...
+
+
+@dataclass(frozen=True)
+class JoinedInputs:
+    """Samples of a network with several inputs: each is one row, the values of its inputs one after the other.
+
+    Args:
+        arrays: the name of an input → its samples, [n, C, H, W] or [n, ...]; uint8 pixels become 0…1.
+
+    Example:
+        >>> import numpy as np
+        >>> joined = JoinedInputs({"image": np.zeros((5, 3, 8, 8), np.uint8), "sensors": np.ones((5, 4), np.float32)})
+        >>> joined[[0, 1]].shape
+        (2, 196)
+    """
+
+    __repr__ = short_repr
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, indices: Any) -> npt.NDArray[Any]:
+        """Return the samples of an index array, float32 [n, values]."""
+        rows = [array[indices] for array in self.arrays.values()]
+        scaled = [row / np.float32(255) if row.dtype == np.uint8 else row for row in rows]
+        return np.concatenate([row.reshape(len(row), -1).astype(np.float32) for row in scaled], axis=1)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each input, without the batch."""
+        return {name: tuple(array.shape[1:]) for name, array in self.arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -103,6 +136,17 @@ class Samples:
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample, without the batch: (C, H, W)."""
         return tuple(self.images[self.indices[:1]].shape[1:])
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each input by name, where a sample is several inputs in a row; else nothing."""
+        return self.images.shapes if isinstance(self.images, JoinedInputs) else {}
+
+    def ordered(self, names: Sequence[str]) -> Samples:
+        """Return the same samples with their inputs in the order of *names*, where that is what they are called."""
+        if not isinstance(self.images, JoinedInputs) or set(names) != set(self.images.arrays):
+            return self
+        return replace(self, images=JoinedInputs({name: self.images.arrays[name] for name in names}))
 
     def batched(self, batch_size: int) -> Samples:
         """Return the same samples in batches of another size."""

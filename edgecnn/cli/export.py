@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 @data_options
 @task_options
 @input_option(
-    "Input shape, for example 1x3x224x224. Without --data the files are verified on noise of this shape.",
+    "Input shape, for example 1x3x224x224; once for each input. Without --data the files are verified on noise of this "
+    "shape.",
     default_text="the shape of the data",
+    several=True,
 )
 @option(
     "--recipe",
@@ -193,10 +195,11 @@ def _command(
         "--decode": task.decode,
         "--normalize": source.normalization,
         "--resize": source.resize,
-        "--input": source.input_shape and "x".join(map(str, (1, *source.input_shape))),
         "-o": out,
     }
-    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    shapes = [shape for shape in (source.input_shape, *(source.input_shapes or ())) if shape is not None]
+    pairs = [*given.items(), *(("--input", "x".join(map(str, (1, *shape)))) for shape in shapes)]
+    options = [word for name, value in pairs if value is not None for word in (name, str(value))]
     return ["edgecnn", "export", model, *options]
 
 

@@ -142,19 +142,23 @@ def _source(
     return DataSource(data, folder=data_dir, download=download, normalization=normalization, resize=resize)
 
 
-def input_option(text: str = RESIZED, default_text: str | None = None) -> Callable[[F], F]:
-    """Return what adds `--input` below `data_options`: the *input_shape* of their *source*."""
+def input_option(text: str = RESIZED, default_text: str | None = None, *, several: bool = False) -> Callable[[F], F]:
+    """Return what adds `--input` below `data_options`: the *input_shape* of their *source*, or its *input_shapes*."""
 
     def add(command: F) -> F:
         @wraps(command)
-        def with_shape(*args: Any, source: DataSource, input_text: str | None, **options: Any) -> Any:
-            source = replace(source, input_shape=parse_input_shape(input_text))
+        def with_shape(*args: Any, source: DataSource, input_text: Any, **options: Any) -> Any:
+            texts = input_text if several else (input_text,)
+            shapes = tuple(shape for text in texts if (shape := parse_input_shape(text)) is not None)
+            name, value = ("input_shapes", shapes) if len(shapes) > 1 else ("input_shape", next(iter(shapes), None))
+            source = replace(source, **{name: value})
             return command(*args, source=source, **options)
 
         add_option = option(
             "--input",
             "input_text",
             metavar="SHAPE",
+            multiple=several,
             default_text=default_text,
             section="Network and data",
             help=text,

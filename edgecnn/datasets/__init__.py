@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,6 +50,14 @@ class Dataset:
     def evaluation(self) -> Samples:
         """The samples to judge by."""
         return self.read_evaluation()
+
+    def ordered(self, names: Sequence[str]) -> Dataset:
+        """Return the same data with the inputs of a sample in the order of *names*, as `Samples.ordered`."""
+        return replace(
+            self,
+            read_training=lambda: self.training.ordered(names),
+            read_evaluation=lambda: self.evaluation.ordered(names),
+        )
 
     @property
     def facts(self) -> TargetFacts:

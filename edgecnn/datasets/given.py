@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.datasets import Dataset
-from edgecnn.datasets.npz import of_arrays
+from edgecnn.datasets.npz import inputs_in, of_arrays
 from edgecnn.errors import EdgecnnError
 
 _TAKEN = (
@@ -28,7 +28,8 @@ def dataset_of(data: object) -> Dataset:
             for evaluation; `{"x_train": …, "y_train": …, "x_test": …, "y_test": …}`; a DataLoader of batches
             `(images, labels)` or of images alone, or a pair of them for training and evaluation. `x` is
             [n, C, H, W], uint8 pixels or floats as the network wants them; `y` is [n, ...]: class numbers [n] from 0,
-            values, label images, or `Boxes`. numpy arrays and torch tensors are taken. A dict may name the `task`. A
+            values, label images, or `Boxes`. numpy arrays and torch tensors are taken. A dict may name the `task`, and
+            has an array for each of several inputs, by its name. A
             DataLoader is read once, in its order, into memory.
 
     Raises:
@@ -51,6 +52,8 @@ def dataset_of(data: object) -> Dataset:
         unknown = [str(name) for name in data if name not in _NAMES]
         if unknown:
             raise EdgecnnError(f"data: unknown array '{unknown[0]}'; known: {', '.join(_NAMES)}")
+        return of_arrays(_without_none(**data), "arrays", "data")
+    if isinstance(data, Mapping) and len(inputs_in(data)) > 1:
         return of_arrays(_without_none(**data), "arrays", "data")
     raise EdgecnnError(f"data cannot be {_described(data)}; edgecnn accepts {_TAKEN}")
 

@@ -15,7 +15,7 @@ from edgecnn.datasets import DataRequest, Dataset, training_part
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import check_downloaded
 from edgecnn.normalization import Normalization
-from edgecnn.samples import Samples
+from edgecnn.samples import JoinedInputs, Samples
 from edgecnn.tasks.boxes import Boxes
 
 EVALUATION_SHARE = 0.2
@@ -30,6 +30,8 @@ def open_npz(request: DataRequest) -> Dataset:
     uint8 images are pixels; other numbers are taken as what the network wants already. Images with the channels last
     are turned. `y` are targets of any shape: whole numbers [n] are class numbers. It may be missing: the samples then
     calibrate and compare, but give no score. `labels` may name the classes, and `task` what the targets are.
+
+    For a network with several inputs there is an array for each: `x0`, `x1`, … in their order, or named as they are.
 
     Raises:
         EdgecnnError: no such file, not an npz file, no such arrays, or lengths that differ.
@@ -54,11 +56,13 @@ def of_arrays(arrays: Mapping[str, npt.NDArray[Any]], name: str, path: str) -> D
         EdgecnnError: no such arrays, or lengths that differ.
     """
     training: Samples | None = None
-    if "x_train" in arrays or "x_test" in arrays:
-        evaluation = _samples(path, arrays, "x_test", "y_test")
-        training = _samples(path, arrays, "x_train", "y_train") if "x_train" in arrays else None
+    names = inputs_in(arrays)
+    if any(f"{name}_{part}" in arrays for name in names for part in ("train", "test")):
+        evaluation = _samples(path, arrays, names, "_test")
+        has_training = any(f"{name}_train" in arrays for name in names)
+        training = _samples(path, arrays, names, "_train") if has_training else None
     else:
-        training, evaluation = _samples(path, arrays, "x", "y").split_or_whole(EVALUATION_SHARE)
+        training, evaluation = _samples(path, arrays, names, "").split_or_whole(EVALUATION_SHARE)
     classes = _class_names(path, arrays, *(part for part in (training, evaluation) if part is not None))
     normalization = Normalization() if evaluation.images[:1].dtype == np.uint8 else None
     remedy = "add x_train and y_train, or give at least 10 samples"
@@ -79,10 +83,39 @@ def _task(samples: Samples) -> str | None:
     return "detection" if samples.labels is not None and isinstance(samples.labels[:1].flat[0], Boxes) else None
 
 
-def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str, y_name: str) -> Samples:
+#: Arrays that are no inputs.
+_OTHERS = ("labels", "task", "y")
+
+
+def inputs_in(arrays: Mapping[str, Any]) -> list[str]:
+    """Return the names of the inputs: `x`, or without it, where there are several arrays, what these are called."""
+    names = dict.fromkeys(name.removesuffix("_train").removesuffix("_test") for name in arrays)
+    found = [name for name in names if name not in _OTHERS]
+    if "x" in found or len(found) < 2:
+        return ["x"]
+    numbered = all(name.startswith("x") and name[1:].isdigit() for name in found)
+    return sorted(found, key=lambda name: int(name[1:])) if numbered else found
+
+
+def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], names: list[str], part: str) -> Samples:
+    """Return the samples of a *part*: `_train`, `_test`, or all of them.
+
+    Raises:
+        EdgecnnError: an array is missing, of another length, or holds what is no input.
+    """
+    found = [_input(path, arrays, f"{name}{part}") for name in names]
+    first, y = found[0], arrays.get(f"y{part}")
+    for name, x in zip(names, found, strict=True):
+        if len(x) != len(first):
+            raise EdgecnnError(f"{path}: '{name}{part}' has {len(x)} samples, '{names[0]}{part}' has {len(first)}")
+    images = first if len(found) == 1 else JoinedInputs(dict(zip(names, found, strict=True)))
+    return Samples.of(images, None if y is None else _targets(f"{path}: 'y{part}'", y, first))
+
+
+def _input(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str) -> npt.NDArray[Any]:
     if x_name not in arrays:
         raise EdgecnnError(f"{path}: no array '{x_name}' in it; it has: {', '.join(sorted(arrays)) or 'nothing'}")
-    x, y = arrays[x_name], arrays.get(y_name)
+    x = arrays[x_name]
     if x.ndim < 2 or not (np.issubdtype(x.dtype, np.floating) or x.dtype == np.uint8):
         raise EdgecnnError(f"{path}: '{x_name}' must be uint8 or float [n, C, H, W], found {x.dtype} {list(x.shape)}")
     if not x.size:
@@ -95,7 +128,7 @@ def _samples(path: str, arrays: Mapping[str, npt.NDArray[Any]], x_name: str, y_n
         x = x[:, None]  # grey images
     if x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    return Samples.of(x, None if y is None else _targets(f"{path}: '{y_name}'", y, x))
+    return x
 
 
 def _targets(where: str, y: npt.NDArray[Any], x: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -49,14 +49,18 @@ class DataSource:
     resize: Resize | str | None = None
     #: (C, H, W) that images in files come to, or the shape of noise; None: as the network says.
     input_shape: tuple[int, ...] | None = None
+    #: The same of each input, where a network takes several.
+    input_shapes: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         resize = Resize.parse(self.resize) if isinstance(self.resize, str) else self.resize
         shape = None if self.input_shape is None else _checked(self.input_shape)
+        shapes = None if self.input_shapes is None else tuple(map(_checked, self.input_shapes))
         for name, value in (
             ("normalization", Normalization.of(self.normalization)),
             ("resize", resize),
             ("input_shape", shape),
+            ("input_shapes", shapes),
         ):
             object.__setattr__(self, name, value)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,31 @@ from edgecnn.samples import Samples
 
 @dataclass(frozen=True)
 class InputPlan:
-    """How samples become the one input of a file, and what had to be assumed for it."""
+    """How samples become the inputs of a file, and what had to be assumed for it."""
 
-    spec: TensorSpec
+    inputs: tuple[PlannedInput, ...]
     normalization: Normalization | None  # None: the samples are what the network wants already
-    channels_last: bool
     assumptions: tuple[str, ...] = ()
 
-    def prepare(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return samples [n, C, H, W], uint8 pixels or ready float32, as the file takes them: its layout and dtype."""
+    def prepare(self, x: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """Return samples [n, ...], uint8 pixels or ready float32, as the file takes them: an array for each input."""
         real = preprocess(x, self.normalization)
+        return [one.prepare(real) for one in self.inputs]
+
+
+@dataclass(frozen=True)
+class PlannedInput:
+    """How samples become one input of a file."""
+
+    spec: TensorSpec
+    channels_last: bool
+    place: tuple[int, tuple[int, ...]] | None = None  # of several: where its values begin in a row, and their shape
+
+    def prepare(self, real: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """Return samples, normalised, in the layout and dtype of the file."""
+        if self.place is not None:
+            start, shape = self.place
+            real = real[:, start : start + prod(shape)].reshape(-1, *shape)
         if self.channels_last:
             real = np.ascontiguousarray(real.transpose(0, 2, 3, 1))
         if self.spec.quant is not None and self.spec.dtype != "float32":
@@ -50,11 +66,10 @@ def plan_input(
     says, else the data set's own; the last two are told as assumptions.
 
     Raises:
-        EdgecnnError: more than one input, another shape, an integer input without scale, or a normalization that
-            cannot be told.
+        EdgecnnError: another shape, an integer input without scale, or a normalization that cannot be told.
     """
     if len(artifact.inputs) != 1:
-        raise EdgecnnError(f"{artifact.path} has {len(artifact.inputs)} inputs; edgecnn only runs files with one")
+        return _plan_several(artifact, shape, {})
     spec = artifact.inputs[0]
     channels_last = _is_channels_last(artifact, spec, shape)
     if normalization is not None:
@@ -68,7 +83,46 @@ def plan_input(
         normalization = artifact.normalization
     if is_pixels and normalization is None:
         normalization, assumptions = _assume(artifact, spec, of_data)
-    return InputPlan(spec, normalization, channels_last, assumptions)
+    return InputPlan((PlannedInput(spec, channels_last),), normalization, assumptions)
+
+
+def _plan_several(artifact: Artifact, shape: tuple[int, ...], inputs: Mapping[str, tuple[int, ...]]) -> InputPlan:
+    """Return how rows of all inputs' values become the inputs of *artifact*, by name where the names are the same.
+
+    Args:
+        artifact: a file with several inputs.
+        shape: of a sample, (values,).
+        inputs: name → shape of what is in a row, in its order; nothing: what the file takes, in its order.
+
+    Raises:
+        EdgecnnError: the samples are others.
+    """
+    images = shapes_of_inputs(artifact)
+    given = dict(inputs) or images
+    by_name = set(given) == set(images)
+    names = list(images) if by_name else list(given)
+    if [given[name] for name in names] != list(images.values()) or shape != (sum(map(prod, images.values())),):
+        takes = ", ".join(f"{name} {[1, *size]}" for name, size in images.items())
+        gives = ", ".join(f"{name} {[1, *size]}" for name, size in inputs.items()) or str([1, *shape])
+        raise EdgecnnError(f"{artifact.path} takes the inputs {takes}; the data give {gives} (channels first)")
+    starts, start = {}, 0
+    for name, size in given.items():
+        starts[name], start = start, start + prod(size)
+    planned = []
+    for spec, name in zip(artifact.inputs, names, strict=True):
+        if spec.dtype not in ("float32", "float16") and spec.quant is None:
+            raise EdgecnnError(f"{artifact.path}: input {spec.name} is {spec.dtype} without scale and zero point")
+        last = len(given[name]) == 3 and artifact.layout == "NHWC"
+        planned.append(PlannedInput(spec, last, (starts[name], given[name])))
+    return InputPlan(tuple(planned), None)
+
+
+def shapes_of_inputs(artifact: Artifact) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each input by name, without the batch, (C, H, W) of images."""
+    shapes = {spec.name: tuple(spec.shape[1:]) for spec in artifact.inputs}
+    if artifact.layout != "NHWC":
+        return shapes
+    return {name: (sizes[2], *sizes[:2]) if len(sizes) == 3 else sizes for name, sizes in shapes.items()}
 
 
 def _is_channels_last(artifact: Artifact, spec: TensorSpec, shape: tuple[int, ...]) -> bool:
@@ -111,6 +165,8 @@ def plan_for(
 ) -> InputPlan:
     """Return the `InputPlan` of *artifact* for *samples*; *normalization* may be text that `parse` reads."""
     normalization = Normalization.of(normalization)
+    if len(artifact.inputs) > 1:
+        return _plan_several(artifact, samples.shape, samples.inputs)
     is_pixels = samples.images[samples.indices[:1]].dtype == np.uint8
     return plan_input(artifact, samples.shape, is_pixels, normalization=normalization, of_data=of_data)
 
@@ -134,7 +190,7 @@ def real_outputs(artifact: Artifact, outputs: Sequence[npt.NDArray[Any]]) -> lis
 
 def image_of(artifact: Artifact) -> tuple[int, int, int] | None:
     """Return channels, height and width that *artifact* takes; None where its input is no image."""
-    shape = artifact.inputs[0].shape if artifact.inputs else ()
+    shape = artifact.inputs[0].shape if len(artifact.inputs) == 1 else ()
     if len(shape) != 4:
         return None
     _, first, second, third = shape

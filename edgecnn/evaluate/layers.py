@@ -75,7 +75,7 @@ def layer_noise(
     runs = [every_tensor(str(file.path)) for file in (reference, candidate)]
     spans = {index: _Span() for index in twins}
     for batch in samples.batched(1):
-        ours, theirs = (run([plan.prepare(batch.x)]) for run, plan in zip(runs, plans, strict=True))
+        ours, theirs = (run(plan.prepare(batch.x)) for run, plan in zip(runs, plans, strict=True))
         for index, twin in twins.items():
             stored = theirs(index)
             spans[index].add(stored, candidate.graph.tensors[index].quant)

@@ -56,7 +56,7 @@ def run_artifact(
     def packs() -> Iterator[list[npt.NDArray[Any]]]:
         for batch in samples:
             waiting.append(batch)
-            yield [plan.prepare(batch.x)]
+            yield plan.prepare(batch.x)
 
     for raw in run_file(artifact, packs(), runtime=runtime, threads=threads, target=target):
         outputs = real_outputs(artifact, raw)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, unknown_name
@@ -14,12 +18,12 @@ from edgecnn.formats import FORMATS
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
-from edgecnn.recipe import WRITABLE, Recipe
+from edgecnn.recipe import MINMAX, WRITABLE, Recipe
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.user_code import load_attribute
 
-__all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "quantize", "quantized_metadata", "versions"]
+__all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "inputs_of", "quantize", "quantized_metadata", "versions"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,24 @@ class CalibrationInputs:
         return preprocess(x, self.normalization)
 
 
+def inputs_of(artifact: Artifact, x: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Return one calibration sample as *artifact* takes it: an array for each input, in its layout.
+
+    Args:
+        artifact: a float file.
+        x: [1, C, H, W]; for several inputs [1, values], those of each after those of the one before.
+    """
+    parts, start = [], 0
+    last = artifact.layout == "NHWC"
+    for spec in artifact.inputs:
+        shape = tuple(spec.shape[1:])
+        first = (shape[2], *shape[:2]) if last and len(shape) == 3 else shape
+        part = x if len(artifact.inputs) == 1 else x[:, start : start + prod(shape)].reshape(-1, *first)
+        start += prod(shape)
+        parts.append(np.ascontiguousarray(part.transpose(0, 2, 3, 1) if last and part.ndim == 4 else part))
+    return parts
+
+
 def quantize(
     artifact: Artifact | Path | str,
     path: Path | str,
@@ -105,6 +127,11 @@ def quantize(
     if precision not in WRITABLE[artifact.format]:
         raise unknown_name(f"{artifact.format} precision", precision, WRITABLE[artifact.format])
     calibrated = PRECISIONS[precision].calibrated
+    if calibrated and len(artifact.inputs) > 1 and (recipe or Recipe("", "", {})).quantize != MINMAX:
+        raise EdgecnnError(
+            f"{artifact.path.name} has {len(artifact.inputs)} inputs, and edgecnn corrects networks with one; give "
+            f"--quantize {MINMAX}"
+        )
     if calibrated and not (calibration and len(calibration)):
         raise EdgecnnError(f"{precision} needs calibration samples: give --data, or --input to calibrate on noise")
     if artifact.precision != "fp32":

@@ -80,7 +80,7 @@ def check_halves(artifact: Artifact, calibration: CalibrationInputs) -> tuple[st
         calibration: the samples; at most 64 are run, fewer through a large network.
     """
     count = min(len(calibration) // 2, _HALF, max(4, int(_MACS / max(artifact.graph.macs, 1)) // 2))
-    if count < 4:
+    if count < 4 or len(artifact.inputs) > 1:
         return ()
     program: Program
     if artifact.format == "tflite":

@@ -27,7 +27,7 @@ def to_onnx(
     """Write *module* to *path* as ONNX in fp32: input `input` [1, C, H, W], simplified, checked by onnx's own checker.
 
     Args:
-        module: a network with one input, in evaluation mode.
+        module: a network in evaluation mode; `SeveralInputs` if it takes more than one.
         path: the file to write, whole or not at all.
         input_shape: (C, H, W).
         facts: metadata for the file; None: its name alone.
@@ -44,13 +44,15 @@ def to_onnx(
     torch = require("torch", "torch")
     onnx = require("onnx", "torch")
     from edgecnn.export.failing_layer import naming_the_layer
-    from edgecnn.nets.outputs import input_names, named_tensors
+    from edgecnn.nets.outputs import named_tensors
+    from edgecnn.nets.several import example_of
 
     with quiet("ONNX export"):
-        example = (torch.zeros(1, *input_shape),)
+        module, named = example_of(module, input_shape)
+        example = tuple(named.values())
         with torch.no_grad():
             outputs = [name for name, _ in named_tensors(module(*example))]
-        names = {"input_names": input_names(module), **({} if outputs == ["output"] else {"output_names": outputs})}
+        names = {"input_names": list(named), **({} if outputs == ["output"] else {"output_names": outputs})}
         with naming_the_layer("ONNX export", module, example, _exported):
             program = _exported(module, example, **names)
         buffer = io.BytesIO()

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export import CalibrationInputs, inputs_of, quantized_metadata
 from edgecnn.export.heads import heads_in_float, last_concatenations, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.onnx_program import OnnxProgram
@@ -53,7 +53,7 @@ def quantize_onnx(
             done = equalized(artifact, floats, recipe, calibration, progress)
             prepared.write_bytes(floats.pack())
             graph, model = read_graph(prepared), onnx.load(prepared)
-            heads = mixed_heads(graph, _largest(model, graph, calibration, artifact.inputs[0].name))
+            heads = mixed_heads(graph, _largest(model, graph, artifact, calibration))
             in_float = recipe.output_dtype == "float32"
             if heads:
                 done["notes"] = [*artifact.metadata.get("notes", ()), *mixed_note(heads, in_float=in_float)]
@@ -64,7 +64,7 @@ def quantize_onnx(
             quantization.quantize_static(
                 prepared,
                 quantized,
-                _reader(quantization, calibration, artifact.inputs[0].name, progress),
+                _reader(quantization, artifact, calibration, progress),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 # With signed activations onnxruntime leaves what surrounds a residual connection in float on x86.
@@ -85,12 +85,12 @@ def quantize_onnx(
     save_onnx(model, path, metadata)
 
 
-def _largest(model: Any, graph: Graph, calibration: CalibrationInputs, name: str) -> dict[str, float]:
+def _largest(model: Any, graph: Graph, artifact: Artifact, calibration: CalibrationInputs) -> dict[str, float]:
     """Return the largest absolute values of what the last concatenations join, by tensor name."""
     parts = {graph.tensors[index].name for operator in last_concatenations(graph) for index in operator.inputs}
     names = sorted(parts - {tensor.name for tensor in model.graph.initializer})
     largest = dict.fromkeys(names, 0.0)
-    samples = ({name: calibration[index]} for index in range(min(CHUNK, len(calibration))))
+    samples = (_by_name(artifact, calibration[index]) for index in range(min(CHUNK, len(calibration))))
     for arrays in values_of(model, names, samples) if names else ():
         for part, values in zip(names, arrays, strict=True):
             largest[part] = max(largest[part], float(np.abs(values).max(initial=0.0)))
@@ -111,7 +111,13 @@ def _one_scale(quantization: Any, model: Any) -> dict[str, list[dict[str, Any]]]
     return {name: [{"quant_type": quantization.QuantType.QInt8, "symmetric": True}] for name in grouped}
 
 
-def _reader(quantization: Any, calibration: CalibrationInputs, name: str, progress: Progress) -> Any:
+def _by_name(artifact: Artifact, x: Any) -> dict[str, Any]:
+    """Return one calibration sample by input name."""
+    names = [spec.name for spec in artifact.inputs]
+    return dict(zip(names, inputs_of(artifact, x), strict=True))
+
+
+def _reader(quantization: Any, artifact: Artifact, calibration: CalibrationInputs, progress: Progress) -> Any:
     """Return the samples as onnxruntime's quantizer asks for them: in strides, so that it merges ranges as it goes."""
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -127,7 +133,7 @@ def _reader(quantization: Any, calibration: CalibrationInputs, name: str, progre
 
         def get_next(self) -> dict[str, Any] | None:
             index = next(self.rest, None)
-            return None if index is None else {name: calibration[index]}
+            return None if index is None else _by_name(artifact, calibration[index])
 
     return Reader()
 

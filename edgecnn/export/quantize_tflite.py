@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.export import CalibrationInputs, quantized_metadata
+from edgecnn.export import CalibrationInputs, inputs_of, quantized_metadata
 from edgecnn.export.heads import heads_in_float, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.tflite_program import TfliteProgram
@@ -71,11 +71,11 @@ def quantize_tflite(
 
 
 def quantizer_inputs(
-    content: bytes, calibration: CalibrationInputs, layout: str, progress: Progress
+    content: bytes, artifact: Artifact, calibration: CalibrationInputs, progress: Progress
 ) -> tuple[str, Iterator[_Chunk]]:
     """Return the key of the signature of the file *content*, and the samples as the quantizer takes them."""
-    signature, input_name = _signature(content)
-    return signature, _chunks(calibration, input_name, layout, progress)
+    signature, names = _signature(content)
+    return signature, _chunks(artifact, calibration, names, progress)
 
 
 def _static(
@@ -90,7 +90,7 @@ def _static(
     """Return the float file *content* as w8a8, and what is to be told of it."""
     rules = quantizer.rules("w8a8", recipe.input_dtype, recipe.output_dtype)
     rules += quantizer.in_float(kept_in_float(TFLiteModel.read(content)))
-    signature, chunks = quantizer_inputs(content, calibration, artifact.layout, progress)
+    signature, chunks = quantizer_inputs(content, artifact, calibration, progress)
     graph = read_tflite_content(content)
     ranges = quantizer.ranges(content, rules, signature, chunks)
     for tensor, (low, high) in narrowed(floats, recipe, calibration, progress).items():
@@ -109,10 +109,12 @@ def _largest(bounds: Any) -> float:
     return max(abs(float(np.min(bounds["min"]))), abs(float(np.max(bounds["max"]))))
 
 
-def _chunks(calibration: CalibrationInputs, input_name: str, layout: str, progress: Progress) -> Iterator[_Chunk]:
+def _chunks(
+    artifact: Artifact, calibration: CalibrationInputs, names: list[str], progress: Progress
+) -> Iterator[_Chunk]:
     for start in range(0, len(calibration), CHUNK):
         progress("calibrating TFLite", start, len(calibration))
-        yield _Chunk(calibration, start, input_name, layout)
+        yield _Chunk(artifact, calibration, start, names)
     progress("calibrating TFLite", len(calibration), len(calibration))
 
 
@@ -120,21 +122,21 @@ def _chunks(calibration: CalibrationInputs, input_name: str, layout: str, progre
 class _Chunk:
     """A few calibration samples by input name; the quantizer iterates twice, once only to count them."""
 
+    artifact: Artifact
     calibration: CalibrationInputs
     start: int
-    input_name: str
-    layout: str
+    names: list[str]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for index in range(self.start, min(self.start + CHUNK, len(self.calibration))):
-            x = self.calibration[index]
-            if self.layout == "NHWC":
-                x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-            yield {self.input_name: x}
+            yield dict(zip(self.names, inputs_of(self.artifact, self.calibration[index]), strict=True))
 
 
-def _signature(content: bytes) -> tuple[str, str]:
-    """Return the key of the file's signature and the name its one input has there."""
+def _signature(content: bytes) -> tuple[str, list[str]]:
+    """Return the key of the file's signature and the names that its inputs have there, in the order of the graph."""
     schema = require("ai_edge_litert.schema_py_generated", "torch")
-    signature = schema.Model.GetRootAs(content).SignatureDefs(0)
-    return signature.SignatureKey().decode(), signature.Inputs(0).Name().decode()
+    model = schema.Model.GetRootAs(content)
+    signature, graph = model.SignatureDefs(0), model.Subgraphs(0)
+    entries = [signature.Inputs(number) for number in range(signature.InputsLength())]
+    names = {entry.TensorIndex(): entry.Name().decode() for entry in entries}
+    return signature.SignatureKey().decode(), [names[graph.Inputs(place)] for place in range(graph.InputsLength())]

@@ -28,7 +28,7 @@ def to_tflite(
     """Write *module* to *path* as TFLite in fp32: input [1, H, W, C], batch norm folded, no transposes at the ends.
 
     Args:
-        module: a network with one input, in evaluation mode.
+        module: a network in evaluation mode; `SeveralInputs` if it takes more than one.
         path: the file to write, whole or not at all.
         input_shape: (C, H, W).
         facts: metadata for the file; None: its name alone.
@@ -45,21 +45,22 @@ def to_tflite(
     torch = require("torch", "torch")
     from edgecnn.export.failing_layer import naming_the_layer
     from edgecnn.export.lift import lifted
-    from edgecnn.nets.outputs import input_names, named_tensors
+    from edgecnn.nets.outputs import named_tensors
+    from edgecnn.nets.several import example_of
 
     with quiet("TFLite export"):
-        inputs = (torch.zeros(1, *input_shape),)
+        module, named = example_of(module, input_shape)
+        inputs = tuple(named.values())
         with naming_the_layer("TFLite export", module, inputs, _converted):
             wide = lifted(module, inputs)
             model = TFLiteModel.read(_converted(wide, inputs))
         with torch.no_grad():
             model.name_outputs([name for name, _ in named_tensors(wide(*inputs))])
-        names = input_names(module)
-        if names != ["input"]:
-            model.name_inputs(names)
+        if list(named) != ["input"]:
+            model.name_inputs(list(named))
         join_activations(model)
     facts = facts or FileFacts(path.stem)
-    layout = "NHWC" if len(input_shape) == 3 else "NC"
+    layout = "NHWC" if any(x.ndim == 4 for x in inputs) else "NC"
     save_tflite(model.to_bytes(), path, facts.to_json(precision="fp32", layout=layout, tools=versions(TOOLS)))
     return Artifact.open(path)
 

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import hashlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,8 +24,9 @@ from edgecnn.nets import NETS
 from edgecnn.nets.builders import dense_shape, timm_preprocessing, torchvision_dense, torchvision_names
 from edgecnn.nets.layout import channels_last
 from edgecnn.nets.onnx import read_onnx_network
-from edgecnn.nets.outputs import required_inputs, tensors_of
+from edgecnn.nets.outputs import input_names, tensors_of
 from edgecnn.nets.program import read_program
+from edgecnn.nets.several import SeveralInputs, shapes_by_name
 from edgecnn.nets.weights import SUFFIXES, read_weight_file
 from edgecnn.normalization import Normalization, Resize
 from edgecnn.short_repr import short_repr
@@ -71,18 +73,21 @@ class Network:
     resize: Resize | None = None  # how its makers bring images to its size
     prototype: nn.Module | None = None  # the module before any cut, where it was given and no factory builds it
 
-    def __post_init__(self) -> None:
-        """See that the module has one input.
+    def with_inputs(self, shapes: Sequence[tuple[int, ...]]) -> Network:
+        """Return the network as one that takes rows, the values of all its inputs, of these *shapes* (C, H, W).
 
         Raises:
-            EdgecnnError: it needs several.
+            EdgecnnError: it takes another number of inputs.
         """
-        needed = required_inputs(self.module)
-        if len(needed) > 1:
-            raise EdgecnnError(
-                f"network {self.name} takes {len(needed)} inputs ({', '.join(needed)}); edgecnn takes networks with "
-                f"one: wrap it in a module that splits one input into them, and split the samples' values likewise"
-            )
+        named = shapes_by_name(self.input_names, shapes, self.name)
+        return replace(self, module=SeveralInputs(self.module, named).eval(), input_shape=None)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of its inputs: those that the arguments of its `forward` have, where there are several."""
+        if isinstance(self.module, SeveralInputs):
+            return list(self.module.shapes)
+        return input_names(self.module)
 
     def outputs(self, x: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Return the outputs for normalised inputs [n, C, H, W], each [n, ...].
@@ -96,6 +101,8 @@ class Network:
                     torch.manual_seed(0)  # its weights are drawn here: the same each time, as `call_factory` says
                 result = self.module(torch.from_numpy(x.copy()))  # it may write over its input
         except Exception as error:
+            if len(self.input_names) > 1 and not isinstance(self.module, SeveralInputs):
+                shapes_by_name(self.input_names, [x.shape[1:]], self.name)
             # The user's own code ran: what it raises is reported as theirs, in one line.
             order = " (batch, channels, height, width)" if x.ndim == 4 else ""
             raise EdgecnnError(
@@ -139,8 +146,13 @@ class Network:
         """See that no part of the module is TorchScript, whose code is fixed and whose layers are no layers of torch.
 
         Raises:
-            EdgecnnError: a part is; it is named.
+            EdgecnnError: a part is; it is named. Or the network takes several inputs.
         """
+        if len(self.input_names) > 1:
+            names = ", ".join(self.input_names)
+            raise EdgecnnError(
+                f"network {self.name} cannot be cut: it takes several inputs ({names}); it can be exported"
+            )
         for name, part in self.module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 what = f"its {name}" if name else "it"

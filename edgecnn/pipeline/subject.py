@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from edgecnn.datasets import Data, Dataset, DataSource, open_dataset
 from edgecnn.datasets.noise import noise
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.evaluate.choice import TaskChoice, choose, size_of_input
-from edgecnn.evaluate.inputs import image_of, plan_for
+from edgecnn.evaluate.inputs import image_of, plan_for, shapes_of_inputs
 from edgecnn.evaluate.judge import Judge
 from edgecnn.evaluate.run import Answered, run_artifact, run_network
 from edgecnn.normalization import Normalization, Resize
@@ -83,6 +84,7 @@ def load_subject(
     """
     source = DataSource.of(data)
     input_shape, normalization = source.input_shape, Normalization.of(source.normalization)
+    shapes = source.input_shapes or (() if input_shape is None else (input_shape,))
 
     def opened(channels: int | None, image: tuple[int, ...] | None, of_network: Resize | None = None) -> Dataset | None:
         """Return the data; images in files come to the channels and the size of *image*, if nothing is said of it."""
@@ -95,7 +97,12 @@ def load_subject(
         original = Artifact.open(model, input_shape=input_shape)
         image = image_of(original)
         shape = input_shape or tuple(original.inputs[0].shape[1:])
-        return _of_onnx(original, opened(image[0] if image else None, image), shape, normalization, task)
+        dataset = opened(image[0] if image else None, image)
+        if len(original.inputs) > 1:
+            _check_several(original.path.name, normalization)
+            dataset = dataset and dataset.ordered([spec.name for spec in original.inputs])
+            shape = (sum(map(prod, shapes or shapes_of_inputs(original).values())),)
+        return _of_onnx(original, dataset, shape, normalization, task)
     from edgecnn.nets.network import build
 
     is_folder = isinstance(source.data, str) and source.data.startswith("folder:")
@@ -106,10 +113,30 @@ def load_subject(
     network = build(model, weights=weights, classes=classes, channels=channels, input_shape=input_shape)
     if seen is not None:
         seen(network)
+    inputs = dataset.evaluation.inputs if dataset is not None and not is_folder else {}
+    if len(network.input_names) > 1 or inputs or len(shapes) > 1:
+        _check_several(network.name, normalization)
+        dataset = dataset and dataset.ordered(network.input_names)
+        inputs = dataset.evaluation.inputs if dataset else {}
+        network = network.with_inputs(list(inputs.values()) or shapes)
+        input_shape = None if dataset else (sum(map(prod, shapes)),)
     if is_folder:
         own = network.input_shape if network.input_shape and len(network.input_shape) == 3 else None
         dataset = opened(own[0] if own else network.channels, own, network.resize)
     return _of_network(network, dataset, input_shape, normalization, task)
+
+
+def _check_several(name: str, normalization: Normalization | None) -> None:
+    """See that nothing is asked for that only a network with one input has.
+
+    Raises:
+        EdgecnnError: a normalization of pixels is.
+    """
+    if normalization is not None:
+        raise EdgecnnError(
+            f"{name} takes several inputs, and a normalization is for one: give arrays of float32 as the network wants "
+            "them, or of uint8, which become 0…1"
+        )
 
 
 def _of_network(

@@ -9,6 +9,7 @@ from typing import Any
 from edgecnn.artifact import Artifact
 from edgecnn.datasets.noise import NOISE
 from edgecnn.evaluate.choice import size_of_input
+from edgecnn.evaluate.inputs import shapes_of_inputs
 from edgecnn.evaluate.verify import Attempt
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.calibration import check_calibration, check_halves
@@ -51,7 +52,12 @@ def _module(subject: Subject) -> Any:
     from edgecnn.nets.onnx import read_onnx_network
 
     assert subject.source is not None
-    return read_onnx_network(subject.source)
+    module = read_onnx_network(subject.source)
+    if len(module.input_names) == 1:
+        return module
+    from edgecnn.nets.several import SeveralInputs
+
+    return SeveralInputs(module, shapes_of_inputs(subject.source))
 
 
 @dataclass(frozen=True)

@@ -204,12 +204,14 @@ class TwoInputs(nn.Module):
         return image.mean((1, 2, 3), keepdim=True)[:, :, 0, 0] + meta * scale
 
 
-def test_several_inputs_are_refused_by_name() -> None:
+def test_several_inputs_are_named() -> None:
     """Whatever form the network comes in; an argument with a default is no input."""
-    with pytest.raises(EdgecnnError, match=r"twoinputs takes 2 inputs \(image, meta\); edgecnn takes"):
-        build(TwoInputs())
-    with pytest.raises(EdgecnnError, match="takes 2 inputs"):
-        Network("two", TwoInputs())
+    network = build(TwoInputs())
+    assert network.input_names == ["image", "meta"]
+    with pytest.raises(EdgecnnError, match=r"twoinputs takes 2 inputs \(image, meta\), but 1 were given"):
+        network.outputs(one_batch((3, 4, 4)))
+    rows = network.with_inputs([(3, 4, 4), (1,)]).outputs(one_batch((49,)))
+    assert rows[0].shape == (2, 1)
 
 
 def test_detectors_and_segmenters_of_torchvision_are_built_by_name() -> None:
