@@ -150,8 +150,8 @@ def input_option(text: str = RESIZED, default_text: str | None = None, *, severa
         def with_shape(*args: Any, source: DataSource, input_text: Any, **options: Any) -> Any:
             texts = input_text if several else (input_text,)
             shapes = tuple(shape for text in texts if (shape := parse_input_shape(text)) is not None)
-            name, value = ("input_shapes", shapes) if len(shapes) > 1 else ("input_shape", next(iter(shapes), None))
-            source = replace(source, **{name: value})
+            one = shapes[0] if len(shapes) == 1 else None
+            source = replace(source, input_shape=one, input_shapes=shapes if len(shapes) > 1 else None)
             return command(*args, source=source, **options)
 
         add_option = option(
