@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is imported, which reads it then. The networks are small, and threads that wait for each other on a busy
 # machine take ten times as long.
@@ -15,10 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from once import once
-from remembered import remember
 from runtime_fixtures import add_runtime, brief, classifier
 
-from edgecnn.pipeline import ExportResult, Training, Uniform, compress_model, export_model
+if TYPE_CHECKING:
+    from edgecnn.pipeline import ExportResult
 
 __all__ = ["add_runtime", "brief", "classifier"]  # fixtures, which are found here
 
@@ -33,9 +34,6 @@ def shared(relative: str) -> Path:
     return path
 
 
-remember()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing that a test measures goes into the history of the person who runs the tests."""
@@ -48,6 +46,7 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(scope="session")
 def digits_checkpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A trained digits network as a checkpoint."""
+    from edgecnn.pipeline import Training, Uniform, compress_model
 
     def make(folder: Path) -> Path:
         path = folder / "digits.safetensors"
@@ -60,6 +59,7 @@ def digits_checkpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
 @pytest.fixture(scope="session")
 def board(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> ExportResult:
     """The trained network exported by the recipe `board`: ONNX and TFLite, fp32 and w8a8."""
+    from edgecnn.pipeline import export_model
 
     def make(folder: Path) -> ExportResult:
         return export_model(str(digits_checkpoint), folder, recipe="board", data="digits")
@@ -135,7 +135,14 @@ _SERIAL_FILES = {"benchmarks/test_measure.py", "cli/test_bench.py"}
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector leave alone what was imported: it would look through it again and again."""
+    """Have the exporters remember, and the garbage collector leave alone what was imported, again and again otherwise.
+
+    torch is not imported for this: what runs no test does without it, as the process that hands tests to two others.
+    """
+    if "torch" in sys.modules:
+        from remembered import remember
+
+        remember()
     gc.collect()
     gc.freeze()
 
