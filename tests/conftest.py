@@ -128,6 +128,7 @@ _SLOW_FILES = {
 _LONGEST_FILES = (
     *("test_docs.py", "targets/test_emulated.py", "pipeline/test_compress.py", "pipeline/test_export.py"),
     *("targets/test_boards.py", "test_ci.py", "test_wheel.py", "cli/test_export.py", "pipeline/test_sparse.py"),
+    *("nets/test_variants.py", "test_user_code.py", "benchmarks/test_calibrate.py", "cli/test_bench_ssh.py"),
 )
 
 #: Files whose tests look at time and memory: `make test` runs them alone.

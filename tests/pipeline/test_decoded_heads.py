@@ -70,7 +70,8 @@ def test_int8_keeps_boxes_and_scores_of_a_decoded_output(tmp_path: Path, format_
 
     def scores(recipe: edgecnn.Recipe) -> list[float]:
         out = tmp_path / recipe.output_dtype
-        found = export_model(network, out, recipe=recipe, data=squares(80), task=task, normalization="pixels")
+        data = edgecnn.DataSource(squares(80), normalization="pixels")
+        found = export_model(network, out, recipe=recipe, data=data, task=task)
         return [file.scores[0].value for file in found.files]
 
     real, kept = scores(recipe)
