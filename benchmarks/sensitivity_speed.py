@@ -29,7 +29,8 @@ from edgecnn.compress.judging import score_scale
 from edgecnn.compress.prune import cut
 from edgecnn.compress.ranking import cost_benefits, spearman
 from edgecnn.compress.sensitivity import Row, Sensitivity, SensitivityConfig, costs_of, sensitivity
-from edgecnn.compress.units import LAYER, find_units
+from edgecnn.compress.unit import LAYER
+from edgecnn.compress.units import find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.nets.network import Network, build
 from edgecnn.normalization import Normalization, preprocess

@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from edgecnn.compress.channels import zeroed
 from edgecnn.compress.prune import cut
-from edgecnn.compress.units import FILTERS, find_units
+from edgecnn.compress.unit import FILTERS
+from edgecnn.compress.units import find_units
 from edgecnn.files import write_whole
 from edgecnn.nets.network import build
 

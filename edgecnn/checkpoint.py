@@ -15,6 +15,7 @@ from edgecnn.files import check_downloaded, write_whole
 from edgecnn.normalization import Normalization
 from edgecnn.parsing import convert, from_table, parse_json
 from edgecnn.short_repr import short_repr
+from edgecnn.tables import Table
 from edgecnn.user_code import explain_user_errors, load_attribute, load_own
 
 if TYPE_CHECKING:
@@ -23,13 +24,25 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _KEY = "edgecnn"
 
+#: Name → a block that can take a plain convolution's place, an `edgecnn.nets.substitutes.Substitute`.
+SUBSTITUTES = Table(
+    "block",
+    {
+        "depthwise": "edgecnn.nets.substitutes:DEPTHWISE",
+        "fire": "edgecnn.nets.substitutes:FIRE",
+        "ghost": "edgecnn.nets.substitutes:GHOST",
+        "grouped": "edgecnn.nets.substitutes:GROUPED",
+        "nx1-1xn": "edgecnn.nets.substitutes:NX1_1XN",
+    },
+)
+
 
 @dataclass(frozen=True)
 class Checkpoint:
     """How to rebuild a module; the weights lie beside it in the same file. No pickle, ever.
 
-    Rebuilding is driven by shapes: the factory builds the original network, removed layers become identities, and
-    every layer takes the size of its stored weights.
+    Rebuilding is driven by shapes: the factory builds the original network, blocks take the place of substituted
+    layers, removed layers become identities, and every layer takes the size of its stored weights.
 
     Example:
         >>> edgecnn.Checkpoint("edgecnn:digits-cnn", {}).factory
@@ -51,6 +64,7 @@ class Checkpoint:
     metric: str | None = None  # what it is judged by, where that is not the task's first metric
     decode: Mapping[str, Any] | None = None  # what turns its raw outputs into what the metric takes
     score: Mapping[str, Any] | None = None  # of another task than classification, as `Score.to_json` gives it
+    substituted: Mapping[str, str] = field(default_factory=dict)  # convolution → the block in its place, oldest first
 
     def save(self, path: Path | str, module: nn.Module) -> None:
         """Write the weights of *module* and this description to *path*, whole or not at all."""
@@ -95,6 +109,10 @@ class Checkpoint:
         path = Path(path)
         module = call_factory(self.factory, self.arguments) if module is None else module
         nn = require("torch.nn", "torch")
+        for name, block in self.substituted.items():
+            if not name or not isinstance(dict(module.named_modules()).get(name), nn.Conv2d):
+                raise EdgecnnError(f"{path}: {self.factory} has no convolution '{name}' to replace by {block}")
+            substitute_(module, name, block)
         for name in self.removed:
             if not name or name not in dict(module.named_modules()):
                 raise EdgecnnError(f"{path}: {self.factory} has no layer '{name}' to remove")
@@ -127,6 +145,24 @@ def _check_argument(path: Path, name: str, value: object) -> None:
 
 #: How arguments begin that choose weights: `weights`, `weights_backbone`; older: `pretrained`, `pretrained_backbone`.
 _WEIGHTS = ("weights", "pretrained")
+
+
+def substitute_(module: nn.Module, name: str, block: str) -> nn.Module:
+    """Put a *block*, a name in `SUBSTITUTES`, in the place of the convolution *name*; return it, its weights fresh.
+
+    Raises:
+        EdgecnnError: an unknown block.
+    """
+    torch = require("torch", "torch")
+    layer = module.get_submodule(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made: nn.Module = SUBSTITUTES.load(block).build(layer)
+    if (weight := getattr(layer, "weight", None)) is not None:
+        made.to(weight.device, weight.dtype)
+    parent, _, child = name.rpartition(".")
+    setattr(module.get_submodule(parent), child, made.train(layer.training))
+    return made
 
 
 def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:

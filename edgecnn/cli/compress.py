@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order
+from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order, complete_substitute
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     F,
@@ -19,12 +19,14 @@ from edgecnn.cli.shared import (
     gathered,
     input_option,
     model_options,
+    parse_blocks,
     print_json,
     showing_progress,
     tables,
     task_options,
 )
 from edgecnn.cli.table import print_table, say, warn
+from edgecnn.compress import block_of, layer_of
 from edgecnn.compress.settings import CRITERION, Search, Sparsity, Training, Uniform
 from edgecnn.errors import EdgecnnError
 from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 MISSES_A_GOAL = 1  # as `edgecnn fit` where a file does not fit
 
 #: The options of the search, and those that a plan holds.
-_OF_SEARCH = ("order", "layers", "share", "reference", "epochs_between")
+_OF_SEARCH = ("order", "filters", "layers", "substitutes", "share", "reference", "epochs_between")
 _OF_PLAN = (
     "criterion",
     "round_to",
@@ -132,6 +134,24 @@ def _search() -> Sequence[Callable[[F], F]]:
             default_text="layers",
             section="Search",
             help="Remove whole layers too.",
+        ),
+        option(
+            "--filters/--no-filters",
+            default=Search.filters,
+            default_text="filters",
+            section="Search",
+            help="Remove filters.",
+        ),
+        option(
+            "--substitute",
+            "substitutes",
+            metavar="BLOCK,BLOCK",
+            default="",
+            default_text="none",
+            callback=parse_blocks,
+            shell_complete=complete_substitute,
+            section="Search",
+            help="Put a smaller block in place of plain convolutions too: depthwise, fire, ghost, grouped, nx1-1xn.",
         ),
         option(
             "--share",
@@ -262,6 +282,8 @@ def _how(
     plan: Path | None,
     order: str,
     layers: bool,
+    filters: bool,
+    substitutes: tuple[str, ...],
     share: float,
     epochs_between: float | None,
     reference: float | None,
@@ -292,6 +314,8 @@ def _how(
             layers=layers,
             criterion=criterion,
             round_to=round_to,
+            filters=filters,
+            substitutes=substitutes,
         ),
     )
     if sparsity is not None and not (ratio is None and plan is None and not budget.has_goal):
@@ -360,6 +384,7 @@ def command(
     the network was trained on those images, half of the evaluation data is used instead. The final accuracy comes from
     evaluation data that was not used for choosing.
 
+    --substitute lets the search put smaller blocks in place of plain convolutions as well, begun from their weights.
     --ratio prunes all layers alike, and --sparsity sets single weights to 0.
 
     The result is a checkpoint that `edgecnn export` takes as MODEL. The plan beside it repeats the cuts. The exit code
@@ -369,6 +394,7 @@ def command(
     Example:
       edgecnn compress edgecnn:digits-cnn --weights digits.safetensors --data digits --ratio 0.5 -o small.safetensors
       edgecnn compress digits.safetensors --data digits --max-drop 1 --macs 0.4 -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --macs 0.4 --substitute depthwise,ghost -o small.safetensors
       edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order greedy -o small.safetensors
       edgecnn compress digits.safetensors --data digits --ram 64KiB --flash 256KiB -o small.safetensors
       edgecnn compress digits.safetensors --plan small.plan.toml -o again.safetensors
@@ -423,13 +449,20 @@ def _check_given(names: tuple[str, ...], why: str) -> None:
             raise EdgecnnError(f"{one.opts[0]} {why}, or leave it out")
 
 
+def _described(unit: str, ratio: float) -> str:
+    """Return a cut in words."""
+    if block := block_of(unit):
+        return f"{block} in place of {layer_of(unit)}"
+    return f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}"
+
+
 def _print_result(result: CompressResult) -> None:
-    from edgecnn.compress.sensitivity import by_reason
+    from edgecnn.compress.sensitivity import by_reason, shortened
 
     for one in result.attempts:
         if not one.cuts:
             continue  # weights became 0: parameters, MACs and size stay the same
-        cuts = ", ".join(f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}" for unit, ratio in one.cuts.items())
+        cuts = ", ".join(_described(unit, ratio) for unit, ratio in one.cuts.items())
         score = one.status.score
         judged = "" if score is None else f", {score.name} {score.text}"
         lost = "" if one.kept else "; it lost too much and was reverted"
@@ -464,6 +497,8 @@ def _print_result(result: CompressResult) -> None:
     say(f"{result.score_after.name} lost: {100 * drop.mean:.2f} points ({interval})")
     for reason, layers in by_reason(result.fixed).items():
         say(f"cannot be cut: {', '.join(layers)}: {reason}")
+    for reason, blocks in by_reason(result.unsubstituted).items():
+        say(f"no block in its place: {shortened(blocks)}: {reason}")
     for use in result.after.memory:
         say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")
     if result.sparse_size is not None:

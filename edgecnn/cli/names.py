@@ -103,6 +103,14 @@ def complete_order(ctx: Context, param: Parameter, incomplete: str) -> list[str]
     return _begun(ORDERS.names(), incomplete)
 
 
+def complete_substitute(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
+    """Return the blocks, after those that *incomplete* has already, that its last name begins."""
+    from edgecnn.checkpoint import SUBSTITUTES
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _begun(SUBSTITUTES.names(), last)]
+
+
 def complete_normalization(ctx: Context, param: Parameter, incomplete: str) -> list[str]:
     """Return the named normalizations that begin with *incomplete*."""
     return _begun(("imagenet", "mean=", "pixels", "unit"), incomplete)

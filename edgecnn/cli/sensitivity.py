@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.names import complete_criterion
+from edgecnn.cli.names import complete_criterion, complete_substitute
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
     input_option,
     model_options,
+    parse_blocks,
     parse_folder,
     print_json,
     showing_progress,
@@ -54,6 +55,17 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     callback=parse_ratios,
     section="Search",
     help="Fractions of a layer's filters to cut; 1.0 removes the whole layer or block where that is possible.",
+)
+@option(
+    "--substitute",
+    "substitutes",
+    metavar="BLOCK,BLOCK",
+    default="",
+    default_text="none",
+    callback=parse_blocks,
+    shell_complete=complete_substitute,
+    section="Search",
+    help="Put these blocks in place of each plain convolution too: depthwise, fire, ghost, grouped, nx1-1xn.",
 )
 @option(
     "--criterion",
@@ -103,6 +115,7 @@ def command(
     source: DataSource,
     task: TaskChoice,
     ratios: tuple[float, ...],
+    substitutes: tuple[str, ...],
     criterion: str,
     round_to: int,
     per: str,
@@ -135,6 +148,7 @@ def command(
             data=source,
             task=task,
             ratios=ratios,
+            substitutes=substitutes,
             criterion=criterion,
             round_to=round_to,
             per=per,

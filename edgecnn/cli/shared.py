@@ -371,6 +371,11 @@ def drop_fraction(points: float) -> float:
     return points / 100
 
 
+def parse_blocks(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
+    """Read `depthwise,ghost` as its names."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     """Read `1x3x224x224` as (3, 224, 224).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +118,7 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
     layers = dict(module.named_modules())
     names = {layer: name for name, layer in layers.items()}
     rank = {name: index for index, name in enumerate(order)}
-    sharing = _sharing(layers)
+    shared_layers = sharing(layers)
     seen: dict[str, set[int]] = {}
     groups = []
     for name in order:
@@ -138,9 +138,9 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
             groups.append(Group(name, (Slice(name, OUT, (tuple(free),)),), LOST_TRACK))
             continue
         group = _read_group(name, items, names, rank)
-        shared = next((part.layer for part in group.slices if part.layer in sharing), None)
+        shared = next((part.layer for part in group.slices if part.layer in shared_layers), None)
         if group.reason is None and shared is not None:
-            group = replace(group, reason=f"{shared} and {sharing[shared]} share their weights")
+            group = replace(group, reason=f"{shared} and {shared_layers[shared]} share their weights")
         for part in group.slices:
             if part.side == OUT:
                 seen.setdefault(part.layer, set()).update(index for atom in part.indices for index in atom)
@@ -148,7 +148,7 @@ def find_groups(module: nn.Module, example: torch.Tensor) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _sharing(layers: Mapping[str, nn.Module]) -> dict[str, str]:
+def sharing(layers: Mapping[str, nn.Module]) -> dict[str, str]:
     """Return each layer of *layers* that has a parameter of another one as well → the name of that one."""
     owners: dict[int, list[str]] = {}
     for name, layer in layers.items():
@@ -192,6 +192,20 @@ def masked_channels(module: nn.Module, removed: Removed) -> nn.Module:
     return masked
 
 
+def reordered_channels(module: nn.Module, slices: Iterable[Slice], order: Sequence[int]) -> nn.Module:
+    """Return a copy of *module* in which atom i of *slices* is what atom order[i] was."""
+    made = copy.deepcopy(module)
+    state = made.state_dict()
+    for part in slices:
+        to = [index for atom in part.indices for index in atom]
+        taken = [index for atom in order for index in part.indices[atom]]
+        for name, tensor, dim, _ in _tensors(module, {(part.layer, part.side): to}):
+            whole = torch.arange(tensor.shape[dim])
+            whole[to] = torch.tensor(taken)
+            state[name].copy_(state[name].index_select(dim, whole.to(tensor.device)))
+    return made
+
+
 def _tensors(module: nn.Module, removed: Removed) -> Iterable[tuple[str, torch.Tensor, int, Collection[int]]]:
     """Yield each tensor that loses something: its name, itself, the dimension and the indices."""
     known = module.state_dict().keys()
@@ -207,11 +221,11 @@ def _tensors(module: nn.Module, removed: Removed) -> Iterable[tuple[str, torch.T
         for own, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
             dim = out_dim if own == "weight" else 0
             # A layer may have tensors of its own beside, a learned scale say, which lose nothing.
-            if f"{name}.{own}" in known and tensor.ndim and tensor.shape[dim] == _width_of(layer):
+            if f"{name}.{own}" in known and tensor.ndim and tensor.shape[dim] == width_of(layer):
                 yield f"{name}.{own}", tensor, dim, indices
 
 
-def _width_of(layer: nn.Module) -> int:
+def width_of(layer: nn.Module) -> int:
     """Return of how many channels a layer with weights gives results."""
     names = ("out_channels", "out_features", "num_features", "num_parameters", "num_channels")
     return int(next(getattr(layer, name) for name in names if hasattr(layer, name)))

@@ -22,7 +22,7 @@ from torch import nn
 from edgecnn.compress import CRITERIA
 from edgecnn.compress.channels import NORMS, OUT, Convolution
 from edgecnn.compress.objective import CLASSIFIER, Distilled, Objective
-from edgecnn.compress.units import Unit
+from edgecnn.compress.unit import Unit
 from edgecnn.errors import EdgecnnError, unknown_name
 from edgecnn.nets.outputs import tensors_of
 from edgecnn.normalization import Normalization, preprocess

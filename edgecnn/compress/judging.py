@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edgecnn.compress.bn_recalibration import moving_statistics, noting_statistics
+from edgecnn.compress.bn_recalibration import Moments, moving_statistics, noting_statistics
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.objective import CLASSIFIER, Objective
 from edgecnn.compress.prefix_cache import Calls, Recording, live_bytes, read_calls, record, replay, share
@@ -82,7 +82,12 @@ class Trial:
         self._of_original: list[_Outcomes] = []
         self._of_variants: list[list[_Outcomes]] = [[] for _ in self.variants]
 
-    def recalibrate_batch_norm(self, samples: Samples, removed_channels: Sequence[Removed]) -> None:
+    def recalibrate_batch_norm(
+        self,
+        samples: Samples,
+        removed_channels: Sequence[Removed],
+        reordered: Sequence[Mapping[str, Sequence[int]]] | None = None,
+    ) -> None:
         """Have what any training would mend at once follow each cut, on as many of *samples* as a batch holds.
 
         That is the statistics of batch norm, and the spread of class scores: a classifier that gives smaller scores is
@@ -91,6 +96,7 @@ class Trial:
         Args:
             samples: others than those that variants are judged on; labels are not looked at.
             removed_channels: the filters that each of the variants lacks.
+            reordered: of each of them, the norms whose channels are in another order, and where they were before.
         """
         # A few samples tell little of a statistic: the batch is as large as any single start allows, in several passes.
         n = min(map(self._batch_size, ({start} for start in self.starts)), default=0)
@@ -103,7 +109,11 @@ class Trial:
             for index in (index for index, start in enumerate(self.starts) if start in starts):
                 self.progress("settling cuts", done, len(self.variants))
                 behind = [name for name in before if self.calls.first.get(name, 0) >= self.starts[index]]
-                with moving_statistics(self.variants[index], before, removed_channels[index], behind):
+                moved = reordered[index] if reordered else {}
+                were = before | {
+                    name: _in_order(before[name], places) for name, places in moved.items() if name in before
+                }
+                with moving_statistics(self.variants[index], were, removed_channels[index], behind):
                     output = replay(self.variants[index], recording, self.starts[index])
                 self.scales[index] = score_scale(recording.output, output)
                 done += 1
@@ -217,6 +227,12 @@ class _Outcomes:
     def joined(cls, parts: Sequence[_Outcomes]) -> _Outcomes:
         """Return the outcomes of several batches as those of one."""
         return cls(np.concatenate([part.floats for part in parts], 1), np.concatenate([part.records for part in parts]))
+
+
+def _in_order(moments: Moments, places: Sequence[int]) -> Moments:
+    """Return the moments of a norm [C] whose channels were at *places*."""
+    mean, var = moments
+    return mean[list(places)], var[list(places)]
 
 
 def _calls_of(original: nn.Module, x: torch.Tensor) -> Calls:

@@ -89,11 +89,20 @@ def disagreement(module: nn.Module, example: torch.Tensor, removed: Removed) -> 
         except Exception as error:
             # Layers that do not fit each other raise whatever the network's own code raises.
             return f"the network does not run without some of them: {format_error(error)}"
-    agree = len(given) == len(expected) and all(
+    return None if _alike(given, expected) else LOST_TRACK
+
+
+def agrees(module: nn.Module, other: nn.Module, example: torch.Tensor) -> bool:
+    """Return whether *other* gives for *example* what *module* gives, both in double precision."""
+    with torch.no_grad():
+        return _alike(tree_leaves(other(example.clone())), tree_leaves(module(example.clone())))
+
+
+def _alike(given: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
+    return len(given) == len(expected) and all(
         a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
         for a, b in zip(given, expected, strict=True)
     )
-    return None if agree else LOST_TRACK
 
 
 def _with_line(module: nn.Module, example: torch.Tensor, removed: Removed, reason: str) -> str:

@@ -1,22 +1,25 @@
-"""Structured pruning: whole filters go, and with them the input channels of what follows; or layers go whole."""
+"""Structured pruning: filters go with the input channels of what follows, layers go whole, or give way to blocks."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from edgecnn.compress import block_of
 from edgecnn.compress.channels import Removed, masked_channels, without_channels
 from edgecnn.compress.counting import params_macs_and_activations
 from edgecnn.compress.criteria import Criterion, scores_of
 from edgecnn.compress.layers import find_links, remove_layer_, without_layer
 from edgecnn.compress.masking import MaskMismatchError, differing, union
 from edgecnn.compress.settings import CRITERION, Uniform
-from edgecnn.compress.units import FILTERS, LAYER, Unit, Units, double_of, filter_units, find_units, removed_by
+from edgecnn.compress.substitution import substituted
+from edgecnn.compress.unit import FILTERS, LAYER, SUBSTITUTION, Unit, Units, kind_of
+from edgecnn.compress.units import double_of, filter_units, find_units, removed_by
 from edgecnn.errors import EdgecnnError
 
 
@@ -36,6 +39,8 @@ class Cut:
     module: nn.Module
     removed: tuple[str, ...] = ()
     removed_channels: Removed = field(default_factory=dict)
+    substituted: Mapping[str, str] = field(default_factory=dict)  # convolution → the block in its place
+    reordered: Mapping[str, Sequence[int]] = field(default_factory=dict)  # norm → where each channel was before
 
 
 def prune(module: nn.Module, input_shape: tuple[int, ...], how: Uniform) -> nn.Module:
@@ -88,7 +93,8 @@ def cut(
     Args:
         module: a network with one input.
         input_shape: (C, H, W).
-        cuts: unit → the share of its filters that goes, those of the least score first; 1: the layer goes whole.
+        cuts: unit → the share of its filters that goes, those of the least score first; 1: the layer goes whole, or
+            with a name `LAYER:BLOCK` the block takes its place.
         criterion: how much each filter matters; see `CRITERIA`.
         round_to: the filters a unit keeps become a multiple of it; never more go than asked.
         scores: unit → the score of each of its atoms, in place of the criterion.
@@ -99,11 +105,15 @@ def cut(
         MaskMismatchError: it does not.
         EdgecnnError: a ratio outside [0, 1], a unit there is not, or one that cannot go.
     """
-    units = units or find_units(module, input_shape)
-    shares = {name: ratio for name, ratio in cuts.items() if ratio != 1}
+    named = {name: kind_of(name, ratio) for name, ratio in cuts.items()}
+    blocks = {block_of(name): None for name, kind in named.items() if kind == SUBSTITUTION}
+    units = units or find_units(module, input_shape, tuple(blocks))
+    shares = {name: ratio for name, ratio in cuts.items() if named[name] == FILTERS}
     chosen = _chosen(module, units, shares, criterion, round_to, scores or {})
-    shorter, removed = _without_layers(module, input_shape, [units.find(n, LAYER) for n in cuts if n not in shares])
-    if removed and chosen:
+    swapped = substituted(module, [units.find(n, SUBSTITUTION) for n in cuts if named[n] == SUBSTITUTION], criterion)
+    layers = [units.find(name, LAYER) for name in cuts if named[name] == LAYER]
+    shorter, removed = _without_layers(swapped.module, input_shape, layers)
+    if (removed or swapped.blocks) and chosen:
         # What the filters meet further on is another layer now; the filters themselves are the same.
         units = Units(filter_units(shorter, input_shape), ())
     removals = {name: removed_by(units.find(name, FILTERS), atoms) for name, atoms in chosen.items()}
@@ -112,7 +122,8 @@ def cut(
         if wrong:
             raise MaskMismatchError(wrong)
     removed_channels = union(removals.values())
-    return Cut(without_channels(shorter, removed_channels).eval(), removed, removed_channels)
+    small = without_channels(shorter, removed_channels).eval()
+    return Cut(small, removed, removed_channels, swapped.blocks, swapped.reordered)
 
 
 def _without_layers(

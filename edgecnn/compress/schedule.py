@@ -33,20 +33,20 @@ def ordered(sensitivity: Sensitivity, order: str | Order = "greedy", *, seed: in
 def greedy(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
     """Return the cut with the best saving per lost accuracy first: out of order, as the study has it.
 
-    A greater cut of a unit comes where its step from the lesser one is worth it, not where all of it would be.
+    A greater cut of a layer comes where its step from the lesser one is worth it, not where all of it would be.
     """
-    units = dict.fromkeys(row.unit for row in sensitivity.rows)
-    steps = [step for unit in units for step in _steps(sensitivity, unit)]
+    layers = dict.fromkeys(row.layer for row in sensitivity.rows)
+    steps = [step for layer in layers for step in _steps(sensitivity, layer)]
     return [row for _, row in sorted(steps, key=lambda step: step[0])]
 
 
-def _steps(sensitivity: Sensitivity, unit: str) -> Iterator[tuple[float, Row]]:
-    """Yield each cut of *unit* with its loss increase per saving.
+def _steps(sensitivity: Sensitivity, layer: str) -> Iterator[tuple[float, Row]]:
+    """Yield each cut of *layer*, of its filters, by a block or whole, with its loss increase per saving.
 
     For a cut on the lower convex hull of loss over saving, it is that of the step from the cut before it on the hull;
     a cut above the hull has its own.
     """
-    rows = sorted((row for row in sensitivity.rows if row.unit == unit), key=lambda row: row.ratio)
+    rows = sorted((row for row in sensitivity.rows if row.layer == layer), key=sensitivity.gain)
     last: Row | None = None
     while rows:
         cost_benefit, best = min(((sensitivity.cost_benefit(row, last), row) for row in rows), key=lambda pair: pair[0])
@@ -63,8 +63,8 @@ def forward(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
 
 def backward(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:
     """Return what runs last, first; of one unit the smaller cut comes first still."""
-    place = {name: index for index, name in enumerate(dict.fromkeys(row.unit for row in sensitivity.rows))}
-    return sorted(sensitivity.rows, key=lambda row: -place[row.unit])
+    place = {name: index for index, name in enumerate(dict.fromkeys(row.layer for row in sensitivity.rows))}
+    return sorted(sensitivity.rows, key=lambda row: -place[row.layer])
 
 
 def random(sensitivity: Sensitivity, seed: int) -> Sequence[Row]:

@@ -11,7 +11,7 @@ batch norm's statistics follow each cut (`bn_recalibration`), and scores are sca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from edgecnn.checkpoint import SUBSTITUTES
+from edgecnn.compress import layer_of
 from edgecnn.compress.channels import Removed
 from edgecnn.compress.criteria import Criterion
 from edgecnn.compress.judging import ERROR, LOSS, Trial
@@ -27,7 +29,8 @@ from edgecnn.compress.objective import CLASSIFIER, Objective
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.ranking import Z, cost_benefits, decide
 from edgecnn.compress.settings import CRITERION
-from edgecnn.compress.units import LAYER, Fixed, Units, find_units
+from edgecnn.compress.unit import FILTERS, LAYER, SUBSTITUTION, Fixed, Units
+from edgecnn.compress.units import find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.progress import Progress, silent
@@ -89,6 +92,11 @@ class Row:
     )
     saved: Costs
 
+    @property
+    def layer(self) -> str:
+        """The layer or block it is a change of; all changes of one exclude each other."""
+        return layer_of(self.unit)
+
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -114,19 +122,21 @@ class Sensitivity:
     notes: tuple[str, ...] = ()
     recalibrated: bool = False  # whether batch norm's statistics and the scores' spread followed each cut
     fixed_whole: tuple[Fixed, ...] = ()  # those that cannot go whole; none are named where that was not asked for
+    unsubstituted: tuple[Fixed, ...] = ()  # where the blocks that were asked for cannot stand: "conv1", "conv1:ghost"
 
     def cost_benefit(self, row: Row, beyond: Row | None = None) -> float:
         """Return what *row* loses for what it saves (see `per`), *beyond* another one; infinity where it saves nothing.
 
         A loss increase smaller than that of one sample counts as none: then the row that saves most ranks first.
         """
-        loss_increase, gain = row.loss_increase.mean, _gain(row.saved, self.per)
+        loss_increase, gain = row.loss_increase.mean, self.gain(row)
         if beyond is not None:
-            loss_increase, gain = (
-                loss_increase - max(beyond.loss_increase.mean, 0.0),
-                gain - _gain(beyond.saved, self.per),
-            )
+            loss_increase, gain = loss_increase - max(beyond.loss_increase.mean, 0.0), gain - self.gain(beyond)
         return float(cost_benefits(np.array([loss_increase]), np.array([gain], dtype=np.float64), self.n)[0])
+
+    def gain(self, row: Row) -> int:
+        """Return how much *row* saves of what loss increase is weighed against, see `per`."""
+        return _gain(row.saved, self.per)
 
     @property
     def ranked(self) -> tuple[Row, ...]:
@@ -173,6 +183,7 @@ class Sensitivity:
             ],
             "fixed": [asdict(layer) for layer in self.fixed],
             "fixed_whole": [asdict(layer) for layer in self.fixed_whole],
+            "unsubstituted": [asdict(layer) for layer in self.unsubstituted],
             "notes": list(self.notes),
         }
 
@@ -188,11 +199,14 @@ class SensitivityConfig:
     agreement: float = 0.98  # sample more until the expected Spearman correlation is this; 1: take all samples
     first: int = 512  # samples that every cut is judged on
     seed: int = 0
+    substitutes: tuple[str, ...] = ()  # blocks that may take the place of plain convolutions, names in `SUBSTITUTES`
 
     def __post_init__(self) -> None:
         wrong = [ratio for ratio in self.ratios if not 0 < ratio <= 1]
-        if wrong or not self.ratios:
+        if wrong or not (self.ratios or self.substitutes):
             raise EdgecnnError(f"a ratio is above 0 and at most 1, where 1 removes the layer, not {wrong}")
+        for block in self.substitutes:
+            SUBSTITUTES.where(block)
         if self.per not in GAINS:
             raise EdgecnnError(f"loss increase is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
         if not 0 < self.agreement <= 1 or self.first < 2:
@@ -208,6 +222,7 @@ class Candidate:
     ratio: float
     module: nn.Module
     removed_channels: Removed = field(default_factory=dict)  # the filters that were cut
+    reordered: Mapping[str, Sequence[int]] = field(default_factory=dict)  # norm → where each channel was before
 
 
 def sensitivity(
@@ -239,12 +254,15 @@ def sensitivity(
     Raises:
         EdgecnnError: a network that cannot be traced, or has nothing to cut; samples it cannot be judged by.
     """
-    found = units or find_units(module, input_shape)
-    cuts = [
-        (unit, ratio) for unit in found.units for ratio in sorted(config.ratios) if (ratio == 1) == (unit.kind == LAYER)
-    ]
+    found = units or find_units(module, input_shape, config.substitutes)
+    ratios = {
+        FILTERS: sorted(ratio for ratio in config.ratios if ratio != 1),
+        LAYER: [1.0] if 1 in config.ratios else [],
+        SUBSTITUTION: [1.0],
+    }
+    cuts = [(unit, ratio) for unit in found.units for ratio in ratios[unit.kind]]
     if not cuts:
-        raise EdgecnnError(_nothing(found, config.ratios))
+        raise EdgecnnError(_nothing(found, config))
 
     wrong: dict[str, str] = {}  # units that do not give what their mask gives, and why
 
@@ -263,7 +281,7 @@ def sensitivity(
             except MaskMismatchError as error:
                 wrong.update(error.units)
                 continue
-            yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.removed_channels)
+            yield Candidate(unit.name, unit.kind, ratio, smaller.module, smaller.removed_channels, smaller.reordered)
 
     judged = judge(
         module,
@@ -279,9 +297,10 @@ def sensitivity(
     )
     return replace(
         judged,
-        rows=tuple(row for row in judged.rows if row.kind == LAYER or row.unit not in wrong),
+        rows=tuple(row for row in judged.rows if row.kind != FILTERS or row.unit not in wrong),
         fixed=(*found.fixed, *(Fixed(name, reason) for name, reason in wrong.items())),
         fixed_whole=found.whole if 1 in config.ratios else (),
+        unsubstituted=found.unsubstituted,
     )
 
 
@@ -299,13 +318,24 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:_NAMED])} and {more} more"
 
 
-def _nothing(found: Units, ratios: Sequence[float]) -> str:
-    """Return why there is nothing of *found* to cut by any of *ratios*, and by which there is."""
+def nowhere(found: Units, blocks: Sequence[str]) -> str:
+    """Return that none of *blocks* can take the place of a convolution of *found*, and why."""
+    reasons = [f"{shortened(names)}: {reason}" for reason, names in by_reason(found.unsubstituted).items()]
+    if len(reasons) > _NAMED:
+        reasons[_NAMED:] = [f"{len(reasons) - _NAMED} more reasons"]
+    what = " and ".join(blocks)
+    return f"{what} cannot take the place of any layer: {'; '.join(reasons) or 'the network has no convolution'}"
+
+
+def _nothing(found: Units, config: SensitivityConfig) -> str:
+    """Return why there is nothing of *found* to cut as *config* says, and by which ratios there is."""
+    ratios = config.ratios
     parts = [
         (how, reason, names)
         for how, asked, fixed in (
             ("filters of {}", any(ratio != 1 for ratio in ratios), found.fixed),
             ("{} whole", 1 in ratios, found.whole),
+            ("{}", bool(config.substitutes), found.unsubstituted),
         )
         if asked
         for reason, names in by_reason(fixed).items()
@@ -313,10 +343,12 @@ def _nothing(found: Units, ratios: Sequence[float]) -> str:
     reasons = [f"{how.format(shortened(names))}: {reason}" for how, reason, names in parts[:_NAMED]]
     if len(parts) > _NAMED:
         reasons.append(f"{sum(len(names) for *_, names in parts[_NAMED:])} more for other reasons")
-    if found.units:
+    if found.units and ratios:
         allowed = "--ratio 1 alone" if found.of_kind(LAYER) else "ratios below 1"
         reasons.append(f"layers can only be cut with {allowed}")
-    summary = f"nothing in this network can be cut with ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"
+    how = [f"with ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"] if ratios else []
+    how += [f"by {', '.join(config.substitutes)} in place of a convolution"] if config.substitutes else []
+    summary = f"nothing in this network can be cut {' or '.join(how)}"
     return f"{summary}: {'; '.join(reasons) or 'it has no convolution and no linear layer'}"
 
 
@@ -338,12 +370,14 @@ def judge(
     names: list[tuple[str, str, float]] = []
     saved: list[Costs] = []
     removed_channels: list[Removed] = []
+    reordered: list[Mapping[str, Sequence[int]]] = []
 
     def variants() -> Iterator[nn.Module]:
         for candidate in candidates:
             names.append((candidate.unit, candidate.kind, candidate.ratio))
             saved.append(costs - costs_of(candidate.module, input_shape))
             removed_channels.append(candidate.removed_channels)
+            reordered.append(candidate.reordered)
             yield candidate.module
 
     trial = Trial(
@@ -357,7 +391,7 @@ def judge(
         seed=config.seed,
     )
     if calibration is not None:
-        trial.recalibrate_batch_norm(calibration, removed_channels)
+        trial.recalibrate_batch_norm(calibration, removed_channels, reordered)
     gains = np.array([_gain(costs, config.per) for costs in saved], dtype=np.float64)
     agreement = decide(trial, gains, config.agreement)
     original = trial.of_original()

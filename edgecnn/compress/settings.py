@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgecnn.checkpoint import SUBSTITUTES
 from edgecnn.errors import EdgecnnError
 from edgecnn.short_repr import short_repr
 from edgecnn.units import check_fraction
@@ -77,8 +78,14 @@ class Search:
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75)  # of a layer's filters, tried alone
     samples: int = 512  # that every cut is judged on, and more where the ranking is not clear
     agreement: float = 0.95  # how well the ranking must be known; a round takes the first of it alone
+    filters: bool = True  # whether filters may go
+    substitutes: tuple[str, ...] = ()  # blocks that may take the place of plain convolutions, names in `SUBSTITUTES`
 
     def __post_init__(self) -> None:
+        for block in self.substitutes:
+            SUBSTITUTES.where(block)
+        if not (self.filters or self.layers or self.substitutes):
+            raise EdgecnnError("the search has nothing to cut: allow filters, layers or substitutes")
         if not 0 < self.share < 1:
             raise EdgecnnError(f"the fraction that a round removes is above 0 and below 1, not {self.share:g}")
         if self.epochs_between is not None:

@@ -1,11 +1,10 @@
-"""What can be taken out of a network: some filters of a layer, or a layer whole."""
+"""What can be cut in a network: some filters of a layer, a layer whole, or a plain convolution for a smaller block."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -20,79 +19,24 @@ from edgecnn.compress.channels import (
 )
 from edgecnn.compress.layers import Link, find_blocks, links_of, without_layer
 from edgecnn.compress.masking import differing
-from edgecnn.errors import EdgecnnError, unknown_name
-
-FILTERS, LAYER = "filters", "layer"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Something that can go."""
-
-    name: str  # its first layer or block to run: "features.0", "layer2.3"
-    kind: str  # FILTERS: some of its filters can go; LAYER: it can go whole
-    channels: int  # filters it has now (1 for a layer)
-    members: tuple[str, ...]  # all layers that lose something with it, in the order in which they run
-    slices: tuple[Slice, ...] = field(default=(), repr=False)
-
-    @property
-    def atoms(self) -> int:
-        """How many parts it can lose one by one: its filters, or fewer where some can only go together."""
-        return len(self.slices[0].indices) if self.slices else 1
+from edgecnn.compress.substitution import find_substitutions
+from edgecnn.compress.unit import FILTERS, LAYER, Fixed, Unit, Units
+from edgecnn.errors import EdgecnnError
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """A layer whose filters must stay."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Units:
-    """All that can go, in the order in which it runs, and what must stay."""
-
-    units: tuple[Unit, ...]
-    fixed: tuple[Fixed, ...]  # whose filters must stay
-    whole: tuple[Fixed, ...] = ()  # that cannot go whole
-
-    def of_kind(self, kind: str) -> dict[str, Unit]:
-        """Return the units of one kind by name."""
-        return {unit.name: unit for unit in self.units if unit.kind == kind}
-
-    def find(self, name: str, kind: str) -> Unit:
-        """Return the unit of that name and kind.
-
-        Raises:
-            EdgecnnError: there is none; the message gives the reason, or the near match and the known names.
-        """
-        units = self.of_kind(kind)
-        if name in units:
-            return units[name]
-        what = "filters" if kind == FILTERS else "layer as a whole"
-        for fixed in self.fixed if kind == FILTERS else self.whole:
-            if fixed.name == name:
-                raise EdgecnnError(f"{name}: its {what} cannot be cut: {fixed.reason}")
-        for unit in units.values():
-            if any(part.layer == name and part.side == OUT for part in unit.slices):
-                raise EdgecnnError(f"{name}: its filters are tied to those of {unit.name}; name that one")
-        if any(unit.name == name for unit in self.units):
-            raise EdgecnnError(f"{name}: its {what} cannot be cut")
-        raise unknown_name("unit", name, dict.fromkeys(unit.name for unit in self.units))
-
-
-def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
-    """Return what can be taken out of *module*, in the order in which it runs.
+def find_units(module: nn.Module, input_shape: tuple[int, ...], substitutes: Sequence[str] = ()) -> Units:
+    """Return what can be cut in *module*, in the order in which it runs.
 
     Every group of filters is tried: without some of them it must give what it gives with those set to zero.
 
     Args:
         module: a network with one input.
         input_shape: (C, H, W).
+        substitutes: blocks that may take the place of plain convolutions, names in `SUBSTITUTES`.
 
     Raises:
-        EdgecnnError: the network cannot be traced; where the reason is a branch on values, its file and line.
+        EdgecnnError: the network cannot be traced; where the reason is a branch on values, its file and line. Or a
+            block there is not.
     """
     work, example = double_of(module, input_shape)
     groups = find_groups(work, example)
@@ -107,9 +51,10 @@ def find_units(module: nn.Module, input_shape: tuple[int, ...]) -> Units:
             continue
         members = (*link.removed_layers, link.following.layer, *((link.following_norm,) if link.following_norm else ()))
         whole.append(Unit(name, LAYER, 1, members))
+    blocks, unsubstituted = find_substitutions(work, example, runs, filters, fixed, substitutes)
     order = {name: index for index, name in enumerate(runs)}
-    units = sorted((*filters, *whole), key=lambda unit: order[unit.name])
-    return Units(tuple(units), fixed, tuple(Fixed(name, reason) for name, reason in reasons.items()))
+    units = sorted((*filters, *whole, *blocks), key=lambda unit: order[unit.layer])
+    return Units(tuple(units), fixed, tuple(Fixed(name, reason) for name, reason in reasons.items()), unsubstituted)
 
 
 def _runs(module: nn.Module, link: Link, example: torch.Tensor) -> bool:

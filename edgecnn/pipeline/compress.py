@@ -280,7 +280,8 @@ def _compressed(
 
     assert subject.network is not None
     budget = how if isinstance(how, Budget) else Budget()
-    steps = Steps.of(subject, plan.method, budget, folder, path.stem, progress, teachers, validation)
+    blocks = how.search.substitutes if isinstance(how, Budget) else plan.substitutes
+    steps = Steps.of(subject, plan.method, budget, folder, path.stem, progress, teachers, validation, blocks)
     original = steps.start().status
     reference = original.score.value if budget.reference is None and original.score is not None else budget.reference
     if isinstance(how, Budget):
@@ -298,6 +299,7 @@ def _compressed(
     final = verdict(metric, before, after, budget)
     is_sparse = plan.is_sparse(len(plan.rounds))
     is_new = not isinstance(how, Plan)
+    units = find_units(subject.network.module, subject.shape, blocks) if is_new and not is_sparse else None
     result = CompressResult(
         path=path,
         before=original,
@@ -315,10 +317,8 @@ def _compressed(
         stopped=found.stopped,
         unmet=(*budget.unmet(original, status, reference), *final.unmet),
         sparse_size=_sparse_sizes(steps, subject.network, network) if is_sparse else None,
-        fixed=(
-            *(find_units(subject.network.module, subject.shape).fixed if is_new and not is_sparse else ()),
-            *steps.wrong,
-        ),
+        fixed=(*(units.fixed if units else ()), *steps.wrong),
+        unsubstituted=units.unsubstituted if units else (),
         validation=validation,
     )
     checkpoint = network.checkpoint
@@ -393,7 +393,8 @@ def _augmentation(subject: Subject, augment: bool | None, objective: Objective) 
 
 def _uniform(network: Network, shape: tuple[int, ...], ratio: float) -> tuple[Round, ...]:
     """Return the same share of every unit's filters as one round."""
-    from edgecnn.compress.units import FILTERS, find_units
+    from edgecnn.compress.unit import FILTERS
+    from edgecnn.compress.units import find_units
 
     units = find_units(network.module, shape).of_kind(FILTERS)
     return (Round(dict.fromkeys(units, ratio)),) if ratio and units else ()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecnn.compress import block_of
 from edgecnn.compress.settings import CRITERION, Training
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
@@ -84,7 +85,9 @@ class TrainingSettings:
 class Round:
     """Cuts made at once, the zeros among the weights that are left, and the tuning after them."""
 
-    cuts: Mapping[str, float]  # unit → share of its filters that goes; 1: the layer or block goes whole
+    #: unit → share of its filters that goes; 1: the layer or block goes whole, and `LAYER:BLOCK` = 1: a smaller block
+    #: takes the place of the convolution.
+    cuts: Mapping[str, float]
     epochs: float = 0
     sparsity: float = 0.0  # share of the weights of convolutions and linear layers that are 0 from here on
 
@@ -97,6 +100,8 @@ class Round:
                 raise EdgecnnError(
                     f"{unit}: a ratio is at least 0 and less than 1, or 1 for a layer or block whole, not {ratio:g}"
                 )
+            if block_of(unit) and ratio != 1:
+                raise EdgecnnError(f"{unit}: a block takes the place of a layer whole; its ratio is 1, not {ratio:g}")
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,12 @@ class Plan:
     def is_sparse(self, number: int) -> bool:
         """Return whether weights are 0, and stay it, from a round up to *number* on."""
         return any(one.sparsity for one in self.rounds[:number])
+
+    @property
+    def substitutes(self) -> tuple[str, ...]:
+        """The blocks that take the place of convolutions."""
+        blocks = (block_of(name) for one in self.rounds for name in one.cuts)
+        return tuple(dict.fromkeys(block for block in blocks if block))
 
     def check_network(self, network: Network) -> None:
         """See that the plan was written for *network*.

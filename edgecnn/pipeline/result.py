@@ -11,7 +11,7 @@ from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import ACCURACY, Score, accuracy_to_json
 
 if TYPE_CHECKING:
-    from edgecnn.compress.units import Fixed
+    from edgecnn.compress.unit import Fixed
     from edgecnn.pipeline.judging import Validation, Verdict
     from edgecnn.pipeline.search import Attempt
 
@@ -33,6 +33,7 @@ class CompressResult:
     unmet: tuple[str, ...] = ()  # the goals that the result misses, each as a sentence
     sparse_size: tuple[SparseSize, SparseSize] | None = None  # before and after, where weights were set to 0
     fixed: tuple[Fixed, ...] = ()  # the layers that cannot be cut, and why; none are named for a plan
+    unsubstituted: tuple[Fixed, ...] = ()  # where blocks that were asked for cannot stand, likewise
     validation: Validation | None = None  # what the cuts were chosen by
 
     @property
@@ -90,6 +91,7 @@ class CompressResult:
                 for one in self.attempts
             ],
             "fixed": [asdict(one) for one in self.fixed],
+            "unsubstituted": [asdict(one) for one in self.unsubstituted],
             "stopped": self.stopped or None,
             "unmet": list(self.unmet),
         }

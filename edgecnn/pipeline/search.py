@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from edgecnn.compress import layer_of
 from edgecnn.compress.prune import Size, count_to_go, cut, size_of
 from edgecnn.compress.schedule import ordered
-from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, sensitivity
+from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, nowhere, sensitivity
 from edgecnn.compress.settings import Search
-from edgecnn.compress.units import FILTERS, LAYER, Unit, Units
+from edgecnn.compress.unit import FILTERS, LAYER, SUBSTITUTION, Unit, Units
 from edgecnn.errors import EdgecnnError
 from edgecnn.pipeline.budget import Budget, NetworkStatus, Shortfall, drop_of
 from edgecnn.pipeline.plan import Plan, Round
@@ -169,7 +170,7 @@ def _round(
             units, rows = ranking[0]
             cuts = choose_cuts(steps, before, units, rows, shortfall.per, share, most)
             while (agreed := steps.agreed(before, cuts)) != cuts:
-                rows = [row for row in rows if row.kind == LAYER or row.unit in agreed or row.unit not in cuts]
+                rows = [row for row in rows if row.kind != FILTERS or row.unit in agreed or row.unit not in cuts]
                 cuts = choose_cuts(steps, before, units, rows, shortfall.per, share, most)
             ranking[0] = units, rows
             return {} if any(cuts == earlier.cuts for earlier in attempts) else cuts
@@ -188,13 +189,23 @@ def _round(
 def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) -> tuple[Units, Sequence[Row]]:
     """Return what can be cut now, and the cuts, the next one first."""
     network, shape, units = before.graded, steps.subject.shape, before.units
-    ratios = (*config.ratios, *((1.0,) if config.layers else ()))
-    if not any(unit.kind == FILTERS or config.layers for unit in units.units):
+    if number == 1 and config.substitutes and not units.of_kind(SUBSTITUTION):
+        raise EdgecnnError(nowhere(units, config.substitutes))
+    ratios = (*(config.ratios if config.filters else ()), *((1.0,) if config.layers else ()))
+    tried = {FILTERS: config.filters, LAYER: config.layers, SUBSTITUTION: True}
+    if not any(tried[unit.kind] for unit in units.units):
         return units, ()
     assert steps.parts.validation is not None
     method = steps.method
     judged = SensitivityConfig(
-        ratios, method.criterion, method.round_to, per, config.agreement, config.samples, method.seed
+        ratios,
+        method.criterion,
+        method.round_to,
+        per,
+        config.agreement,
+        config.samples,
+        method.seed,
+        tuple(config.substitutes),
     )
     normalization, progress = steps.subject.normalization, with_prefix(steps.progress, _name(number, 1))
     found = sensitivity(
@@ -223,31 +234,31 @@ def choose_cuts(
 ) -> dict[str, float]:
     """Return the first of *rows* that together save a *share* of what the network has of *per*, one of `GAINS`.
 
-    A row takes the place of an earlier one of its unit where it saves more. The last one takes no more filters than are
-    needed. Layers that save more than the share *most* by themselves stay.
+    A row takes the place of an earlier one of its layer where it saves more. The last one takes no more filters than
+    are needed. Layers, and blocks in their place, that save more than the share *most* by themselves stay.
     """
     network, shape, method = before.graded, steps.subject.shape, steps.method
     whole = size_of(network.module, shape)
     wanted = share * _amount(whole, per)
     cuts: dict[str, float] = {}
     chosen: dict[str, Unit] = {}
-    gained: dict[str, float] = {}  # by each of the chosen
+    gained: dict[str, float] = {}  # by what is chosen of each layer
     saved = 0.0
     for row in rows:
         unit = units.find(row.unit, row.kind)
-        gain, before_it = _amount(row.saved, per), gained.get(row.unit, 0.0)
-        others = [other for name, other in chosen.items() if name != row.unit]
+        gain, before_it = _amount(row.saved, per), gained.get(row.layer, 0.0)
+        others = [other for name, other in chosen.items() if name != row.layer]
         if gain <= before_it or any(_clash(unit, other) for other in others):
             continue
-        if row.kind == LAYER and gain > most * _amount(whole, per):
+        if row.kind != FILTERS and gain > most * _amount(whole, per):
             continue
         ratio = row.ratio
-        if row.kind != LAYER:
+        if row.kind == FILTERS:
             ratio = trimmed(unit, ratio, (wanted - saved + before_it) / gain, method.round_to)
-        if ratio <= cuts.get(row.unit, 0.0):
-            continue
-        trial = cuts | {row.unit: ratio}
         gain *= ratio / row.ratio
+        if gain <= before_it:
+            continue
+        trial = {name: share for name, share in cuts.items() if layer_of(name) != row.layer} | {row.unit: ratio}
         estimate = saved - before_it + gain
         if estimate >= wanted or any(other.kind == LAYER for other in (*others, unit)):
             try:
@@ -264,7 +275,7 @@ def choose_cuts(
                 continue  # it does not go together with what was chosen; by itself it may, in a later round
             estimate = _amount(whole, per) - _amount(size_of(made.module, shape), per)
         cuts, saved = trial, estimate
-        chosen[row.unit], gained[row.unit] = unit, gain
+        chosen[row.layer], gained[row.layer] = unit, gain
         if saved >= wanted:
             break
     return cuts
@@ -289,9 +300,15 @@ def trimmed(unit: Unit, ratio: float, needed: float, round_to: int = 1) -> float
 
 
 def _clash(a: Unit, b: Unit) -> bool:
-    """Return whether two units cannot be cut at once: a layer that goes whole, and what has a part in it."""
-    if LAYER not in (a.kind, b.kind):
+    """Return whether two units cannot be cut at once.
+
+    A layer that goes whole or gives way to a block does not go with what has a part in it, nor do two blocks that
+    reorder the same channels.
+    """
+    if a.kind == b.kind == FILTERS:
         return a.name == b.name
+    if a.kind == b.kind == SUBSTITUTION and a.slices and a.slices == b.slices:
+        return True
     return any(
         one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
         for one in a.members

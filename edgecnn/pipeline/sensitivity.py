@@ -33,6 +33,7 @@ def measure_sensitivity(
     per: str = "bytes",
     agreement: float = 0.98,
     weights: str | Path | None = None,
+    substitutes: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Sensitivity:
     """Cut each layer of a network separately, and return the loss and the saving of each cut.
@@ -54,6 +55,7 @@ def measure_sensitivity(
         agreement: more samples are taken until the ranking is expected to agree this well (Spearman) with one of other
             samples; 1: all samples for every cut.
         weights: see `edgecnn.build`.
+        substitutes: blocks that are put in the place of each plain convolution as well, names in `SUBSTITUTES`.
         progress: called with the step, what is done and the total.
 
     Raises:
@@ -68,7 +70,9 @@ def measure_sensitivity(
     from edgecnn.compress.sensitivity import SensitivityConfig, sensitivity
     from edgecnn.pipeline.judging import Parts, choose_validation, objective_of
 
-    config = SensitivityConfig(tuple(ratios), criterion, round_to, per, agreement)
+    config = SensitivityConfig(
+        tuple(ratios), criterion, round_to, per, agreement, substitutes=tuple(dict.fromkeys(substitutes))
+    )
     subject = load_subject(
         model,
         data=data,

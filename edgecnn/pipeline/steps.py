@@ -20,7 +20,8 @@ from edgecnn.compress.prune import Cut, cut, size_of
 from edgecnn.compress.teacher import ensemble
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
-from edgecnn.compress.units import Fixed, Units, find_units
+from edgecnn.compress.unit import Fixed, Units
+from edgecnn.compress.units import find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate.choice import size_of_input
 from edgecnn.fit import check_fit
@@ -50,6 +51,7 @@ class State:
     network: Network
     status: NetworkStatus
     input_shape: tuple[int, ...]  # (C, H, W)
+    substitutes: tuple[str, ...]  # blocks that may take the place of its convolutions
     grade: Callable[[Network], Network]  # gives the weights the gradients that the criterion asks for
 
     @cached_property
@@ -59,8 +61,8 @@ class State:
 
     @cached_property
     def units(self) -> Units:
-        """What can be taken out of the network."""
-        return find_units(self.graded.module, self.input_shape)
+        """What can be cut in the network."""
+        return find_units(self.graded.module, self.input_shape, self.substitutes)
 
     def cut(self, cuts: Mapping[str, float], method: TrainingSettings) -> Cut:
         """Return what is left of the network without *cuts*.
@@ -95,6 +97,7 @@ class Steps:
     teacher: Any  # the module that gives the scores to learn
     objective: Objective
     known: Score | None = None  # of the original on the validation part, where it was asked already
+    substitutes: tuple[str, ...] = ()  # blocks that may take the place of convolutions
 
     @classmethod
     def of(
@@ -107,6 +110,7 @@ class Steps:
         progress: Progress,
         teachers: Sequence[Network] = (),
         chosen: Validation | None = None,
+        substitutes: Sequence[str] = (),
     ) -> Steps:
         """Return the steps for *subject*, its data divided as *method* says.
 
@@ -132,13 +136,14 @@ class Steps:
             **subject.choice.to_json(size_of_input(subject.shape)),
         )
         original = replace(subject.network, checkpoint=described)
-        return cls(subject, original, method, budget, folder, parts, name, progress, teacher, objective, known)
+        blocks = tuple(substitutes)
+        return cls(subject, original, method, budget, folder, parts, name, progress, teacher, objective, known, blocks)
 
     def start(self) -> State:
         """Return the original and what is known of it."""
         if "original" not in self.folder.steps:
             self.folder.note("original", status=_stored(self._judged(self.original)))
-        return State(self.original, self._status("original"), self.subject.shape, self._graded)
+        return self._state(self.original, "original")
 
     def cut_and_tune(
         self,
@@ -174,7 +179,7 @@ class Steps:
         def shorter() -> Network:
             made = before.cut(cuts, self.method) if cuts else Cut(before.network.module)
             module = sparsify(made.module, sparsity) if sparsity else made.module
-            return _with(before.network, module, made.removed)
+            return _with(before.network, module, made)
 
         return self._trained(step, shorter, epochs, number, keep_zeros)
 
@@ -247,8 +252,8 @@ class Steps:
                 raise EdgecnnError(f"{step}: {error}; {self._last_good(step, network)}") from None
             assert network.checkpoint is not None
             network.checkpoint.save(path, module)
-            removed = network.checkpoint.removed
-            self.folder.note(step, status=_stored(status), removed=list(removed), finished=True)
+            rebuilt = {"removed": list(network.checkpoint.removed), "substituted": dict(network.checkpoint.substituted)}
+            self.folder.note(step, status=_stored(status), **rebuilt, finished=True)
             kept.unlink(missing_ok=True)
         # Read again even where it is at hand: what goes on from here is the same after a stop.
         return self.load(step)
@@ -268,10 +273,14 @@ class Steps:
         facts = self.folder.steps[step]
         checkpoint = self.original.checkpoint
         assert checkpoint is not None
-        checkpoint = replace(checkpoint, removed=tuple(facts.get("removed", ())))
+        removed, substituted = tuple(facts.get("removed", ())), dict(facts.get("substituted", {}))
+        checkpoint = replace(checkpoint, removed=removed, substituted=substituted)
         module = checkpoint.rebuild(self.folder.network_file(step), self.original.as_designed())
         network = replace(self.original, module=module, checkpoint=checkpoint)
-        return State(network, self._status(step), self.subject.shape, self._graded)
+        return self._state(network, step)
+
+    def _state(self, network: Network, step: str) -> State:
+        return State(network, self._status(step), self.subject.shape, self.substitutes, self._graded)
 
     def _status(self, step: str) -> NetworkStatus:
         """Return what the journal says of the network that *step* ended with."""
@@ -336,10 +345,12 @@ class Steps:
         return replace(status, memory=uses)
 
 
-def _with(network: Network, module: Any, removed: tuple[str, ...]) -> Network:
-    """Return *network* with another *module*, from which layers were *removed*."""
-    assert network.checkpoint is not None
-    checkpoint = replace(network.checkpoint, removed=(*network.checkpoint.removed, *removed))
+def _with(network: Network, module: Any, made: Cut) -> Network:
+    """Return *network* with another *module*, from which layers went as *made* has it."""
+    checkpoint = network.checkpoint
+    assert checkpoint is not None
+    removed, substituted = (*checkpoint.removed, *made.removed), {**checkpoint.substituted, **made.substituted}
+    checkpoint = replace(checkpoint, removed=removed, substituted=substituted)
     return replace(network, module=module, checkpoint=checkpoint)
 
 

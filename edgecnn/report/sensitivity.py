@@ -67,7 +67,7 @@ def title_of(sensitivity: Sensitivity) -> str:
 
 
 def staying(sensitivity: Sensitivity) -> Iterator[str]:
-    """Yield a line for each reason that keeps filters, and for each that keeps layers from going whole."""
+    """Yield a line for each reason that keeps filters, each that keeps layers whole, and each that keeps out blocks."""
     from edgecnn.compress.sensitivity import by_reason, shortened
 
     for reason, names in by_reason(sensitivity.fixed).items():
@@ -75,6 +75,8 @@ def staying(sensitivity: Sensitivity) -> Iterator[str]:
     # Most layers of most networks cannot: the JSON names each.
     for reason, names in by_reason(sensitivity.fixed_whole).items():
         yield f"{shortened(names)} cannot be removed as a whole: {reason}"
+    for reason, names in by_reason(sensitivity.unsubstituted).items():
+        yield f"no block in its place: {shortened(names)}: {reason}"
 
 
 def draw_sensitivity(sensitivity: Sensitivity) -> str:

@@ -12,7 +12,8 @@ from edgecnn.compress import CRITERIA
 from edgecnn.compress.criteria import geometric_median, graded_for, scores_of, with_gradients
 from edgecnn.compress.objective import CLASSIFIER
 from edgecnn.compress.prune import cut
-from edgecnn.compress.units import FILTERS, find_units
+from edgecnn.compress.unit import FILTERS
+from edgecnn.compress.units import find_units
 from edgecnn.datasets import open_dataset
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build

@@ -13,7 +13,8 @@ from torch import nn
 
 from edgecnn.checkpoint import Checkpoint
 from edgecnn.compress.prune import cut, size_of
-from edgecnn.compress.units import FILTERS, LAYER, find_units
+from edgecnn.compress.unit import FILTERS, LAYER
+from edgecnn.compress.units import find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets import NETS
 from edgecnn.nets.network import build

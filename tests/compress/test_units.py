@@ -15,7 +15,8 @@ from torch import nn
 from edgecnn.checkpoint import load_weights, resize_to
 from edgecnn.compress.criteria import scores_of
 from edgecnn.compress.prune import cut, masked, size_of
-from edgecnn.compress.units import FILTERS, LAYER, find_units
+from edgecnn.compress.unit import FILTERS, LAYER
+from edgecnn.compress.units import find_units
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 

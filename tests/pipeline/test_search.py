@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgecnn.compress.channels import Slice
 from edgecnn.compress.prune import count_to_go
-from edgecnn.compress.units import FILTERS, Unit
+from edgecnn.compress.unit import FILTERS, Unit
 from edgecnn.pipeline.budget import Budget, MemoryUse, NetworkStatus
 from edgecnn.pipeline.search import summary_of, trimmed
 from edgecnn.tasks.score import share

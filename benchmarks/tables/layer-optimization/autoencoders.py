@@ -28,7 +28,8 @@ from torch import nn
 from edgecnn.artifact import Artifact
 from edgecnn.compress.prune import cut, size_of
 from edgecnn.compress.train import TrainConfig, train
-from edgecnn.compress.units import FILTERS, LAYER, Units, find_units
+from edgecnn.compress.unit import FILTERS, LAYER, Units
+from edgecnn.compress.units import find_units
 from edgecnn.datasets import DataRequest, Dataset, open_dataset
 from edgecnn.datasets.creditcard import parted, read_whole
 from edgecnn.evaluate.inputs import plan_for

@@ -12,7 +12,7 @@ from edgecnn.nets.blocks.convolutions import (
 )
 from edgecnn.nets.blocks.dice import Dice, StridedDice
 from edgecnn.nets.blocks.fire import Fire, depthwise_fire, dice_fire, ghost_fire, grouped_fire, plain_fire
-from edgecnn.nets.blocks.ghost import Ghost
+from edgecnn.nets.blocks.ghost import Ghost, GhostConvolution
 from edgecnn.nets.blocks.residual import (
     Residual,
     bottleneck,
@@ -32,6 +32,7 @@ __all__ = [
     "Dice",
     "Fire",
     "Ghost",
+    "GhostConvolution",
     "Residual",
     "SqueezeExcite",
     "StridedDice",

@@ -30,3 +30,22 @@ class Ghost(nn.Module):
         """Map [N, in, H, W] to [N, out, H, W]."""
         primary = self.primary(x)
         return self.activation(self.bn(torch.cat([self.cheap(primary), primary], 1)))  # type: ignore[no-any-return]
+
+
+class GhostConvolution(nn.Module):
+    """A convolution of half of the channels, and a depthwise one of those for the others, which come last.
+
+    Example:
+        >>> GhostConvolution(nn.Conv2d(4, 6, 3, padding=1), depthwise(6))(torch.zeros(1, 4, 5, 5)).shape
+        torch.Size([1, 12, 5, 5])
+    """
+
+    def __init__(self, primary: nn.Conv2d, cheap: nn.Conv2d) -> None:
+        super().__init__()
+        self.primary = primary
+        self.cheap = cheap
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, in, H, W] to [N, out, H', W'], by the stride and the padding of the first convolution."""
+        primary = self.primary(x)
+        return torch.cat([primary, self.cheap(primary)], 1)
