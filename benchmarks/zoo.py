@@ -1,7 +1,7 @@
 """torchvision's detectors and segmentation networks, and CNNs of timm, through the export.
 
-    python benchmarks/zoo.py                          # all; writes benchmarks/tables/tasks/zoo.md
-    python benchmarks/zoo.py timm:mobilenetv4_conv_small   # these alone, and keeps the rows that are there
+    python benchmarks/zoo.py                          # those that have no row yet in benchmarks/tables/tasks/zoo.md
+    python benchmarks/zoo.py timm:mobilenetv4_conv_small   # these alone, anew; the other rows stay
 
 Random weights and noise: what counts is whether each file computes what the network does, or a line says why there is
 none. Inputs are the smallest that the networks take. Files of both formats, float and int8, are verified by the limits
@@ -72,7 +72,7 @@ def main() -> None:
     if RESULT.exists():
         lines = [line for line in RESULT.read_text().splitlines() if line.startswith("| `")]
         known = {line.split("`")[1]: line for line in lines}
-    for name in sys.argv[1:] or names():
+    for name in sys.argv[1:] or [name for name in names() if name not in known]:
         with tempfile.TemporaryDirectory() as folder:
             known[name] = row_of(name, Path(folder))
         print(known[name], flush=True)

@@ -64,13 +64,13 @@ def heads_in_float(graph: Graph, mixed: Sequence[Operator]) -> list[Operator]:
     for operator in _tail(graph):
         if operator.kind in _CONCATENATIONS or any(set(one.outputs) & set(operator.inputs) for one in joined):
             joined.append(operator)
-    before = _leading_to(graph, joined)
+    before = _before(graph, joined)
     if any(operator.kind in _COMBINING for operator in before):
         return [*before, *joined]
-    return [*_leading_to(graph, mixed), *mixed]
+    return [*_before(graph, mixed), *mixed]
 
 
-def _leading_to(graph: Graph, ends: Sequence[Operator]) -> list[Operator]:
+def _before(graph: Graph, ends: Sequence[Operator]) -> list[Operator]:
     """Return the operators without weights that lead to *ends* and to nothing else."""
     readers: dict[int, list[Operator]] = {}
     for operator in graph.operators:

@@ -19,6 +19,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.nets.network import build
 from edgecnn.nets.onnx import read_onnx_network
 from edgecnn.nets.onnx.operators import OPERATORS
+from edgecnn.pipeline import Training, Uniform, compress_model
 from edgecnn.runtimes.onnxruntime import open_content
 
 RNG = np.random.default_rng(0)
@@ -389,3 +390,19 @@ def test_a_fixed_batch_is_read_for_one_sample(tmp_path: Path) -> None:
     )
     with pytest.raises(EdgecnnError, match="fixed batch of 4 and does not go through with one sample"):
         read_onnx_network(Artifact.open(tmp_path / "m.onnx"))
+
+
+def test_a_file_is_cut_and_the_checkpoint_goes_on_with_it(tmp_path: Path) -> None:
+    """The layers of an ONNX file lose filters like those of torch; the checkpoint alone says which file it needs."""
+    torch.manual_seed(0)
+    path = tmp_path / "n.onnx"
+    torch.onnx.export(Small().eval(), (torch.zeros(1, 1, 8, 8),), path, dynamo=True, verbose=False)
+    x, y = RNG.integers(0, 256, (60, 1, 8, 8), dtype=np.uint8), np.arange(60) % 10
+    out = tmp_path / "small.safetensors"
+    compress_model(path, out, Uniform(0.5), data=(x, y), training=Training(epochs=1))
+    cut = build(path, weights=out)
+    assert cut.name == "small"
+    assert cut.module.get_submodule("features.0").out_channels == 2
+    assert cut.outputs(f(3, 1, 8, 8))[0].shape == (3, 10)
+    with pytest.raises(EdgecnnError, match=r"was cut from n\.onnx: give n\.onnx --weights"):
+        build(out)
