@@ -12,6 +12,7 @@ from forked import program
 
 from edgecnn.checkpoint import SUBSTITUTES, Checkpoint, read_weights
 from edgecnn.compress.unit import FILTERS, SUBSTITUTION, kind_of
+from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import check_fit
 from edgecnn.nets.network import build
@@ -29,6 +30,7 @@ from edgecnn.pipeline.plan import Round, layers_of
 from edgecnn.recipe import load_recipe
 
 SHORT = Training(epochs=1)
+DIGITS = DataSource("digits", input_shape=(1, 8, 8))
 ALL = tuple(SUBSTITUTES.names())
 ALONE = Search(share=0.4, layers=False, filters=False, substitutes=ALL, samples=64)
 GOAL = Budget(max_macs_ratio=0.45, search=ALONE)
@@ -153,7 +155,7 @@ def test_a_network_of_ones_own_with_every_block_is_exported(tmp_path: Path, monk
     blocks = dict(zip(("2", "4", "6", "8", "10"), ALL, strict=True))
     cuts = {f"{layer}:{block}": 1.0 for layer, block in blocks.items()}
     Plan("own", layers_of(network), rounds=(Round(cuts),), data="digits").write(Path("own.plan.toml"))
-    compress_model("own.py:make", Path("own.safetensors"), "own.plan.toml", data="digits", input_shape=(1, 8, 8))
+    compress_model("own.py:make", Path("own.safetensors"), "own.plan.toml", data=DIGITS)
     stored = Checkpoint.read(Path("own.safetensors"))
     assert stored is not None
     assert stored.substituted == blocks
@@ -177,7 +179,7 @@ def test_blocks_that_fit_nowhere_are_refused_in_a_line(tmp_path: Path, monkeypat
     )
     budget = Budget(max_macs_ratio=0.5, search=Search(substitutes=("depthwise", "nx1-1xn")))
     with pytest.raises(EdgecnnError) as error:
-        compress_model("points.py:make", Path("x.safetensors"), budget, data="digits", input_shape=(1, 8, 8))
+        compress_model("points.py:make", Path("x.safetensors"), budget, data=DIGITS)
     assert str(error.value) == (
         "depthwise and nx1-1xn cannot take the place of any layer: 0:depthwise, 0:nx1-1xn: its kernel is 1x1; "
         "2: it is grouped"
