@@ -20,8 +20,31 @@ ONE_MS_NS = 1e6
 
 
 def result(medians_ns: np.ndarray) -> Measurement:
-    runs = tuple(Run(1, 1, 1, 1, 1, (round(value),), Memory(), True) for value in medians_ns)
-    return Measurement("m.tflite", "tflite", "fp32", "litert", "1", "host", "local", 1, runs, 1)
+    runs = tuple(
+        Run(
+            import_ns=1,
+            load_ns=1,
+            first_ns=1,
+            warmup=1,
+            loops=1,
+            values_ns=(round(value),),
+            memory=Memory(),
+            finite=True,
+        )
+        for value in medians_ns
+    )
+    return Measurement(
+        file="m.tflite",
+        format="tflite",
+        precision="fp32",
+        runtime="litert",
+        runtime_version="1",
+        device="host",
+        target="local",
+        threads=1,
+        runs=runs,
+        size_bytes=1,
+    )
 
 
 def verdicts(processes: int, spread: float, slowdown: float, seed: int) -> Counter[str]:

@@ -57,7 +57,7 @@ def main() -> None:
     network = build(given.model, weights=given.weights, classes=10, channels=3)
     normalization = network.normalization or data.normalization
     others, judges = data.training.split(SHARES["training"])
-    config = SensitivityConfig(tuple(float(ratio) for ratio in given.ratio.split(",")), agreement=1)
+    config = SensitivityConfig(ratios=tuple(float(ratio) for ratio in given.ratio.split(",")), agreement=1)
     plain, recalibrated = (
         sensitivity(network.module, data.shape, judges, config, normalization, calibration=calibration)
         for calibration in (None, others)

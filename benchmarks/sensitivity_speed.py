@@ -127,7 +127,7 @@ def main() -> None:
     normalization = network.normalization or data.normalization
     calibration, samples = data.training.split(SHARES["training"])
     samples = samples.take(given.samples)
-    config = SensitivityConfig(tuple(ratios))
+    config = SensitivityConfig(ratios=tuple(ratios))
     whole_pass(network.module, samples.take(BATCH), normalization)  # what runs first pays for what both need
 
     begin = time.perf_counter()

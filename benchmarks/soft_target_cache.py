@@ -36,7 +36,7 @@ from edgecnn.nets.network import Network, build
 from edgecnn.tasks.score import accuracy_to_json
 
 RESULT = Path(__file__).parent / "tables" / "soft_target_cache.json"
-CONFIG = TrainConfig(16, 128, "sgd", 0.05, augmentation=PHOTOGRAPHS)
+CONFIG = TrainConfig(epochs=16, batch_size=128, optimizer="sgd", learning_rate=0.05, augmentation=PHOTOGRAPHS)
 CACHED_EPOCHS = (0, 4)
 HELD_OUT = 0.1
 STEPS, TURNS = 20, 5  # of which the speed is the median

@@ -92,7 +92,7 @@ class OperatorCost:
     ns_per_operator: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LatencyModel:
     """Coefficients of the latency with one runtime, precision and number of threads, and how far to trust them."""
 
@@ -122,7 +122,7 @@ class Variant:
     sources: Mapping[str, str] = field(default_factory=dict)  # of the facts that differ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeviceProfile:
     """One device. The fields are the keys of its TOML file; `name` is the file's name.
 

@@ -61,7 +61,7 @@ ARM_PARTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HostFacts:
     """This machine; None or empty where it does not say."""
 

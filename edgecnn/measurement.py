@@ -70,7 +70,7 @@ class Memory:
     peak_bytes: int | None = None  # the most it ever was
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One worker process, from its start to its end; durations in nanoseconds, None where there is no clock."""
 
@@ -105,7 +105,7 @@ class Run:
         return statistics.median(self.values_ns) if self.values_ns else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One file on one device with one runtime and number of threads, in several processes.
 

@@ -119,4 +119,4 @@ def test_a_file_that_makes_no_sense_is_told(tmp_path: Path, content: str, told: 
 
 def test_facts_leave_out_what_is_not_known() -> None:
     """A profile states the facts it has and no others."""
-    assert DeviceProfile("x", "x", "mcu", "cortex-m4", {}).facts() == {"arch": "cortex-m4"}
+    assert DeviceProfile(name="x", title="x", kind="mcu", arch="cortex-m4", sources={}).facts() == {"arch": "cortex-m4"}

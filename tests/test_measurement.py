@@ -80,12 +80,32 @@ def test_json_round_trips(measurement: Measurement) -> None:
 
 def run(values_ns: tuple[int, ...]) -> Run:
     """Return a run with these values."""
-    return Run(1, 2, 3, 4, 1, values_ns, Memory(1, 2, 3, 4), True)
+    return Run(
+        import_ns=1,
+        load_ns=2,
+        first_ns=3,
+        warmup=4,
+        loops=1,
+        values_ns=values_ns,
+        memory=Memory(1, 2, 3, 4),
+        finite=True,
+    )
 
 
 def of(*runs: Run) -> Measurement:
     """Return a measurement with these runs."""
-    return Measurement("m.tflite", "tflite", "fp32", "litert", "1", "host", "local", 1, runs, 10)
+    return Measurement(
+        file="m.tflite",
+        format="tflite",
+        precision="fp32",
+        runtime="litert",
+        runtime_version="1",
+        device="host",
+        target="local",
+        threads=1,
+        runs=runs,
+        size_bytes=10,
+    )
 
 
 def test_figures_not_taken_are_null() -> None:

@@ -22,7 +22,7 @@ COMPARED_PROCESSES = 9
 TOLERANCE = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """How one case changed in latency, or in instructions; ratios are later / earlier, the interval is one of 95 %.
 

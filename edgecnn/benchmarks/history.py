@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 _PATIENCE_S = 10.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HistoryEntry:
     """One measurement in short; the fields are the columns of the table, of which `document` holds all of it.
 

@@ -30,7 +30,7 @@ from edgecnn.targets import Target, device_of, open_target, target_of
 from edgecnn.targets.execute import OutOfMemoryError, started_worker
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
     """How long to measure. The defaults follow TFLite's benchmark tool, and pyperf's several processes.
 

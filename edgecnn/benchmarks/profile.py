@@ -66,7 +66,7 @@ class OperatorTime:
         return None if self.limit_ns is None or self.ns <= 0 else self.limit_ns / self.ns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """The operators of one file on one device, and the whole call beside them, measured with the profiler off."""
 

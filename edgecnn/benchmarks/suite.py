@@ -24,7 +24,7 @@ from edgecnn.targets import device_of, open_target
 from edgecnn.tasks import TASKS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """What to measure and for how long. The fields are the keys of its TOML file.
 

@@ -131,7 +131,12 @@ def training_options(function: Any) -> Any:
 def settings_of(loaded: Study, given: Mapping[str, Any]) -> Settings:
     """Return what the options of `training_options` and `folder_options` say of the trainings of a study."""
     names = ("protocol", "epochs", "seed", "teacher", "samples", "data_dir", "download")
-    return Settings(loaded.data, loaded.classes, loaded.input_shape, **{name: given[name] for name in names})
+    return Settings(
+        data=loaded.data,
+        classes=loaded.classes,
+        input_shape=loaded.input_shape,
+        **{name: given[name] for name in names},
+    )
 
 
 def asked_for_json(ctx: click.Context, as_json: bool) -> bool:

@@ -98,7 +98,7 @@ class Row:
         return layer_of(self.unit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sensitivity:
     """All rows, in the order in which the units run, beside the original network.
 
@@ -188,7 +188,7 @@ class Sensitivity:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SensitivityConfig:
     """Which cuts to try, how, and how well the ranking must be known."""
 
@@ -396,15 +396,15 @@ def judge(
     agreement = decide(trial, gains, config.agreement)
     original = trial.of_original()
     return Sensitivity(
-        tuple(_row(*name, trial, index, saved[index]) for index, name in enumerate(names)),
-        costs,
-        len(samples),
-        score_of(objective.metric, trial.records_of_original()),
-        float(original[LOSS].mean()),
-        config.per,
-        agreement,
-        fixed,
-        _notes(trial, names),
+        rows=tuple(_row(*name, trial, index, saved[index]) for index, name in enumerate(names)),
+        costs=costs,
+        n=len(samples),
+        score=score_of(objective.metric, trial.records_of_original()),
+        loss=float(original[LOSS].mean()),
+        per=config.per,
+        agreement=agreement,
+        fixed=fixed,
+        notes=_notes(trial, names),
         recalibrated=calibration is not None,
     )
 

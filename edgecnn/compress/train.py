@@ -48,7 +48,7 @@ _MOST_KEPT = 2**30
 _AVERAGE_BATCHES = 100  # that batch norm takes its statistics from, once the weights are averages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How long and how to train: one cycle of the learning rate, rising over the first third and falling to nothing."""
 

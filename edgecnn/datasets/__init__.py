@@ -97,7 +97,7 @@ def training_part(training: Samples | None, name: str, remedy: str) -> Samples:
     return training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataRequest:
     """Where to look for a data set, and how images in files are brought to one size."""
 

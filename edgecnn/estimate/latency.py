@@ -24,7 +24,7 @@ class NoCoefficientsError(EdgecnnError):
     """A device's profile has no coefficients for what is to be estimated; the message says which it has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A predicted latency with its band and its sources; nothing was run.
 

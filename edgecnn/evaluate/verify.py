@@ -40,7 +40,7 @@ class Attempt:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportedFile:
     """One written file, and how it stands beside the original network on the same samples."""
 

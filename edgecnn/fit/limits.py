@@ -61,4 +61,4 @@ def _bare(memory: tuple[MemoryRegion, ...], given: dict[str, int], kind: str | N
     name = ", ".join(f"{format_bytes(region.size_bytes)} {region.name}" for region in memory)
     if kind is None:
         kind = "mcu" if "flash" in given or given["ram"] <= MOST_MICRO_RAM_BYTES else "linux"
-    return DeviceProfile(name, name, kind, "unknown", sources={}, memory=memory)
+    return DeviceProfile(name=name, title=name, kind=kind, arch="unknown", sources={}, memory=memory)

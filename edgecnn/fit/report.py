@@ -43,7 +43,7 @@ class Peak:
     tensors: tuple[tuple[str, int], ...]  # (name, bytes), largest first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitReport:
     """The result of `check_fit`. Every figure is estimated from the file.
 

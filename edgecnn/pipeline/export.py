@@ -317,7 +317,15 @@ def _verify(
     if broken is None and recipe.runtime is not None:
         broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
-    return ExportedFile(artifact, judgement.scores, parity, floats, broken, artifact.path, breaks_limit)
+    return ExportedFile(
+        artifact=artifact,
+        scores=judgement.scores,
+        parity=parity,
+        float_operators=floats,
+        rejected=broken,
+        path=artifact.path,
+        breaks_limit=breaks_limit,
+    )
 
 
 def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgecnn.pipeline.search import Attempt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompressResult:
     """A compressed network beside the original, both judged at the end on evaluation samples that chose nothing."""
 

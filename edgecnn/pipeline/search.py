@@ -198,14 +198,14 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
     assert steps.parts.validation is not None
     method = steps.method
     judged = SensitivityConfig(
-        ratios,
-        method.criterion,
-        method.round_to,
-        per,
-        config.agreement,
-        config.samples,
-        method.seed,
-        tuple(config.substitutes),
+        ratios=ratios,
+        criterion=method.criterion,
+        round_to=method.round_to,
+        per=per,
+        agreement=config.agreement,
+        first=config.samples,
+        seed=method.seed,
+        substitutes=tuple(config.substitutes),
     )
     normalization, progress = steps.subject.normalization, with_prefix(steps.progress, _name(number, 1))
     found = sensitivity(

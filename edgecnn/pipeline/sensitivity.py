@@ -71,7 +71,12 @@ def measure_sensitivity(
     from edgecnn.pipeline.judging import Parts, choose_validation, objective_of
 
     config = SensitivityConfig(
-        tuple(ratios), criterion, round_to, per, agreement, substitutes=tuple(dict.fromkeys(substitutes))
+        ratios=tuple(ratios),
+        criterion=criterion,
+        round_to=round_to,
+        per=per,
+        agreement=agreement,
+        substitutes=tuple(dict.fromkeys(substitutes)),
     )
     subject = load_subject(
         model,

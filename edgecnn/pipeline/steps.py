@@ -80,7 +80,7 @@ class State:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Steps:
     """What the steps of one compression have in common."""
 
@@ -136,8 +136,20 @@ class Steps:
             **subject.choice.to_json(size_of_input(subject.shape)),
         )
         original = replace(subject.network, checkpoint=described)
-        blocks = tuple(substitutes)
-        return cls(subject, original, method, budget, folder, parts, name, progress, teacher, objective, known, blocks)
+        return cls(
+            subject=subject,
+            original=original,
+            method=method,
+            budget=budget,
+            folder=folder,
+            parts=parts,
+            name=name,
+            progress=progress,
+            teacher=teacher,
+            objective=objective,
+            known=known,
+            substitutes=tuple(substitutes),
+        )
 
     def start(self) -> State:
         """Return the original and what is known of it."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NOISE_SAMPLES = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """What is exported: a network or an ONNX file, its data, and how they fit together."""
 
@@ -164,16 +164,16 @@ def _of_network(
     recorded, remarks = recorded_by(network, shape)
     choice = choose(task, recorded, data)
     subject = Subject(
-        network.name,
-        network,
-        None,
-        data,
-        shape,
-        given or network.normalization or data.normalization,
-        network.labels or data.labels,
-        (*network.warnings, *warnings, *remarks, *data.assumptions),
-        choice,
-        choice.judge(data.facts, size_of_input(shape)),
+        name=network.name,
+        network=network,
+        source=None,
+        data=data,
+        shape=shape,
+        normalization=given or network.normalization or data.normalization,
+        labels=network.labels or data.labels,
+        warnings=(*network.warnings, *warnings, *remarks, *data.assumptions),
+        choice=choice,
+        judge=choice.judge(data.facts, size_of_input(shape)),
     )
     if subject.normalization is not None:
         subject.normalization.check_channels(shape)
@@ -225,7 +225,16 @@ def _of_onnx(
     judge = choice.judge(data.facts, size_of_input(data.shape))
     remark = (*plan.assumptions, *remarks, *warnings, *data.assumptions)
     subject = Subject(
-        name, None, source, data, data.shape, plan.normalization, own or data.labels, remark, choice, judge
+        name=name,
+        network=None,
+        source=source,
+        data=data,
+        shape=data.shape,
+        normalization=plan.normalization,
+        labels=own or data.labels,
+        warnings=remark,
+        choice=choice,
+        judge=judge,
     )
     _check_labels(subject, own, [np.broadcast_to(np.float32(0), spec.shape) for spec in source.outputs])
     return subject

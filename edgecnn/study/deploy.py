@@ -39,7 +39,7 @@ _SAMPLES = {True: 1000, False: 100}  # to verify on: of a trained network, whose
 _EFFORT = BenchmarkConfig(processes=1, warmup_s=0.2, min_time_s=0.5, max_time_s=10, min_values=10)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeployRun:
     """One network of a study as files, and all that is known of them."""
 
@@ -168,7 +168,9 @@ def deploy_runs(
     for device in devices:
         load_device(device)
     trained = {} if runs is None else _best_checkpoints(study, runs)
-    settings = Settings(study.data, study.classes, study.input_shape, data_dir=data_dir, download=download)
+    settings = Settings(
+        data=study.data, classes=study.classes, input_shape=study.input_shape, data_dir=data_dir, download=download
+    )
     try:
         settings.dataset()
         has_data = True
@@ -181,7 +183,19 @@ def deploy_runs(
         progress("counting", done, len(variants))
         cost = cost_of(study, variant) ** 0.5  # what takes time grows less than multiply-adds
         checkpoint = trained.get(variant.model)
-        made.append(DeployRun(study.name, variant, settings, export, tuple(devices), checkpoint, has_data, timed, cost))
+        made.append(
+            DeployRun(
+                study=study.name,
+                variant=variant,
+                settings=settings,
+                export=export,
+                devices=tuple(devices),
+                checkpoint=checkpoint,
+                has_data=has_data,
+                timed=timed,
+                cost=cost,
+            )
+        )
     return made
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgecnn.nets.network import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What all runs of one command have in common."""
 

@@ -27,9 +27,32 @@ MEDIANS = st.lists(st.integers(1_000, 10_000_000), min_size=1, max_size=10)
 
 def result(*processes: Any, file: str = "out/m.tflite") -> Measurement:
     """Return a measurement with these values of each process, in nanoseconds."""
-    runs = tuple(Run(1, 2, 3, 4, 1, tuple(map(round, np.atleast_1d(values))), Memory(), True) for values in processes)
+    runs = tuple(
+        Run(
+            import_ns=1,
+            load_ns=2,
+            first_ns=3,
+            warmup=4,
+            loops=1,
+            values_ns=tuple(map(round, np.atleast_1d(values))),
+            memory=Memory(),
+            finite=True,
+        )
+        for values in processes
+    )
     return Measurement(
-        file, "tflite", "w8a8", "litert", "2.3.0", "rpi4", "ssh://pi", 1, runs, 10, interface="capi", conditions=MACHINE
+        file=file,
+        format="tflite",
+        precision="w8a8",
+        runtime="litert",
+        runtime_version="2.3.0",
+        device="rpi4",
+        target="ssh://pi",
+        threads=1,
+        runs=runs,
+        size_bytes=10,
+        interface="capi",
+        conditions=MACHINE,
     )
 
 
@@ -97,7 +120,20 @@ def test_the_verdict_follows_the_interval() -> None:
     """Beyond the tolerance, within, or across its edge: each has its word."""
 
     def verdict(low: float | None, high: float | None) -> str:
-        return Change("m", "litert", "host", 1, "ns", 1.0, 1.0, 1.0, low, high, 0.05, 0).verdict
+        return Change(
+            file="m",
+            runtime="litert",
+            device="host",
+            threads=1,
+            unit="ns",
+            earlier=1.0,
+            later=1.0,
+            ratio=1.0,
+            low=low,
+            high=high,
+            tolerance=0.05,
+            missing_processes=0,
+        ).verdict
 
     assert verdict(1.06, 1.20) == "slower"
     assert verdict(0.80, 0.95) == "faster"

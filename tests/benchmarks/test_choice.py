@@ -24,10 +24,26 @@ def result(
     method: str = "measured",
 ) -> Measurement:
     """A result of processes with these medians, and so many right answers of 1000."""
-    runs = tuple(Run(1, 1, 1, 1, 1, (median,) * 3, Memory(), True) for median in medians_ns)
+    runs = tuple(
+        Run(
+            import_ns=1, load_ns=1, first_ns=1, warmup=1, loops=1, values_ns=(median,) * 3, memory=Memory(), finite=True
+        )
+        for median in medians_ns
+    )
     scores = () if right is None else (accuracy_from_json({"top1": right / 1000, "n": 1000}),)
     return Measurement(
-        *(file, "tflite", "w8a8", "litert", "2", device, "local", 1, runs, size_bytes), scores=scores, method=method
+        file=file,
+        format="tflite",
+        precision="w8a8",
+        runtime="litert",
+        runtime_version="2",
+        device=device,
+        target="local",
+        threads=1,
+        runs=runs,
+        size_bytes=size_bytes,
+        scores=scores,
+        method=method,
     )
 
 

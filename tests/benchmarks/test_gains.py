@@ -37,7 +37,18 @@ def test_the_reason_is_in_the_file_or_in_the_processor(tmp_path: Path) -> None:
     image = b.tensor((1, 64, 64, 8))
     (tmp_path / "m.tflite").write_bytes(b.file([image], [b.conv(image, 16)]))
     graph = read_graph(tmp_path / "m.tflite")
-    result = Measurement("m.tflite", "tflite", "w8a8", "litert", None, "host", "local", 1, (), 1)
+    result = Measurement(
+        file="m.tflite",
+        format="tflite",
+        precision="w8a8",
+        runtime="litert",
+        runtime_version=None,
+        device="host",
+        target="local",
+        threads=1,
+        runs=(),
+        size_bytes=1,
+    )
     assert list(likely_reasons(replace(result, conditions={"features": ["avx2", "avx_vnni"]}), graph)) == []
     (reason,) = likely_reasons(replace(result, conditions={"features": ["avx2"]}), graph)
     assert "no int8 dot product instruction" in reason
@@ -54,7 +65,18 @@ def test_a_small_network_spends_its_time_on_calls(tmp_path: Path) -> None:
     out = b.tensor((1, 8, 8, 4), "float32", channels=0)
     b.append("DEQUANTIZE", (b.conv(x, 4),), (out,))
     (tmp_path / "m.tflite").write_bytes(b.file([image], [out]))
-    result = Measurement("m.tflite", "tflite", "w8a8", "litert", None, "host", "local", 1, (), 1)
+    result = Measurement(
+        file="m.tflite",
+        format="tflite",
+        precision="w8a8",
+        runtime="litert",
+        runtime_version=None,
+        device="host",
+        target="local",
+        threads=1,
+        runs=(),
+        size_bytes=1,
+    )
     converts, small = likely_reasons(result, read_graph(tmp_path / "m.tflite"))
     assert "every call converts them" in converts
     assert "768 multiply-adds an operator" in small  # 8 x 8 x 4 x 9 of the convolution, over three operators

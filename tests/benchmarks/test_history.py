@@ -23,22 +23,33 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.measurement import Measurement, Memory, Run
 from edgecnn.tasks.score import Score, share
 
-RUN = Run(1, 2, 3, 4, 1, (10, 20, 30), Memory(1, 2, 3, 4), True, {"load_1m": 0.5}, {})
+RUN = Run(
+    import_ns=1,
+    load_ns=2,
+    first_ns=3,
+    warmup=4,
+    loops=1,
+    values_ns=(10, 20, 30),
+    memory=Memory(1, 2, 3, 4),
+    finite=True,
+    before={"load_1m": 0.5},
+    after={},
+)
 
 
 def result(file: str = "m.tflite", day: int = 1) -> Measurement:
     """Return a measurement of *file* taken on that day."""
     return Measurement(
-        file,
-        "tflite",
-        "w8a8",
-        "litert",
-        "2.3.0",
-        "host",
-        "local",
-        2,
-        (RUN, RUN),
-        10,
+        file=file,
+        format="tflite",
+        precision="w8a8",
+        runtime="litert",
+        runtime_version="2.3.0",
+        device="host",
+        target="local",
+        threads=2,
+        runs=(RUN, RUN),
+        size_bytes=10,
         sha256="ab" * 32,
         scores=(share("accuracy", 3, 4),),
         conditions={"taken_at": f"2026-01-0{day}T00:00:00+00:00", "cpu": "one"},

@@ -172,7 +172,18 @@ def test_the_conditions_are_the_worst_of_all_processes() -> None:
     """Frequency, load, temperature and throttling are summed up over both ends of every process; unknown is null."""
     quiet = {"frequencies_mhz": [1500.0, 600.0], "temperatures_c": {"cpu": 50.0}, "load_1m": 0.1, "throttled": 0}
     hot = {"frequencies_mhz": [1400.0], "temperatures_c": {"cpu": 71.0}, "load_1m": 1.5, "throttled": 0x50000}
-    run = Run(1, 2, 3, 4, 1, (5,), Memory(), True, quiet, hot)
+    run = Run(
+        import_ns=1,
+        load_ns=2,
+        first_ns=3,
+        warmup=4,
+        loops=1,
+        values_ns=(5,),
+        memory=Memory(),
+        finite=True,
+        before=quiet,
+        after=hot,
+    )
     assert extremes_of([run]) == {
         "frequency_min_mhz": 600.0,
         "frequency_max_mhz": 1500.0,

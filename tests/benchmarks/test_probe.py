@@ -79,10 +79,10 @@ def test_a_board_tells_of_itself(server: SshServer) -> None:
 )
 def test_what_runtimes_take_is_that_of_cores_alike(arch: str, features: tuple[str, ...], alike: str) -> None:
     """Of a machine that no measurement was taken on, the memory of the runtimes is a similar device's, and says so."""
-    profile = profile_of(HostFacts("a board", "linux", arch, features=features), "probed")
+    profile = profile_of(HostFacts(title="a board", system="linux", arch=arch, features=features), "probed")
     assert profile.runtimes == load_device(alike).runtimes
     assert profile.sources["runtimes.litert.ram"].startswith(f"as {alike}: ")
-    assert profile_of(HostFacts("a board", "linux", "armv7l"), "probed").runtimes == {}
+    assert profile_of(HostFacts(title="a board", system="linux", arch="armv7l"), "probed").runtimes == {}
 
 
 def test_another_system_is_not_guessed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,20 @@ def of(precision: str, *operators: tuple[str, float, int]) -> Profile:
         OperatorTime("Conv", ns, name, place, precision, macs) for place, (name, ns, macs) in enumerate(operators)
     )
     file = f"m.{precision}.tflite"
-    return Profile(file, "tflite", precision, "litert", "2", "host", "local", "measured", 1, 1.0, times, "x")
+    return Profile(
+        file=file,
+        format="tflite",
+        precision=precision,
+        runtime="litert",
+        runtime_version="2",
+        device="host",
+        target="local",
+        method="measured",
+        threads=1,
+        whole_ns=1.0,
+        operators=times,
+        limit="x",
+    )
 
 
 def test_int8_beside_float_names_what_lost() -> None:

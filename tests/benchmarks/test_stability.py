@@ -25,7 +25,18 @@ LATER = {**QUIET, "busy_ticks": 1200, "process_ns": 2 * 10**9, "monotonic_ns": 2
 
 def run(values_ns: tuple[int, ...] = (1000, 1010) * 25, before: Any = None, after: Any = None, **other: Any) -> Run:
     """Return a quiet run, changed as told."""
-    plain = Run(1, 2, 3, 4, 1, values_ns, Memory(), True, {**QUIET, **(before or {})}, {**LATER, **(after or {})})
+    plain = Run(
+        import_ns=1,
+        load_ns=2,
+        first_ns=3,
+        warmup=4,
+        loops=1,
+        values_ns=values_ns,
+        memory=Memory(),
+        finite=True,
+        before={**QUIET, **(before or {})},
+        after={**LATER, **(after or {})},
+    )
     return replace(plain, **other)
 
 
@@ -33,7 +44,17 @@ def of(*runs: Run, threads: int = 1, **conditions: Any) -> Measurement:
     """Return a measurement of these runs on four cores."""
     known = {"cores_allowed": 4, "cores_quota": None, "governors": ["performance"], **conditions}
     return Measurement(
-        "m.tflite", "tflite", "fp32", "litert", "1", "host", "local", threads, runs, 10, conditions=known
+        file="m.tflite",
+        format="tflite",
+        precision="fp32",
+        runtime="litert",
+        runtime_version="1",
+        device="host",
+        target="local",
+        threads=threads,
+        runs=runs,
+        size_bytes=10,
+        conditions=known,
     )
 
 

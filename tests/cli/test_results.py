@@ -10,16 +10,18 @@ from edgecnn.cli.results import group_warnings, print_results
 from edgecnn.measurement import EMULATED, Measurement, Memory, Run
 
 ONE = Measurement(
-    "out/a.w8a8.tflite",
-    "tflite",
-    "w8a8",
-    "litert",
-    "1",
-    "host",
-    "local",
-    1,
-    (Run(1, 2, 3, 4, 20, (5,) * 100, Memory(), True),),
-    10,
+    file="out/a.w8a8.tflite",
+    format="tflite",
+    precision="w8a8",
+    runtime="litert",
+    runtime_version="1",
+    device="host",
+    target="local",
+    threads=1,
+    runs=(
+        Run(import_ns=1, load_ns=2, first_ns=3, warmup=4, loops=20, values_ns=(5,) * 100, memory=Memory(), finite=True),
+    ),
+    size_bytes=10,
     warnings=("other programs kept 0.5 cores busy meanwhile; close them", "only 78 values, too few for a p99"),
 )
 
@@ -53,7 +55,17 @@ def test_results_are_told_apart() -> None:
 
 def test_counts_and_latencies_share_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Emulated results have a table of their own, without durations; where devices differ the files name theirs."""
-    run = Run(None, None, None, 0, 1, (), Memory(1, 2, 3, 4), True, instructions=203_075)
+    run = Run(
+        import_ns=None,
+        load_ns=None,
+        first_ns=None,
+        warmup=0,
+        loops=1,
+        values_ns=(),
+        memory=Memory(1, 2, 3, 4),
+        finite=True,
+        instructions=203_075,
+    )
     board = replace(ONE, device="rpi4", method=EMULATED, runs=(run,), conditions={"features": ["neon"]}, warnings=())
     print_results([ONE, replace(ONE, device="my-pi"), board])
     measured, _, counted = capsys.readouterr().out.partition("Emulated rpi4")

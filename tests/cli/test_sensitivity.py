@@ -74,7 +74,12 @@ def test_cuts_settle_on_what_they_are_not_judged_by() -> None:
     others, judges = data.training.split(SHARES["training"])
     rows = {
         name: sensitivity(
-            network.module, data.shape, judges, SensitivityConfig((0.5,)), data.normalization, calibration=calibration
+            network.module,
+            data.shape,
+            judges,
+            SensitivityConfig(ratios=(0.5,)),
+            data.normalization,
+            calibration=calibration,
         ).rows
         for name, calibration in (("recalibrated", others), ("not", None), ("on the judges", judges))
     }

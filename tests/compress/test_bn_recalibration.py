@@ -78,7 +78,7 @@ def test_what_is_left_gives_what_it_gave(
 @pytest.mark.slow
 def test_a_cut_loses_less_where_the_statistics_follow(digits: nn.Module, data: Dataset) -> None:
     """Every convolution cut by half; by images that are none of the network's, they lose more again."""
-    config = SensitivityConfig((0.5,), agreement=1)
+    config = SensitivityConfig(ratios=(0.5,), agreement=1)
     noise = replace(data.evaluation, images=np.random.default_rng(0).permuted(data.evaluation.images, axis=0))
     loss_increases, accuracies, judges = {}, set(), data.training.take(300)
     for name, calibration in (("none", None), ("images", data.evaluation), ("noise", noise)):

@@ -55,7 +55,7 @@ def test_what_went_stays_zero_through_training() -> None:
     torch.manual_seed(0)
     samples = Samples.of(np.random.default_rng(0).random((64, 3, 4, 4), np.float32), np.arange(64) % 10)
     sparse = sparsify(_net(), 0.8)
-    config = TrainConfig(2, 16, "sgd", 0.05, keep_zeros=True)
+    config = TrainConfig(epochs=2, batch_size=16, optimizer="sgd", learning_rate=0.05, keep_zeros=True)
     trained = train(sparse, samples, config, None)
     for name in ("0.weight", "3.weight"):
         before, after = sparse.get_parameter(name), trained.get_parameter(name)

@@ -89,7 +89,7 @@ def test_sensitivity_has_no_row_of_it(net: nn.Module) -> None:
     """What cannot be cut rightly is among the layers that stay, with the line."""
     rng = np.random.default_rng(0)
     samples = Samples.of(rng.random((40, *SHAPE), dtype=np.float32), np.arange(40) % 10)
-    found = sensitivity(net, SHAPE, samples, SensitivityConfig((0.5,)), None)
+    found = sensitivity(net, SHAPE, samples, SensitivityConfig(ratios=(0.5,)), None)
     assert [row.unit for row in found.rows] == ["second"]
     assert any(one.name == "first" and LINE in one.reason for one in found.fixed)
 

@@ -122,7 +122,13 @@ def test_a_task_without_a_loss_needs_a_teacher() -> None:
     """Raw outputs are learned from somebody."""
     samples = Samples.of(np.zeros((8, 4), np.float32))
     with pytest.raises(EdgecnnError, match=r"labelled samples, or a teacher"):
-        train(nn.Linear(4, 2), samples, TrainConfig(1, 4), None, objective=Objective.of(load_task("none")))
+        train(
+            nn.Linear(4, 2),
+            samples,
+            TrainConfig(epochs=1, batch_size=4),
+            None,
+            objective=Objective.of(load_task("none")),
+        )
 
 
 def test_an_unknown_word_of_a_network_is_told() -> None:

@@ -30,7 +30,9 @@ ROWS = (
 
 def found(per: str = "bytes") -> Sensitivity:
     """Return a sensitivity analysis with those rows."""
-    return Sensitivity(ROWS, Costs(10000, 10000, 40000), 1000, None, 0.1, per, 1.0)
+    return Sensitivity(
+        rows=ROWS, costs=Costs(10000, 10000, 40000), n=1000, score=None, loss=0.1, per=per, agreement=1.0
+    )
 
 
 def cuts(rows: tuple[Row, ...]) -> list[tuple[str, float]]:
@@ -49,7 +51,9 @@ def test_accuracy_cuts_first_what_loses_least_for_what_it_saves() -> None:
 def test_a_greater_cut_comes_where_its_step_is_worth_it() -> None:
     """Half of `a` costs 0.02 for 200 bytes, the second quarter alone 0.018 for 100: that of `b` goes before."""
     rows = (row("a", 0.25, 0.002, 100), row("a", 0.5, 0.02, 200), row("b", 0.25, 0.013, 100), row("b", 0.5, 0.1, 200))
-    found = Sensitivity(rows, Costs(100, 100, 400), 10_000, None, 0.1, "bytes", 1.0)
+    found = Sensitivity(
+        rows=rows, costs=Costs(100, 100, 400), n=10_000, score=None, loss=0.1, per="bytes", agreement=1.0
+    )
     assert cuts(ordered(found)) == [("a", 0.25), ("b", 0.25), ("a", 0.5), ("b", 0.5)]
     assert cuts(found.ranked) == [("a", 0.25), ("a", 0.5), ("b", 0.25), ("b", 0.5)]
 

@@ -201,7 +201,7 @@ def test_where_replay_fails_whole_passes_are_made_and_told(data: Dataset) -> Non
 def test_ratios_outside_their_range_are_refused(ratios: tuple[float, ...]) -> None:
     """A cut takes more than nothing and at most all."""
     with pytest.raises(EdgecnnError, match="above 0 and at most 1"):
-        SensitivityConfig(ratios)
+        SensitivityConfig(ratios=ratios)
 
 
 def test_data_of_other_classes_are_told(data: Dataset) -> None:

@@ -162,7 +162,7 @@ def test_a_cpu_that_multiplies_bfloat16_trains_in_it(
             return y
 
     samples = Samples.of(np.random.default_rng(0).random((8, 4), np.float32), np.arange(8) % 2)
-    train(Witness(4, 2), samples, TrainConfig(1, 8), None)
+    train(Witness(4, 2), samples, TrainConfig(epochs=1, batch_size=8), None)
     assert given == [expected]
 
 

@@ -24,7 +24,9 @@ PHONES = ("pixel4", "galaxy-s10", "mi8se", "galaxy-a03s")
 
 def board(*cores: Core, features: tuple[str, ...] = ("neon",)) -> DeviceProfile:
     """A device that no file describes."""
-    return DeviceProfile("mine", "Mine", "linux", "aarch64", {}, cores=cores, features=features)
+    return DeviceProfile(
+        name="mine", title="Mine", kind="linux", arch="aarch64", sources={}, cores=cores, features=features
+    )
 
 
 @pytest.mark.parametrize("device", CPUS)

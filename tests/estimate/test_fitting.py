@@ -82,7 +82,19 @@ def test_coefficients_round_trip_through_a_device_file(tmp_path: Path) -> None:
     """What calibration writes is what the profile reads; the rest of the file, comments too, is as it was."""
     source, path = shipped("devices") / "rpi4.toml", tmp_path / "mine.toml"
     costs = as_costs(fit_costs(networks(30), networks(30) @ PRIOR, PRIOR))
-    model = LatencyModel("litert", "fp32", 2, costs, 0.8, 1.25, 0.9, 30, 'on "my" board, at 25 °C', 4, 16)
+    model = LatencyModel(
+        runtime="litert",
+        precision="fp32",
+        threads=2,
+        costs=costs,
+        low=0.8,
+        high=1.25,
+        coverage=0.9,
+        networks=30,
+        source='on "my" board, at 25 °C',
+        input_block=4,
+        output_block=16,
+    )
     write_coefficients(source, path, [model])
     assert load_device(str(path)).latency == (model,)
     assert without_latency(path.read_text(encoding="utf-8")) == without_latency(source.read_text(encoding="utf-8"))
@@ -115,7 +127,9 @@ def test_families_are_held_out_together() -> None:
 
 def test_new_coefficients_take_the_place_of_old() -> None:
     """Of the same runtime, precision and threads the new ones stay, of others the old ones do."""
-    old = LatencyModel("litert", "fp32", 1, {}, 0.5, 2, 0.9, 1, "old")
+    old = LatencyModel(
+        runtime="litert", precision="fp32", threads=1, costs={}, low=0.5, high=2, coverage=0.9, networks=1, source="old"
+    )
     new = replace(old, source="new")
     other = replace(old, threads=4)
     assert merge_models([old, other], [new]) == [new, other]

@@ -37,15 +37,46 @@ COST = OperatorCost(ns_per_mac=0.1, ns_per_byte=0.5, ns_per_operator=1000)
 def board(*, precision: str = "fp32", threads: int = 1) -> DeviceProfile:
     """Return a board of which nothing but its latency coefficients is known."""
     costs = dict.fromkeys(LATENCY_KINDS, COST)
-    model = LatencyModel("litert", precision, threads, costs, 0.8, 1.25, 0.9, 30, "made up")
-    return DeviceProfile("board", "Board", "linux", "aarch64", {}, latency=(model,))
+    model = LatencyModel(
+        runtime="litert",
+        precision=precision,
+        threads=threads,
+        costs=costs,
+        low=0.8,
+        high=1.25,
+        coverage=0.9,
+        networks=30,
+        source="made up",
+    )
+    return DeviceProfile(name="board", title="Board", kind="linux", arch="aarch64", sources={}, latency=(model,))
 
 
 def micro(*runtimes: str) -> DeviceProfile:
     """Return a microcontroller at 200 MHz with int8 coefficients of *runtimes*."""
     costs = dict.fromkeys(("conv", "pointwise", "depthwise", "linear", "other"), OperatorCost(ns_per_mac=10))
-    models = tuple(LatencyModel(name, "w8a8", 1, costs, 0.5, 2, 0.9, 4, "made up") for name in runtimes)
-    return DeviceProfile("chip", "Chip", "mcu", "cortex-m7", {}, cores=(Core("Cortex-M7", 1, 200),), latency=models)
+    models = tuple(
+        LatencyModel(
+            runtime=name,
+            precision="w8a8",
+            threads=1,
+            costs=costs,
+            low=0.5,
+            high=2,
+            coverage=0.9,
+            networks=4,
+            source="made up",
+        )
+        for name in runtimes
+    )
+    return DeviceProfile(
+        name="chip",
+        title="Chip",
+        kind="mcu",
+        arch="cortex-m7",
+        sources={},
+        cores=(Core("Cortex-M7", 1, 200),),
+        latency=models,
+    )
 
 
 def convolution(side: int, inputs: int, outputs: int, kernel: int = 3, dtype: str = "float32") -> Graph:

@@ -103,7 +103,9 @@ def test_weights_are_in_flash_on_a_microcontroller() -> None:
     """A microcontroller that lacks RAM is not told to prune; a device with an operating system is."""
     graph = network(weights_bytes=50_000_000)
     assert not any("prun" in step for step in check_fit(graph, ram_bytes=5000).next_steps)
-    linux = DeviceProfile("pi", "Pi", "linux", "aarch64", {}, memory=(MemoryRegion("ram", 80_000_000, 0),))
+    linux = DeviceProfile(
+        name="pi", title="Pi", kind="linux", arch="aarch64", sources={}, memory=(MemoryRegion("ram", 80_000_000, 0),)
+    )
     assert any(step.startswith("prune at least") for step in check_fit(graph, linux).next_steps)
 
 

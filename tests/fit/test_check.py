@@ -14,14 +14,20 @@ from edgecnn.formats import Graph, Operator, QuantParams, Tensor
 
 MIB = 2**20
 BOARD = DeviceProfile(
-    "board", "Board", "mcu", "cortex-m7", {}, features=("dsp",), memory=(MemoryRegion("ram", 40_000),)
+    name="board",
+    title="Board",
+    kind="mcu",
+    arch="cortex-m7",
+    sources={},
+    features=("dsp",),
+    memory=(MemoryRegion("ram", 40_000),),
 )
 LINUX = DeviceProfile(
-    "pi",
-    "Pi",
-    "linux",
-    "aarch64",
-    {},
+    name="pi",
+    title="Pi",
+    kind="linux",
+    arch="aarch64",
+    sources={},
     memory=(MemoryRegion("ram", 512 * MIB, system_bytes=100 * MIB),),
     runtimes={"litert": RuntimeCost(ram_bytes=34 * MIB), "onnxruntime": RuntimeCost(ram_bytes=44 * MIB)},
 )
@@ -111,7 +117,9 @@ def test_hybrid_weights_are_unsupported() -> None:
 
 def test_a_device_may_lack_an_operator() -> None:
     """A profile's own list of unsupported operators counts."""
-    device = DeviceProfile("x", "X", "linux", "x", {}, memory=LINUX.memory, unsupported_operators=("RELU",))
+    device = DeviceProfile(
+        name="x", title="X", kind="linux", arch="x", sources={}, memory=LINUX.memory, unsupported_operators=("RELU",)
+    )
     assert check_fit(network(), device).unsupported_operators == ("RELU",)
 
 
@@ -126,7 +134,7 @@ def test_linux_counts_the_runtime_and_what_the_system_takes() -> None:
 
 def test_an_unknown_runtime_base_is_said() -> None:
     """Where a device does not say what the runtime takes, the report says that it is not counted."""
-    device = DeviceProfile("x", "X", "android", "x", {}, memory=LINUX.memory)
+    device = DeviceProfile(name="x", title="X", kind="android", arch="x", sources={}, memory=LINUX.memory)
     assert "unknown and not counted" in " ".join(check_fit(network(), device).warnings)
 
 
@@ -138,10 +146,12 @@ def test_nothing_to_check_against_is_an_error() -> None:
 
 def test_unknown_memory_is_refused() -> None:
     """A device whose memory is unknown gives no verdict; a budget beside it does, on its own runtime."""
-    device = DeviceProfile("pc", "PC", "linux", "x86_64", {})
+    device = DeviceProfile(name="pc", title="PC", kind="linux", arch="x86_64", sources={})
     with pytest.raises(EdgecnnError, match=r"^pc: its memory is unknown; give --ram"):
         check_fit(network(), device)
-    flash_alone = DeviceProfile("pc", "PC", "linux", "x86_64", {}, memory=(MemoryRegion("flash", MIB),))
+    flash_alone = DeviceProfile(
+        name="pc", title="PC", kind="linux", arch="x86_64", sources={}, memory=(MemoryRegion("flash", MIB),)
+    )
     with pytest.raises(EdgecnnError, match="its memory is unknown"):
         check_fit(network(), flash_alone)
     assert check_fit(network(), device, ram_bytes=64 * MIB).regions[0].parts["interpreter"] > 0
@@ -179,7 +189,9 @@ def test_a_limit_of_nothing_is_refused(name: str) -> None:
 
 def test_an_unknown_part_of_the_system_is_said() -> None:
     """Where it is not known what the system takes, the report says that the limit is all of the RAM."""
-    phone = DeviceProfile("p", "P", "android", "aarch64", {}, memory=(MemoryRegion("ram", 64 * MIB),))
+    phone = DeviceProfile(
+        name="p", title="P", kind="android", arch="aarch64", sources={}, memory=(MemoryRegion("ram", 64 * MIB),)
+    )
     said = "unknown, so the limit is all of its RAM"
     assert any(said in note for note in check_fit(network(), phone).notes)
     assert any(said in note for note in check_fit(network(), BOARD).notes)
@@ -193,11 +205,11 @@ def test_the_core_of_tflite_micro_always_counts() -> None:
     assert bare.regions[0].parts == {"model file": 2000, "TFLite Micro": 16 * 1024}
     assert "https://" in next(note for note in bare.notes if "flash" in note)
     known = DeviceProfile(
-        "b",
-        "B",
-        "mcu",
-        "x",
-        {},
+        name="b",
+        title="B",
+        kind="mcu",
+        arch="x",
+        sources={},
         memory=(MemoryRegion("flash", MIB),),
         runtimes={"tflite-micro": RuntimeCost(flash_bytes=9)},
     )

@@ -51,11 +51,11 @@ def check_peak(file: Path) -> None:
     command = [sys.executable, "-c", RUN, str(file)]
     base, peak = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     device = DeviceProfile(
-        "host",
-        "host",
-        "linux",
-        "x",
-        {},
+        name="host",
+        title="host",
+        kind="linux",
+        arch="x",
+        sources={},
         memory=(MemoryRegion("ram", 2**34),),
         runtimes={"litert": RuntimeCost(ram_bytes=base)},
     )

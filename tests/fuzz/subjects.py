@@ -121,7 +121,19 @@ def results() -> list[bytes]:
     ticks = {"busy_ticks": 10, "steal_ticks": 0, "ticks_per_second": 100, "process_ns": 5, "monotonic_ns": 7}
     after = {**state, **ticks, "busy_ticks": 20, "monotonic_ns": 10**9}
     memory = Memory(1, 2, 3, 4)
-    run = Run(1, 2, 3, 4, 1, (5, 6, 7), memory, finite=True, before={**state, **ticks}, after=after, during=(state,))
+    run = Run(
+        import_ns=1,
+        load_ns=2,
+        first_ns=3,
+        warmup=4,
+        loops=1,
+        values_ns=(5, 6, 7),
+        memory=memory,
+        finite=True,
+        before={**state, **ticks},
+        after=after,
+        during=(state,),
+    )
     machine = {
         "cpu": "C",
         "cores": 4,
@@ -131,7 +143,17 @@ def results() -> list[bytes]:
         "features": [],
     }
     measurement = Measurement(
-        "a.tflite", "tflite", "fp32", "litert", "2", "host", "local", 1, (run,) * 3, 100, conditions=machine
+        file="a.tflite",
+        format="tflite",
+        precision="fp32",
+        runtime="litert",
+        runtime_version="2",
+        device="host",
+        target="local",
+        threads=1,
+        runs=(run,) * 3,
+        size_bytes=100,
+        conditions=machine,
     )
     return [mutations.as_json(to_document([measurement]))]
 

@@ -151,7 +151,20 @@ def test_a_figure_not_taken_is_a_dash(written: Any) -> None:
 def test_operators_and_what_to_ship_are_shown() -> None:
     """A profile becomes a table of its slowest operators beside the whole call, and int8's losses a sentence."""
     times = tuple(OperatorTime("Conv <b>", 1000.0 * place, f"layer{place}", macs=10) for place in range(1, 15))
-    own = Profile("m.w8a8.tflite", "tflite", "w8a8", "litert", "2", "host", "local", "measured", 1, 2e5, times, "x")
+    own = Profile(
+        file="m.w8a8.tflite",
+        format="tflite",
+        precision="w8a8",
+        runtime="litert",
+        runtime_version="2",
+        device="host",
+        target="local",
+        method="measured",
+        threads=1,
+        whole_ns=2e5,
+        operators=times,
+        limit="x",
+    )
     plain = replace(own, file="m.fp32.tflite", precision="fp32", operators=times[:1] * 14)
     page = render_page(Contents("t", ReportFacts("t"), profiles=(own, plain)))
     for words in ("the slowest 12 of 14", "the whole call 200 µs", "layer14", "Conv &lt;b&gt;", "slower in w8a8"):

@@ -42,12 +42,56 @@ class Baseline:
 #: VGG16's convolutions go through two cycles, the second behind the compact head, whose steps are shorter, and once
 #: more through a short one under the classic head.
 BASELINES = {
-    "vgg16-start": Baseline("vgg16", TrainConfig(24, 128, "sgd", 0.08, 5e-4, 0.1, PHOTOGRAPHS)),
-    "vgg16-compact": Baseline(
-        "vgg16-compact", TrainConfig(24, 128, "sgd", 0.1, 5e-4, 0.1, BLANKED), start="vgg16-start"
+    "vgg16-start": Baseline(
+        "vgg16",
+        TrainConfig(
+            epochs=24,
+            batch_size=128,
+            optimizer="sgd",
+            learning_rate=0.08,
+            weight_decay=5e-4,
+            label_smoothing=0.1,
+            augmentation=PHOTOGRAPHS,
+        ),
     ),
-    "vgg16": Baseline("vgg16", TrainConfig(6, 128, "sgd", 0.02, 5e-4, 0.1, BLANKED), start="vgg16-compact"),
-    "alexnet": Baseline("alexnet", TrainConfig(30, 128, "sgd", 0.03, 5e-4, 0.1, PHOTOGRAPHS)),
+    "vgg16-compact": Baseline(
+        "vgg16-compact",
+        TrainConfig(
+            epochs=24,
+            batch_size=128,
+            optimizer="sgd",
+            learning_rate=0.1,
+            weight_decay=5e-4,
+            label_smoothing=0.1,
+            augmentation=BLANKED,
+        ),
+        start="vgg16-start",
+    ),
+    "vgg16": Baseline(
+        "vgg16",
+        TrainConfig(
+            epochs=6,
+            batch_size=128,
+            optimizer="sgd",
+            learning_rate=0.02,
+            weight_decay=5e-4,
+            label_smoothing=0.1,
+            augmentation=BLANKED,
+        ),
+        start="vgg16-compact",
+    ),
+    "alexnet": Baseline(
+        "alexnet",
+        TrainConfig(
+            epochs=30,
+            batch_size=128,
+            optimizer="sgd",
+            learning_rate=0.03,
+            weight_decay=5e-4,
+            label_smoothing=0.1,
+            augmentation=PHOTOGRAPHS,
+        ),
+    ),
 }
 
 HELD_OUT = 0.1
