@@ -135,6 +135,14 @@ _LONGEST_FILES = (
 _SERIAL_FILES = {"benchmarks/test_measure.py", "cli/test_bench.py"}
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m serial`, do not import the hundreds of files that have no such test."""
+    if config.option.markexpr != "serial" or not collection_path.match("test_*.py"):
+        return None
+    is_serial = collection_path.relative_to(Path(__file__).parent).as_posix() in _SERIAL_FILES
+    return None if is_serial or "mark.serial" in collection_path.read_text(encoding="utf-8") else True
+
+
 def pytest_collection_finish() -> None:
     """Have the exporters remember, and the garbage collector leave alone what was imported, again and again otherwise.
 
