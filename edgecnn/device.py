@@ -14,7 +14,7 @@ from edgecnn.host import HostFacts, read_host
 from edgecnn.parsing import BYTES, MalformedError, read_toml
 from edgecnn.shipped import find_shipped, shipped, shipped_files, user_folder
 from edgecnn.short_repr import short_repr
-from edgecnn.units import format_bytes
+from edgecnn.units import format_bytes, parse_bytes
 
 KINDS = ("linux", "android", "mcu", "macos", "windows")
 
@@ -160,6 +160,11 @@ class DeviceProfile:
         return next((region for region in self.memory if region.name == name), None)
 
     @property
+    def target_form(self) -> str:
+        """How a target that is such a device is written: `adb:SERIAL` for a phone, else `ssh://USER@BOARD`."""
+        return "adb:SERIAL" if self.kind == "android" else "ssh://USER@BOARD"
+
+    @property
     def channels_at_once(self) -> int:
         """How many channels its int8 kernels compute at once, 1 where that is not known: others cost as many."""
         return max((model.output_block for model in self.latency if model.precision == "w8a8"), default=1)
@@ -281,6 +286,13 @@ def _bare(text: str) -> str:
     return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
+def _is_size(text: str) -> bool:
+    try:
+        return parse_bytes(text) > 0
+    except EdgecnnError:
+        return False
+
+
 def _split(name: str) -> tuple[Path, str | None]:
     """Return the file and the variant of `rpi4:4gb`."""
     stem, colon, variant = name.partition(":")
@@ -288,6 +300,8 @@ def _split(name: str) -> tuple[Path, str | None]:
         titled = _called(stem)
         if titled:
             raise EdgecnnError(f"unknown device '{stem}'; did you mean {' or '.join(titled)}?")
+        if _is_size(stem):
+            raise EdgecnnError(f"'{stem}' is a size, not a device; for a memory of that size give --ram {stem}")
         hint = "(edgecnn devices lists them; the path of a .toml file is a device too)"
         raise unknown_name("device", stem, device_names(), hint=hint)
     return find_shipped("devices", stem, "device"), variant if colon else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,18 @@ from edgecnn.short_repr import short_repr
 from edgecnn.targets import open_target, tied_targets
 from edgecnn.targets.board.image import check_programs, find_image
 
-#: Extra → what one can do with it. `dev` and `all` are of no use to a user by themselves.
+#: Extra → what one can do with it. `dev` and `all` are of no use to a user by themselves, `torch` is in `timm`.
 PURPOSES = {
     "torch": "compress and export",
     "litert": "run TFLite files",
     "onnx": "run ONNX files",
     "mcu": "run files in TFLite Micro's interpreter",
     "report": "draw the report",
+    "detection": "score detectors (mAP)",
+    "timm": "take models of timm",
+    "openvino": "run ONNX files in OpenVINO",
+    "study": "run studies on several cores",
+    "dask": "run studies on several machines",
 }
 
 
@@ -157,7 +163,7 @@ def _extras() -> Iterator[Extra]:
         packages = []
         for requirement in requirements:
             parts = re.fullmatch(r"([\w.-]+)[^;]*?(?:>=([\w.]+))?[^;]*; *extra *== *['\"](\w+)['\"]", requirement)
-            if parts is not None and parts[3] == name:
+            if parts is not None and parts[3] == name and parts[1] != "edgecnn":
                 packages.append(Package(parts[1], parts[2] or "", _version(parts[1])))
         yield Extra(name, purpose, tuple(packages))
 
@@ -185,9 +191,15 @@ def _places() -> Iterator[Place]:
         "boards (targets.toml)": user_folder("targets.toml"),
         "history": history_file(),
         "emulated board": image.folder if image else None,
+        "adb, for phones": _program("adb"),
     }
     for what, path in paths.items():
         yield Place(what, path or Path("-"), path is not None and os.path.exists(path))
+
+
+def _program(name: str) -> Path | None:
+    found = shutil.which(name)
+    return None if found is None else Path(found)
 
 
 def _boards(tied: Mapping[str, str]) -> tuple[Board, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,10 @@ def test_installed_packages_have_their_versions() -> None:
     """Each package of an extra that is installed is told with the version that Python finds."""
     extras = {extra.name: extra for extra in check_installation().extras}
     assert set(extras) == set(doctor.PURPOSES)
+    known = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert set(extras) == set(known) - {"dev", "all"}
     versions = {package.name: package.version for package in extras["onnx"].packages}
     assert versions == {name: metadata.version(name) for name in ("onnx", "onnxruntime", "pillow")}
 

@@ -121,9 +121,8 @@ def resolve_target(device: str, target: str | None) -> str:
     """Return *target*, or the one that the user tied to *device*."""
     chosen = target or target_of(device)
     if target is None and chosen == "local":
-        raise EdgecnnError(
-            f"where is {device}? give --target ssh://USER@BOARD, or --target local where this machine is one"
-        )
+        form = load_device(device).target_form
+        raise EdgecnnError(f"where is {device}? give --target {form}, or --target local where this machine is one")
     return chosen
 
 

@@ -65,7 +65,7 @@ def has_target(device: str) -> bool:
 
 def predict_files(
     files: Sequence[Path | str],
-    device: str,
+    device: DeviceProfile | str,
     *,
     runtimes: Sequence[str] = (),
     threads: Sequence[int] = (),
@@ -85,7 +85,7 @@ def predict_files(
     """
     if not files:
         raise EdgecnnError("give FILES to estimate: .tflite or .onnx")
-    profile = load_device(device)
+    profile = device if isinstance(device, DeviceProfile) else load_device(device)
     found = []
     for artifact in map(Artifact.open, files):
         fit = check_fit(artifact.path, profile) if profile.region("ram") else None
@@ -110,11 +110,10 @@ def _estimate(
 
 def how_to_measure(path: Path, device: str) -> str:
     """Return how the latency of the file *path* on *device* becomes a measured one."""
-    kind = load_device(device).kind
-    if kind == "mcu":
+    profile = load_device(device)
+    if profile.kind == "mcu":
         return "run the file on the board with your own firmware; edgecnn does not measure microcontrollers"
-    target = "adb:SERIAL" if kind == "android" else "ssh://USER@BOARD"
-    return f"edgecnn bench {path} --device {device} --target {target}"
+    return f"edgecnn bench {path} --device {device} --target {profile.target_form}"
 
 
 def to_document(predicted: Sequence[Prediction]) -> dict[str, Any]:

@@ -66,6 +66,17 @@ class OperatorTime:
         return None if self.limit_ns is None or self.ns <= 0 else self.limit_ns / self.ns
 
 
+@dataclass(frozen=True)
+class KindTime:
+    """All operators of one kind in a file, together."""
+
+    kind: str
+    count: int
+    ns: float
+    macs: int
+    moved_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """The operators of one file on one device, and the whole call beside them, measured with the profiler off."""
@@ -88,6 +99,24 @@ class Profile:
         """All operators together."""
         return sum(operator.ns for operator in self.operators)
 
+    @property
+    def kinds(self) -> tuple[KindTime, ...]:
+        """The operators summed by their kind, the slowest kind first."""
+        found: dict[str, list[OperatorTime]] = {}
+        for operator in self.operators:
+            found.setdefault(operator.kind, []).append(operator)
+        summed = (
+            KindTime(
+                kind,
+                len(operators),
+                sum(one.ns for one in operators),
+                sum(one.macs for one in operators),
+                sum(one.moved_bytes for one in operators),
+            )
+            for kind, operators in found.items()
+        )
+        return tuple(sorted(summed, key=lambda one: -one.ns))
+
     def to_json(self) -> dict[str, Any]:
         """Return the profile for `--json`: each operator with its share of the sum and of the machine's limit."""
         own = {key: getattr(self, key) for key in self.__dataclass_fields__ if key != "operators"}
@@ -95,7 +124,8 @@ class Profile:
             {**asdict(one), "share": one.ns / self.sum_ns if self.sum_ns else None, "limit_share": one.limit_share}
             for one in self.operators
         ]
-        return {**own, "sum_ns": self.sum_ns, "operators": operators}
+        kinds = [{**asdict(one), "share": one.ns / self.sum_ns if self.sum_ns else None} for one in self.kinds]
+        return {**own, "sum_ns": self.sum_ns, "kinds": kinds, "operators": operators}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,14 @@ COMMANDS = {
     "study": "Studies of many networks: published, counted, trained and deployed figures.",
 }
 
+#: Options that no command has, and what serves in their place.
+WISHES = {
+    "--latency": "there is no goal of latency: compress by --macs, and see edgecnn bench FILE --device NAME",
+    "--precision": "--recipe chooses the precisions, for example --recipe phone",
+    "--int8": "--recipe chooses the precisions, for example --recipe phone",
+    "--fp16": "--recipe chooses the precisions, for example --recipe phone",
+}
+
 COMPLETE_VARIABLE = "_EDGECNN_COMPLETE"  # what the completion script sets when it calls us
 
 
@@ -112,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail("; ".join(("interrupted", "existing files are unchanged", *_notes_of(error))), interruption_code(), debug)
     except EdgecnnError as error:
         fail(str(error), error.exit_code, debug)
+    except click.NoSuchOption as error:
+        wish = WISHES.get(error.option_name)
+        fail(f"No such option '{error.option_name}'; {wish}" if wish else error.format_message(), 2, debug)
     except click.ClickException as error:
         fail(error.format_message(), 2, debug)
     except BrokenPipeError:

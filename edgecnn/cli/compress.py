@@ -10,12 +10,12 @@ import click
 from click.core import ParameterSource
 
 from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order, complete_substitute
+from edgecnn.cli.quantities import Fraction, Percent, Points, Size
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     F,
     common,
     data_options,
-    drop_fraction,
     gathered,
     input_option,
     model_options,
@@ -29,7 +29,7 @@ from edgecnn.cli.table import print_table, say, warn
 from edgecnn.compress import block_of, layer_of
 from edgecnn.compress.settings import CRITERION, Search, Sparsity, Training, Uniform
 from edgecnn.errors import EdgecnnError
-from edgecnn.units import format_bytes, format_count, format_share, parse_bytes
+from edgecnn.units import format_bytes, format_count, format_share
 
 if TYPE_CHECKING:
     from edgecnn.datasets import DataSource
@@ -57,26 +57,32 @@ def _goals() -> Sequence[Callable[[F], F]]:
     return (
         option(
             "--max-drop",
-            type=float,
+            type=Points(),
             metavar="POINTS",
             section="Goals",
             help="Lose at most this much accuracy, in points.",
         ),
         option(
             "--macs",
-            type=float,
+            type=Fraction(),
             metavar="FRACTION",
             section="Goals",
             help="Keep at most this fraction of the MACs, for example 0.4.",
         ),
         option(
             "--params",
-            type=float,
+            type=Fraction(),
             metavar="FRACTION",
             section="Goals",
             help="Keep at most this fraction of the parameters.",
         ),
-        option("--size", metavar="SIZE", section="Goals", help="Largest w8a8 TFLite file, for example 200KiB."),
+        option(
+            "--size",
+            type=Size(),
+            metavar="SIZE",
+            section="Goals",
+            help="Largest w8a8 TFLite file, for example 200KiB.",
+        ),
         option(
             "--fit",
             metavar="DEVICE",
@@ -86,15 +92,22 @@ def _goals() -> Sequence[Callable[[F], F]]:
         ),
         option(
             "--ram",
+            type=Size(),
             metavar="SIZE",
             section="Goals",
             help="RAM the file may take, for example 64KiB. With --fit it replaces the device's limit; "
             "otherwise it is the limit of a microcontroller.",
         ),
-        option("--flash", metavar="SIZE", section="Goals", help="Flash the file may take, for example 256KiB."),
+        option(
+            "--flash",
+            type=Size(),
+            metavar="SIZE",
+            section="Goals",
+            help="Flash the file may take, for example 256KiB.",
+        ),
         option(
             "--ratio",
-            type=float,
+            type=Fraction(),
             metavar="FRACTION",
             default_text=f"{Uniform.pruning_ratio:g} without any goal, --sparsity or --plan",
             section="Goals",
@@ -102,7 +115,7 @@ def _goals() -> Sequence[Callable[[F], F]]:
         ),
         option(
             "--sparsity",
-            type=float,
+            type=Fraction(),
             metavar="FRACTION",
             section="Goals",
             help="Set this fraction of the weights to 0, the smallest first. Only compressed files get smaller.",
@@ -155,7 +168,7 @@ def _search() -> Sequence[Callable[[F], F]]:
         ),
         option(
             "--share",
-            type=float,
+            type=Fraction(),
             metavar="FRACTION",
             default=Search.share,
             section="Search",
@@ -171,7 +184,7 @@ def _search() -> Sequence[Callable[[F], F]]:
         ),
         option(
             "--reference",
-            type=float,
+            type=Percent(),
             metavar="PERCENT",
             default_text="the network's own on the validation data",
             section="Search",
@@ -273,10 +286,10 @@ def _how(
     max_drop: float | None,
     macs: float | None,
     params: float | None,
-    size: str | None,
+    size: int | None,
     fit: str | None,
-    ram: str | None,
-    flash: str | None,
+    ram: int | None,
+    flash: int | None,
     ratio: float | None,
     sparsity: float | None,
     plan: Path | None,
@@ -297,16 +310,15 @@ def _how(
     """
     from edgecnn.pipeline import Budget, Plan
 
-    size_bytes, ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (size, ram, flash))
     budget = Budget(
-        max_drop=None if max_drop is None else drop_fraction(max_drop),
+        max_drop=max_drop,
         max_macs_ratio=macs,
         max_params_ratio=params,
-        size_bytes=size_bytes,
+        size_bytes=size,
         device=fit,
-        ram_bytes=ram_bytes,
-        flash_bytes=flash_bytes,
-        reference=None if reference is None else reference / 100,
+        ram_bytes=ram,
+        flash_bytes=flash,
+        reference=reference,
         search=Search(
             order=order,
             share=share,
@@ -453,7 +465,7 @@ def _described(unit: str, ratio: float) -> str:
     """Return a cut in words."""
     if block := block_of(unit):
         return f"{block} in place of {layer_of(unit)}"
-    return f"{unit} whole" if ratio == 1 else f"{unit} {ratio:.3g}"
+    return f"{unit} removed" if ratio == 1 else f"{100 * ratio:.3g} % of {unit} cut"
 
 
 def _print_result(result: CompressResult) -> None:
@@ -475,7 +487,7 @@ def _print_result(result: CompressResult) -> None:
     columns = ["network", "parameters", "MACs", result.score_after.name, "95 %"]
     rows = []
     for name, status, score in (
-        ("original", result.before, result.score_before),
+        ("before", result.before, result.score_before),
         (str(result.path), result.after, result.score_after),
     ):
         row = [name, format_count(status.params), format_count(status.macs)]
@@ -493,8 +505,12 @@ def _print_result(result: CompressResult) -> None:
         columns.append("w8a8 TFLite")
     print_table(title, columns, rows, right=range(1, len(columns)), spare=(4,))
     drop = result.verdict.lost
-    interval = f"95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}"
-    say(f"{result.score_after.name} lost: {100 * drop.mean:.2f} points ({interval})")
+    if drop.mean < 0:
+        changed, ends = "gained", (-drop.high, -drop.low)
+    else:
+        changed, ends = "lost", (drop.low, drop.high)
+    interval = f"95 %: {100 * ends[0]:.2f} to {100 * ends[1]:.2f}"
+    say(f"{result.score_after.name} {changed}: {100 * abs(drop.mean):.2f} points ({interval})")
     for reason, layers in by_reason(result.fixed).items():
         say(f"cannot be cut: {', '.join(layers)}: {reason}")
     for reason, blocks in by_reason(result.unsubstituted).items():

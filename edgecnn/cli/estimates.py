@@ -75,8 +75,10 @@ def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
         say(f"no estimate: {text}")
     for text in dict.fromkeys(text for one in fastest for text in one.artifact.contradictions):
         warn(text)
-    for text in dict.fromkeys(text for estimate in estimates for text in estimate.rests_on):
-        say(f"rests on: {text}")
+    # A source is a chain, as from a kind of core to another: its links are shown once, one a line.
+    sources = [source for estimate in estimates for source in estimate.rests_on]
+    for link in dict.fromkeys(link for source in sources for link in source.split("; ")):
+        say(f"rests on: {link}")
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.notes):
         say(f"note: {text}")
     say(f"to measure: {how_to_measure(fastest[0].artifact.path, device)}")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli.names import complete_recipe
+from edgecnn.cli.quantities import Points
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
     data_options,
-    drop_fraction,
     input_option,
     model_options,
     parse_folder,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.evaluate.verify import ExportedFile
     from edgecnn.pipeline import ExportResult
+    from edgecnn.recipe import Recipe
 
 
 @click.command("export", cls=Command)
@@ -71,13 +72,19 @@ if TYPE_CHECKING:
 )
 @option(
     "--max-drop",
-    type=click.FloatRange(min=0, max=100, max_open=True),
+    type=Points(),
     metavar="POINTS",
     default_text="as in the recipe",
     section="Export",
     help="Accuracy that each file may lose, in percentage points.",
 )
-@option("--name", metavar="NAME", default_text="the network's name", section="Output", help="Base name of the files.")
+@option(
+    "--name",
+    metavar="NAME",
+    default_text="that of the weights file, else of the model",
+    section="Output",
+    help="Base name of the files.",
+)
 @option(
     "-o",
     "--out",
@@ -130,7 +137,7 @@ def command(
             weights=weights,
             evaluation_samples=eval_samples,
             quantize=quantize,
-            max_drop=None if max_drop is None else drop_fraction(max_drop),
+            max_drop=max_drop,
             name=name,
             progress=progress,
         )
@@ -151,7 +158,7 @@ def command(
         _print(result)
         words = _command(model, weights, source, task, out)
         for file in result.files:
-            _print_next_steps(file, recipe, load_recipe(recipe).runtime is not None, words)
+            _print_next_steps(file, recipe, load_recipe(recipe), result, words)
     bad: list[tuple[Path, str, Exception | None]] = [(f.path, f.rejected, None) for f in result.files if f.rejected]
     bad += [(file.path, file.reason, file.error) for file in result.failed]
     for path, reason, _ in bad[1:]:
@@ -162,18 +169,27 @@ def command(
     return 0
 
 
-def _print_next_steps(file: ExportedFile, recipe: str, is_micro: bool, words: Sequence[str]) -> None:
-    """Print what to try after a rejected file; *words* are the command without a recipe."""
+def _print_next_steps(
+    file: ExportedFile, name: str, recipe: Recipe, result: ExportResult, words: Sequence[str]
+) -> None:
+    """Print what to try after a rejected file; *words* are the command without a recipe, *name* is that of *recipe*."""
     from edgecnn.evaluate.layers import worst_layer
 
     worst = worst_layer(file.layers)
     if worst is not None:
         say(f"{file.path.name} gets most of its quantization noise (SQNR) in {worst}; edgecnn debug shows all layers")
-    if file.breaks_limit and file.artifact.precision == "w8a8" and not file.artifact.metadata.get("quantize"):
-        again = shlex.join([*words, "--recipe", recipe, "--quantize", "auto"])
+    own = file.artifact
+    floats = [one for one in result.files if one.artifact.format == own.format and one.artifact.precision == "fp32"]
+    lost_by_int8 = file.breaks_limit and own.precision == "w8a8" and not any(one.rejected for one in floats)
+    if lost_by_int8 and not own.metadata.get("quantize"):
+        again = shlex.join([*words, "--recipe", name, "--quantize", "auto"])
         say(f"next: --quantize auto corrects the int8 file layer by layer: {again}")
-    if file.breaks_limit and file.artifact.precision == "w8a8" and not is_micro:
-        say(f"next: w8 keeps the activations in float: {shlex.join([*words, '--recipe', 'phone'])}")
+    if lost_by_int8 and recipe.runtime is None:
+        kept = [one for one in result.files if one.artifact.precision == "w8" and not one.rejected]
+        for one in kept:
+            say(f"next: use {one.path.name}, which keeps the activations in float and is within the limits")
+        if not any("w8" in precisions for precisions in recipe.files.values()):
+            say(f"next: w8 keeps the activations in float: {shlex.join([*words, '--recipe', 'phone'])}")
     if file.rejected and not file.breaks_limit:
         board = shlex.join([*words, "--recipe", "board"])
         say(f"next: write the network without that operator, or take a board with Linux: {board}")
@@ -231,6 +247,6 @@ def _print(result: ExportResult) -> None:
             tried = "; ".join(map(str, file.attempts))
             say(f"{file.path.name}, on samples held back from calibration: {tried}")
     if result.reference is not None:
-        say(f"The original network: {name} {result.reference.text} on the same samples.")
+        say(f"The network before export: {name} {result.reference.text} on the same samples.")
     else:
         say(f"No score: {result.no_score}.")

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.names import complete_device
+from edgecnn.cli.quantities import Size
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, print_json, tables
 from edgecnn.cli.table import print_table, say
 from edgecnn.fit import FitReport, check_fit
-from edgecnn.units import format_bytes, parse_bytes
+from edgecnn.units import format_bytes
 
 DOES_NOT_FIT = 1
 
@@ -27,6 +28,7 @@ DOES_NOT_FIT = 1
 )
 @option(
     "--ram",
+    type=Size(),
     metavar="SIZE",
     default_text="the device's RAM",
     section="Device",
@@ -34,6 +36,7 @@ DOES_NOT_FIT = 1
 )
 @option(
     "--flash",
+    type=Size(),
     metavar="SIZE",
     default_text="the device's flash",
     section="Device",
@@ -48,7 +51,7 @@ DOES_NOT_FIT = 1
 )
 @tables
 @common
-def command(file: Path, device: str | None, ram: str | None, flash: str | None, kind: str | None, as_json: bool) -> int:
+def command(file: Path, device: str | None, ram: int | None, flash: int | None, kind: str | None, as_json: bool) -> int:
     """Check whether a file fits a device's memory.
 
     FILE is a .tflite or .onnx file. It is read, not run: neither a runtime nor a board is needed. The exit code is 0 if
@@ -61,8 +64,7 @@ def command(file: Path, device: str | None, ram: str | None, flash: str | None, 
       edgecnn fit out/resnet20.w8a8.onnx --device rpi4 --ram 64MiB
       edgecnn fit out/resnet20.fp32.onnx --device rpi4 --json
     """
-    ram_bytes, flash_bytes = (None if text is None else parse_bytes(text) for text in (ram, flash))
-    report = check_fit(file, device, ram_bytes=ram_bytes, flash_bytes=flash_bytes, kind=kind)
+    report = check_fit(file, device, ram_bytes=ram, flash_bytes=flash, kind=kind)
     if as_json:
         print_json(report.to_json())
     else:

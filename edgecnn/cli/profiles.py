@@ -6,7 +6,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.benchmarks.profile import OperatorTime, Profile, figure_text, lost_sentence, pairs_of, to_document
+from edgecnn.benchmarks.profile import (
+    KindTime,
+    OperatorTime,
+    Profile,
+    figure_text,
+    lost_sentence,
+    pairs_of,
+    to_document,
+)
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say
 from edgecnn.files import write_whole
@@ -40,12 +48,28 @@ def _print_profile(profile: Profile) -> None:
     )
     rows = [_row(profile, one) for one in profile.operators]
     print_table(title, _COUNTED if counted else _COLUMNS, rows, right=_RIGHT, spare=_SPARE)
+    name = Path(profile.file).name
+    if len(profile.kinds) < len(rows):
+        columns = ("kind", "operators", *(_COUNTED if counted else _COLUMNS)[2:6])
+        kinds = [_kind_row(profile, one) for one in profile.kinds]
+        print_table(f"{name} by kind of operator", columns, kinds, right=(1, 2, 3, 4, 5))
     outside = 100 * (1 - profile.sum_ns / profile.whole_ns)
     say(
-        f"{Path(profile.file).name}: all operators {figure_text(profile, profile.sum_ns)}; the whole call with the "
+        f"{name}: all operators {figure_text(profile, profile.sum_ns)}; the whole call with the "
         f"profiler off {figure_text(profile, profile.whole_ns)}, {outside:+.0f} % of it outside of operators"
     )
     say(f"of the limit: the machine's least time for the multiply-adds or bytes, over the time; from {profile.limit}")
+
+
+def _kind_row(profile: Profile, one: KindTime) -> tuple[str, ...]:
+    return (
+        one.kind,
+        str(one.count),
+        figure_text(profile, one.ns),
+        f"{100 * one.ns / profile.sum_ns:.1f} %",
+        format_count(one.macs) if one.macs else "-",
+        format_bytes(one.moved_bytes) if one.moved_bytes else "-",
+    )
 
 
 def _row(profile: Profile, one: OperatorTime) -> tuple[str, ...]:

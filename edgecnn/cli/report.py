@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli.names import complete_device
+from edgecnn.cli.quantities import Size
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import common, data_options, is_standard_output, print_json, showing_progress, task_options
 from edgecnn.cli.table import say, warn
@@ -32,6 +33,22 @@ if TYPE_CHECKING:
     default_text="common devices that suit the files",
     section="Device",
     help="Device to estimate for. Repeat the option for several.",
+)
+@option(
+    "--ram",
+    type=Size(),
+    metavar="SIZE",
+    default_text="the device's RAM",
+    section="Device",
+    help="RAM a file may take, for example 64KiB. Without --device it is the limit of a device of its own.",
+)
+@option(
+    "--flash",
+    type=Size(),
+    metavar="SIZE",
+    default_text="the device's flash",
+    section="Device",
+    help="Flash a file may take, for example 256KiB.",
 )
 @option(
     "--results",
@@ -64,6 +81,8 @@ def command(
     source: DataSource,
     task: TaskChoice,
     devices: tuple[str, ...],
+    ram: int | None,
+    flash: int | None,
     results: Path | None,
     profile: bool,
     title: str | None,
@@ -80,6 +99,7 @@ def command(
     Example:
       edgecnn report out/m.w8a8.tflite out/m.fp32.tflite --data digits -o report.html
       edgecnn report out/m.w8a8.tflite --device rpi4 --device nrf5340
+      edgecnn report out/m.w8a8.tflite --ram 64KiB --flash 256KiB
       edgecnn report theirs.tflite --results results.json -o theirs.html
     """
     from edgecnn.report import write_report
@@ -95,6 +115,8 @@ def command(
             data=source,
             task=task,
             devices=devices,
+            ram_bytes=ram,
+            flash_bytes=flash,
             results=results,
             profile=profile,
             progress=progress,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli.names import complete_criterion, complete_substitute
+from edgecnn.cli.quantities import Fraction
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     common,
@@ -37,8 +38,8 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
         EdgecnnError: another form.
     """
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
+        return tuple(map(Fraction().read, text.split(",")))
+    except EdgecnnError:
         raise EdgecnnError(f"--ratio '{text}' is not valid; write one ratio or several: 0.25,0.5,1.0") from None
 
 
@@ -92,7 +93,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 )
 @option(
     "--agreement",
-    type=float,
+    type=Fraction(),
     metavar="FRACTION",
     default=0.98,
     section="Search",

@@ -43,7 +43,6 @@ RESIZED = "Resize images in files to this shape, for example 1x3x224x224."
 
 _LINE_EVERY_S = 10.0  # within a step, where standard error is no terminal
 
-_FEWEST_POINTS = 0.05  # of accuracy, less than one of 2 000 samples
 _LARGEST_INPUT = 2**28  # values of one sample: 1 GiB of float32
 
 
@@ -360,17 +359,6 @@ def parse_cores(ctx: click.Context, param: click.Parameter, text: str | None) ->
     return tuple(dict.fromkeys(cores))
 
 
-def drop_fraction(points: float) -> float:
-    """Return a drop of so many *points* of accuracy as a fraction.
-
-    Raises:
-        EdgecnnError: so few that a fraction was meant.
-    """
-    if 0 < points < _FEWEST_POINTS:
-        raise EdgecnnError(f"--max-drop is in points: for {100 * points:g} points of accuracy give {100 * points:g}")
-    return points / 100
-
-
 def parse_blocks(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
     """Read `depthwise,ghost` as its names."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -385,7 +373,8 @@ def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     if re.fullmatch(r"1(x[1-9][0-9]{0,6})+", text.lower()) is None:
-        raise EdgecnnError(f"--input '{text}' is not valid; write batch 1, channels, height, width: 1x3x224x224")
+        meant = f"1x{text.lower()}" if re.fullmatch(r"[0-9]{1,7}(x[0-9]{1,7}){2}", text.lower()) else "1x3x224x224"
+        raise EdgecnnError(f"--input '{text}' is not valid; write batch 1, channels, height, width: {meant}")
     shape = tuple(int(size) for size in text.lower().split("x")[1:])
     if prod(shape) > _LARGEST_INPUT:
         raise EdgecnnError(f"--input '{text}' has {prod(shape)} values; edgecnn takes up to {_LARGEST_INPUT}")

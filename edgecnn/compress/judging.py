@@ -107,7 +107,7 @@ class Trial:
             with noting_statistics(self.original) as before:
                 recording = record(self.original, x, self.calls, starts)
             for index in (index for index, start in enumerate(self.starts) if start in starts):
-                self.progress("settling cuts", done, len(self.variants))
+                self.progress("recalibrating batch norm", done, len(self.variants))
                 behind = [name for name in before if self.calls.first.get(name, 0) >= self.starts[index]]
                 moved = reordered[index] if reordered else {}
                 were = before | {

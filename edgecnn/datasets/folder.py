@@ -8,17 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
-from edgecnn.datasets.images import ImageFiles, check_channels, class_names, common_side, images_in
+from edgecnn.datasets.images import ImageFiles, check_channels, class_names, common_side, cover_assumptions, images_in
 from edgecnn.datasets.masks import holds_masks
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
 
 EVALUATION_SHARE = 0.2
-_ASSUMPTION = (
-    "images are scaled to cover {}x{} pixels, and cropped to the centre; ImageNet networks usually use "
-    "--resize 256:224, which keeps a margin"
-)
 
 
 def open_folder(request: DataRequest) -> Dataset:
@@ -64,7 +60,7 @@ def open_folder(request: DataRequest) -> Dataset:
         lambda: evaluation,
         Normalization.parse("unit" if images.channels == 1 else "imagenet"),
         classes,
-        (_ASSUMPTION.format(*reversed(images.side)),) if request.resize is None and images.need_resizing() else (),
+        cover_assumptions(request, [images]),
         "classification",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +239,29 @@ def common_side(paths: Sequence[Path]) -> Size:
     return sizes.pop() if len(sizes) == 1 else (224, 224)
 
 
+def cover_assumptions(request: DataRequest, images: Sequence[ImageFiles]) -> tuple[str, ...]:
+    """Return what was assumed for *images* of other sizes than the input's, which are cropped to it."""
+    if request.resize is not None or not any(part.need_resizing() for part in images):
+        return _size_assumption(request, images)
+    height, width = images[0].side
+    custom = "; ImageNet networks usually use --resize 256:224, which keeps a margin" if height == width == 224 else ""
+    return (
+        f"images are scaled to cover {width}x{height} pixels, and cropped to the centre{custom}",
+        *_size_assumption(request, images),
+    )
+
+
+def _size_assumption(request: DataRequest, images: Sequence[ImageFiles]) -> tuple[str, ...]:
+    """Return the sentence on an input size that neither the user nor the network says: accuracy may hang on it."""
+    if request.side is not None or not any(part.need_resizing() for part in images):
+        return ()
+    height, width = images[0].side
+    return (
+        f"the images differ in size, and the network does not record its input size: assumed {width}x{height} pixels; "
+        f"set it with --input 1x{images[0].channels}xHEIGHTxWIDTH",
+    )
+
+
 def check_channels(request: DataRequest, data: str) -> int:
     """Return the channels that images are read with: as the network takes them, RGB where that is not known.
 
@@ -253,16 +276,18 @@ def check_channels(request: DataRequest, data: str) -> int:
     return request.channels or 3
 
 
-def stretched(request: DataRequest, images: Iterable[ImageFiles]) -> tuple[Resize, tuple[str, ...]]:
+def stretched(request: DataRequest, images: Sequence[ImageFiles]) -> tuple[Resize, tuple[str, ...]]:
     """Return how images with boxes or masks come to the network's size, and what was assumed for it.
 
     Without word they are stretched: nothing is cut off, and nothing is beside them.
     """
+    unsaid = _size_assumption(request, images)
     if request.resize is not None:
-        return request.resize, ()
+        return request.resize, unsaid
     if not any(one.need_resizing() for one in images):
         return Resize(0, fit="stretch"), ()
     return Resize(0, fit="stretch"), (
         "images are stretched to the size of the input; --resize letterbox keeps their proportions and fills the rest "
         "with gray, as YOLO networks want it",
+        *unsaid,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.datasets import DataRequest, Dataset, training_part
-from edgecnn.datasets.images import ImageFiles, check_channels, common_side
+from edgecnn.datasets.images import ImageFiles, check_channels, common_side, cover_assumptions
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.samples import Samples
@@ -51,10 +51,7 @@ def open_csv(request: DataRequest) -> Dataset:
     paths = [path.parent / one for one in columns[name]]
     side = request.side or common_side(paths)
     images = ImageFiles(paths, side, request.resize, channels)
-    if request.resize is None and images.need_resizing():
-        assumptions += (
-            f"images are scaled to cover {side[1]}x{side[0]} pixels, and cropped to the centre; see --resize",
-        )
+    assumptions += cover_assumptions(request, [images])
     training, evaluation = _split(path, Samples.of(images, y), split)
     return Dataset(
         path.stem,

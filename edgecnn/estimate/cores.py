@@ -86,7 +86,7 @@ def _models_of(core: Core, features: tuple[str, ...]) -> Iterator[LatencyModel]:
     for model in sorted(kind.latency, key=lambda model: len(model.features)):
         if set(model.features) <= set(features) and model.threads <= core.count:
             best[model.runtime, model.precision, model.threads] = model
-    where = f"the kind of core, {kind.title}, scaled to {core.clock_mhz:g} MHz"
+    where = f"the kind of core {kind.title}, scaled to {core.clock_mhz:g} MHz"
     for model in best.values():
         at_clock = scaled(model, kind.clock_mhz / core.clock_mhz, 1.0, f"{where}: {model.source}")
         yield at_clock

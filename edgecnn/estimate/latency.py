@@ -196,9 +196,9 @@ def _way(profile: DeviceProfile, runtime: str, threads: int) -> str:
     if profile.kind == "mcu":
         return "for microcontrollers only int8 networks have published figures"
     if runtime == CALIBRATED:
-        calibrate = f"edgecnn devices calibrate {profile.name} --target ssh://USER@BOARD --threads {threads}"
+        calibrate = f"edgecnn devices calibrate {profile.name} --target {profile.target_form} --threads {threads}"
         return f"with the board connected, run {calibrate}"
-    return f"estimate a .tflite file ({CALIBRATED}), or measure with --target ssh://USER@BOARD"
+    return f"estimate a .tflite file ({CALIBRATED}), or measure with --target {profile.target_form}"
 
 
 def describe_models(models: Sequence[LatencyModel]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class ExportedFile:
     breaks_limit: bool = False  # what it computes is not close enough to the network
     attempts: tuple[Attempt, ...] = ()  # of an int8 file that was searched for
     layers: tuple[LayerNoise, ...] = ()  # of a rejected TFLite file: where its signal gets lost, layer by layer
+    most_lost: float | None = None  # of its score, by the 95 % interval, as a fraction; None: not asked
 
     @property
     def score(self) -> Score | None:
@@ -109,6 +111,27 @@ class FailedFile:
         keys = ("path", "size_bytes", *scores_to_json(()), *lists)
         own = {"name": self.path.name, "format": self.format, "precision": self.precision, "failed": self.reason}
         return {**dict.fromkeys(keys), **own}
+
+
+def unseen_drop(files: Sequence[ExportedFile], max_drop: float) -> tuple[str, ...]:
+    """Return the sentence on *files* that may lose more than *max_drop* and were judged on too few samples to see it.
+
+    Args:
+        files: of one export, verified on the same samples.
+        max_drop: the score that they may lose, as a fraction.
+    """
+    unsure = [file for file in files if not file.rejected and (file.most_lost or 0.0) > max_drop + 1e-9]
+    if not unsure:
+        return ()
+    names = ", ".join(file.path.name for file in unsure)
+    score = unsure[0].score
+    assert score is not None
+    unit = "points" if score.higher_is_better else "%"
+    most = f"{100 * max(file.most_lost or 0.0 for file in unsure):.2f} {unit} of {score.name}"
+    return (
+        f"{score.n} samples are few: {names} may have lost up to {most} (95 %), and the limit is {100 * max_drop:g}; "
+        "verify on more",
+    )
 
 
 def broken_limit(limits: Limits, parity: Parity, score: Score | None, reference: Score | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,20 +77,41 @@ def _converted(module: nn.Module, inputs: tuple[Any, ...]) -> bytes:
 
 
 def _shorten_names(model: Any) -> None:
-    """Leave of each tensor's name the layer it belongs to: the converter writes the whole path of modules, many times.
+    """Give each activation the name of the module that makes it, `layer1.conv1`, and each constant a number: `c12`.
 
-    In a small file the paths take as much flash as the weights. The quantizer asks for names unique in the whole file.
+    The converter writes the whole path of modules and classes, many times: in a small file it takes as much flash as
+    the weights. The quantizer asks for names unique in the whole file. Names that are short already stay.
     """
     seen: dict[str, int] = {}  # a name → the number of the last one that begins with it
     for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
-        path = (tensor.name or b"").decode(errors="replace").partition(";")[0]
-        short = path.rpartition("/")[2].rpartition(".")[2] or "tensor"
-        name = short
-        while name in seen:
+        name = (tensor.name or b"").decode(errors="replace")
+        data = model.buffers[tensor.buffer].data
+        is_constant = data is not None and len(data) > 0
+        short, between = ("c", "") if is_constant else (_module_of(name) or "tensor", "#")
+        unique = short
+        while unique in seen:
             seen[short] += 1
-            name = f"{short}_{seen[short]}"
-        seen[name] = 1
-        tensor.name = name
+            unique = f"{short}{between}{seen[short]}"
+        seen[unique] = 1
+        tensor.name = unique
+
+
+def _module_of(name: str) -> str:
+    """Return the name of the module that a converter's tensor belongs to; another name stays as it is.
+
+    Each step of the path is a class and the attribute that holds the module, the first two our wrapper and the network.
+
+    Example:
+        >>> _module_of("edgecnn.export.ChannelsLast/net.Net_wrapped/net.Block_layer1/torch.nn.Conv2d_conv1;2")
+        'layer1.conv1'
+        >>> _module_of("edgecnn.export.ChannelsLast/net.Net_wrapped;3")
+        'Net'
+    """
+    steps = [step.rpartition(".")[2] for step in name.partition(";")[0].split("/")]
+    if len(steps) == 1:
+        return steps[0] if ";" in name else name
+    attributes = [re.sub(r"^_*[^_]+_", "", step) for step in steps[2:]]
+    return ".".join(attributes) or steps[1].removesuffix("_wrapped")
 
 
 def save_tflite(content: bytes, path: Path, metadata: dict[str, Any]) -> None:

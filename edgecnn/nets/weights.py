@@ -243,8 +243,8 @@ def _notes(path: Path, chosen: _StateDict, found: Sequence[_StateDict], left_out
     if chosen.key or chosen.prefix:
         average = " (a moving average of the weights)" if chosen.is_average else ""
         prefix = f", without the prefix '{chosen.prefix}'" if chosen.prefix else ""
-        what = f"'{chosen.key}'" if chosen.key else "its tensors"
-        yield f"{path.name}: loaded {what}{average}{prefix}"
+        what = f"a training checkpoint: took its '{chosen.key}'" if chosen.key else "took its tensors"
+        yield f"{path.name}: {what}{average}{prefix}"
     if others:
         where = "".join(f"['{part}']" for part in others[0].split("."))
         yield (

@@ -457,11 +457,11 @@ def _notes(found: SearchResult, budget: Budget, original: NetworkStatus) -> Iter
     """Yield what there is to know of a search in which nothing went."""
     if budget.has_goal and not found.rounds:
         if found.attempts:
-            yield "every cut lost too much accuracy: the result is the original"
+            yield "every cut lost too much accuracy: the result is the network as it was"
         elif budget.is_open or budget.shortfalls(original, original):
-            yield "nothing in the network can be cut: the result is the original"
+            yield "nothing in the network can be cut: the result is the network as it was"
         else:
-            yield "the network meets the goals already: the result is the original"
+            yield "the network meets the goals already: the result is the network as it was"
 
 
 def _history(plan: Plan, data: str) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,7 @@ from edgecnn.evaluate.judge import Judgement
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
 from edgecnn.evaluate.parity import Outputs
 from edgecnn.evaluate.run import Answered, run_artifact
-from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit
+from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit, unseen_drop
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware
 from edgecnn.files import destination
@@ -38,10 +38,12 @@ from edgecnn.recipe import AUTO, Limits, Recipe, load_recipe
 from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import Score, score_to_json
+from edgecnn.tasks.task import drop_between
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model
 
+_FEW = 1000  # samples; more tell a drop of a point
 _LAYER_SAMPLES = 8  # that show in which layer a rejected file loses its signal
 
 
@@ -177,7 +179,13 @@ def export_subject(
     bad = [file.path for file in files if file.rejected] + [file.path for file in failed]
     chance = chance_warning("the network itself", reference.score)
     background = background_told(subject.name, reference.score) if reference.score else ()
-    told = (*chance, *background, *dict.fromkeys(losses), *_left_over(bad, folder))
+    told = (
+        *chance,
+        *background,
+        *unseen_drop(files, _loosest(recipe) or 0.0),
+        *dict.fromkeys(losses),
+        *_left_over(bad, folder),
+    )
     warnings = (*subject.warnings, *writer.warnings, *told)
     return ExportResult(tuple(files), reference.score, warnings, reference.judgement.no_score, tuple(failed))
 
@@ -317,6 +325,12 @@ def _verify(
     if broken is None and recipe.runtime is not None:
         broken = why_refused(artifact.graph)
     floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
+    most_lost = None
+    if score is not None and score.n < _FEW and limits.max_drop == _loosest(recipe):
+        metric = next((metric for metric in subject.judge.task.metrics if metric.name == score.name), None)
+        records = [judged.records.get(score.name) for judged in (reference.judgement, judgement)]
+        if metric is not None and records[0] is not None and records[1] is not None:
+            _, _, most_lost = drop_between(metric, records[0], records[1])
     return ExportedFile(
         artifact=artifact,
         scores=judgement.scores,
@@ -325,7 +339,13 @@ def _verify(
         rejected=broken,
         path=artifact.path,
         breaks_limit=breaks_limit,
+        most_lost=most_lost,
     )
+
+
+def _loosest(recipe: Recipe) -> float | None:
+    """Return the largest drop that *recipe* allows a file: that of the most quantized ones."""
+    return max((limits.max_drop for limits in recipe.limits.values() if limits.max_drop is not None), default=None)
 
 
 def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:

@@ -136,7 +136,7 @@ def choose_validation(
     assert subject.network is not None
     answers = []
     for name, samples in (("validation", usual.validation.take(most)), ("evaluation", usual.evaluation.take(most))):
-        tell = with_prefix(progress, f"the original on the {name} part")
+        tell = with_prefix(progress, f"the network on the {name} part")
         answers.append((samples, records_of(subject, subject.network, samples, metric, tell)))
     known, unseen = (score_of(metric, records) for _, records in answers)
     if not is_better(known, unseen):
@@ -226,5 +226,12 @@ def verdict(metric: Metric, before: Records, after: Records, budget: Budget) -> 
         f"lower (95 %: {100 * drop.low:.2f} to {100 * drop.high:.2f}); the goal allows {100 * (budget.max_drop or 0):g}"
     )
     unmet = () if budget.allows(drop.low) else (sentence,)
-    notes = () if unmet or budget.allows(drop.mean) else (f"{sentence}; the difference may be chance",)
+    notes: tuple[str, ...] = ()
+    if not unmet and not budget.allows(drop.mean):
+        notes = (f"{sentence}; the difference may be chance",)
+    elif not unmet and not budget.allows(drop.high):
+        notes = (
+            f"{last.n} evaluation samples are few: up to {100 * drop.high:.2f} points of {last.name} may be lost "
+            f"(95 %), and the goal allows {100 * (budget.max_drop or 0):g}",
+        )
     return Verdict(first, last, lost, unmet, notes)

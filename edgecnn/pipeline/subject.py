@@ -25,12 +25,14 @@ from edgecnn.short_repr import short_repr
 from edgecnn.tasks import TASKS
 from edgecnn.tasks.classification import class_scores
 from edgecnn.tasks.decoders import decoder_to_json
+from edgecnn.tasks.score import Score
 from edgecnn.tasks.task import Outputs
 
 if TYPE_CHECKING:
     from edgecnn.nets.network import Model, Network
 
 NOISE_SAMPLES = 32
+_COMPARED = 64  # training samples that show whether another normalization suits the network better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,44 @@ def _of_network(
     check_outputs(subject, first[0].outputs)
     _check_labels(subject, network.labels, first[0].outputs)
     subject.judge.check(first[0], network.name)
-    return subject
+    return replace(subject, warnings=(*subject.warnings, *_better_normalization(subject))) if assumed else subject
+
+
+def _better_normalization(subject: Subject) -> tuple[str, ...]:
+    """Return the sentence on a normalization with which the network does clearly better than with the assumed one.
+
+    It is not used: the user knows how the network was trained. Training samples tell, never those that judge.
+    """
+    network, assumed = subject.network, subject.normalization
+    if network is None or assumed is None or not subject.has_targets:
+        return ()
+    try:
+        samples = subject.data.calibration(_COMPARED)
+    except EdgecnnError:  # the data are for evaluation alone
+        return ()
+
+    def judged(normalization: Normalization) -> Score | None:
+        answers = run_network(network, samples, normalization)
+        return next(iter(subject.judge.judge(answers, subject.name, is_original=True).scores), None)
+
+    own = judged(assumed)
+    if own is None:
+        return ()
+    best, how = own, assumed
+    for name in ("pixels", "unit", "imagenet"):
+        other = Normalization.parse(name)
+        if name == "imagenet" and subject.shape[0] != 3:
+            continue
+        score = None if other == assumed else judged(other)
+        if score is not None and (score.value > best.value) == score.higher_is_better and score.value != best.value:
+            best, how = score, other
+    ahead = best.low > own.high if own.higher_is_better else best.high < own.low
+    if not ahead:
+        return ()
+    return (
+        f"{subject.name}: {own.name} is {best.text} with --normalize {how}, and {own.text} with the assumed {assumed}, "
+        f"on {own.n} training samples: give the one of the training",
+    )
 
 
 def recorded_by(network: Network, shape: tuple[int, ...]) -> tuple[TaskChoice, tuple[str, ...]]:

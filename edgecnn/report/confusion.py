@@ -14,8 +14,8 @@ MOST_PAIRS = 12  # that are listed
 
 Confusion = Mapping[tuple[int, int], int]  # (true class, class given) → samples
 
-_CHARACTER = 5.6  # width of one of the size SMALL, in points
-_TINY = 6.5  # size of the figures in small cells
+_CHARACTER = 6.2  # width of one of the size SMALL, in points
+_TINY = 7.2  # size of the figures in small cells
 _TOP, _FOOT = 4.0, 24.0
 
 

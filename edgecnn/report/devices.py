@@ -23,7 +23,7 @@ USUAL_DEVICES = ("rpi4", "rpizero2w", "stm32h7a3", "stm32f746", "nrf5340")
 
 
 def predict_on(
-    files: Sequence[ReportedFile], devices: Sequence[str], progress: Progress = silent
+    files: Sequence[ReportedFile], devices: Sequence[DeviceProfile], progress: Progress = silent
 ) -> tuple[Prediction, ...]:
     """Return the estimate and the memory check of each of *files* on each of *devices* that may run it.
 
@@ -31,17 +31,16 @@ def predict_on(
     where a microcontroller gets int8 TFLite files that are no larger than its flash.
 
     Raises:
-        EdgecnnError: an unknown device, or one that runs none of the files.
+        EdgecnnError: one of *devices* runs none of the files.
     """
     found: list[Prediction] = []
-    for name in dict.fromkeys(devices or USUAL_DEVICES):
+    for profile in devices or map(load_device, USUAL_DEVICES):
         progress("estimating on devices", len(found))
-        profile = load_device(name)
         able = [file for file in files if _may_run(profile, file.artifact, usual=not devices)]
         if not able and devices:
-            raise EdgecnnError(f"{name} runs TFLite Micro, which only reads .tflite files; none is given")
+            raise EdgecnnError(f"{profile.name} runs TFLite Micro, which only reads .tflite files; none is given")
         if able:
-            found += [_estimated(one, profile) for one in predict_files([file.path for file in able], name)]
+            found += [_estimated(one, profile) for one in predict_files([file.path for file in able], profile)]
     return tuple(found)
 
 

@@ -36,9 +36,10 @@ _ROLES = {
     ("int8", "int16"): "wide",
     ("int16", "int16"): "wide",
 }
-WIDTH = 400.0  # of every plot, in points, which are the units of its drawing
-TEXT = 10.0  # size of text, in points
-SMALL = 9.0
+#: Of every plot, in points, which are the units of its drawing. A phone of 390 pixels shows one as about one pixel.
+WIDTH = 350.0
+TEXT = 11.0  # size of text, in points
+SMALL = 10.0
 
 _SETTINGS = {
     "svg.fonttype": "none",  # text stays text

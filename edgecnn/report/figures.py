@@ -48,7 +48,7 @@ def file_figures(rows: Sequence[Row], original: Score | None) -> list[Markup]:
     if rows:
         figures.append(figure(_size_message(rows), "Size on disk.", draw_sizes(_one_each(rows))))
     if judged:
-        dashed = f" The dashed line is the original network, {original.text}." if original else ""
+        dashed = f" The dashed line is the network before export, {original.text}." if original else ""
         detail = f"Measured on {judged[0].score.n if judged[0].score else 0} samples.{dashed}"
         drawing = draw_accuracies(_one_each(judged), original.value if original else None)
         figures.append(figure(_accuracy_message(judged), detail, drawing))

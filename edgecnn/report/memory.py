@@ -112,7 +112,16 @@ def draw_live_bytes(fits: Sequence[FitReport], name: str) -> Markup:
     _draw_near(axes, near, peak, most, on_right=fits[0].peak is not None and fits[0].peak.step < len(live) / 2)
     for index, line in enumerate(far):
         place = 1 + (_LINE * (len(far) - index) - 2) / _HEIGHT
-        write(axes, 0, place, line, "muted", fontsize=SMALL, transform=axes.transAxes, clip_on=False)
+        write(
+            axes,
+            -_LEFT / (WIDTH - _LEFT - 10),
+            place,
+            line,
+            "muted",
+            fontsize=SMALL,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
     return to_svg(figure, name, "Live bytes of each operator")
 
 

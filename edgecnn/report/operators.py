@@ -34,7 +34,17 @@ def _table(profile: Profile, names: Mapping[str, str]) -> Markup:
     body = [element("tr", _cells(profile, one)) for one in slowest]
     table = element("table", element("thead", head), element("tbody", body), class_="files")
     limit = element("p", f"The limit rests on {profile.limit}.", class_="muted")
-    return join([element("p", lead), element("div", table, class_="wide"), limit])
+    return join([element("p", lead), _kinds(profile), element("div", table, class_="wide"), limit])
+
+
+def _kinds(profile: Profile) -> Markup:
+    """Return the operators summed by kind, in a sentence: which kinds take the time."""
+    parts = [
+        f"{one.kind} {100 * one.ns / profile.sum_ns:.0f} % ({one.count} operator{'s' * (one.count > 1)})"
+        for one in profile.kinds
+        if profile.sum_ns and one.ns >= 0.01 * profile.sum_ns
+    ]
+    return element("p", f"By kind: {', '.join(parts)}.", class_="muted")
 
 
 def _cells(profile: Profile, one: OperatorTime) -> list[Markup]:

@@ -30,6 +30,7 @@ from edgecnn.units import format_bytes, format_ns
 _ROW = 36.0  # height of a row: its text above, its mark below
 _FOOT = 34.0  # of the axis below the rows
 _SIDE = 8.0  # free at the left and the right
+_LINE = 48  # characters of a row's text, label and value together
 _MARK = -0.24  # where in a row the mark is; the text is above
 
 Draw = Callable[[Any, float, Row], None]
@@ -116,7 +117,7 @@ def _metric(rows: Sequence[Row]) -> str:
 
 def draw_tradeoff(rows: Sequence[Row]) -> Markup:
     """Draw accuracy against p50, the marker's area being the file's size; labels stand in a column of their own."""
-    height, left, right, bottom = max(250.0, 28.0 * len(rows) + 56), 52.0, 240.0, 40.0
+    height, left, right, bottom = max(250.0, 28.0 * len(rows) + 56), 52.0, 200.0, 40.0
     top = height - 16
     figure = new_figure(height)
     axes = add_axes(figure, left, bottom, right - left, top - bottom)
@@ -160,7 +161,7 @@ def _label_column(
         at = first - place * step
         axes.plot((x, begin * 0.985), (y, at), color=COLOURS["muted"], linewidth=0.7, clip_on=False, zorder=1)
         lift = 5.5 / high * (top - low)
-        write(axes, begin, at + lift, shorten(row.label, 24), clip_on=False)
+        write(axes, begin, at + lift, shorten(row.label, 20), clip_on=False)
         detail = f"{format_ns(row.p50_ns)}, {format_bytes(row.size_bytes)}"
         write(axes, begin, at - lift, detail, "muted", fontsize=SMALL, clip_on=False)
 
@@ -175,7 +176,7 @@ def _rows_figure(rows: Sequence[Row], values: Sequence[str], draw: Draw) -> tupl
     across = axes.get_yaxis_transform()
     for index, (row, value) in enumerate(zip(rows, values, strict=True)):
         draw(axes, -index + _MARK, row)
-        write(axes, 0, -index + 0.18, row.label, transform=across)
+        write(axes, 0, -index + 0.18, shorten(row.label, _LINE - len(value)), transform=across)
         write(axes, 1, -index + 0.18, value, transform=across, ha="right")
     return figure, axes
 

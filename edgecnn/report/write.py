@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edgecnn.evaluate.choice import TaskChoice
 from edgecnn.evaluate.files import Evaluation
 from edgecnn.evaluate.inputs import image_of, open_for
 from edgecnn.files import check_writable, write_whole
+from edgecnn.fit import device_within
 from edgecnn.formats import REJECTED
 from edgecnn.formats.precision import PRECISIONS
 from edgecnn.measurement import Measurement, read_measurements
@@ -80,6 +81,8 @@ def write_report(
     data: Data | None = None,
     task: TaskChoice | str | None = None,
     devices: Sequence[str] = (),
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
     results: Path | str | None = None,
     profile: bool = False,
     effort: BenchmarkConfig | None = None,
@@ -99,6 +102,8 @@ def write_report(
             of a `DataSource` is for files that do not record theirs.
         task: what the networks do; None: as each file records, else as the data say.
         devices: names of devices; none given: some usual ones that suit the files.
+        ram_bytes: RAM that a file may take on each of *devices*, or without them on a device that is not named.
+        flash_bytes: flash, likewise.
         results: a result file of `edgecnn bench -o` in place of measuring.
         profile: whether to show the operators of each file with their time, by the runtime's own profiler.
         effort: how long to measure; None: about a second a file.
@@ -122,7 +127,11 @@ def write_report(
     source = DataSource.of(data)
     check_files(paths, data=source, task=task)
     opened = [_open(file) for file in paths]
-    predictions = predict_on(opened, devices, progress)
+    limits = {"ram": ram_bytes, "flash": flash_bytes}
+    is_bare = not devices and any(size is not None for size in limits.values())
+    named: Sequence[str | None] = [None] if is_bare else list(dict.fromkeys(devices))
+    chosen = [device_within(name, ram_bytes=ram_bytes, flash_bytes=flash_bytes) for name in named]
+    predictions = predict_on(opened, chosen, progress)
     earlier = None if results is None else _of_files(read_measurements(Path(results)), opened, Path(results))
     evaluate = evaluating(source, task=task, progress=progress)
     ran = [_run(file, evaluate, effort or BRIEF if earlier is None else None, progress) for file in opened]
@@ -136,7 +145,7 @@ def write_report(
     contents = Contents(
         title=title or _title(paths),
         facts=facts
-        or _facts(reported, dataset.name if dataset else None, _command(paths, path, source, devices, results)),
+        or _facts(reported, dataset.name if dataset else None, _command(paths, path, source, devices, limits, results)),
         files=tuple(reported),
         measurements=tuple(measurements),
         predictions=predictions,
@@ -226,6 +235,7 @@ def _command(
     path: Path | str | None,
     source: DataSource,
     devices: Sequence[str],
+    limits: Mapping[str, int | None],
     results: Path | str | None,
 ) -> str:
     def words() -> Iterator[str]:
@@ -233,6 +243,8 @@ def _command(
         yield from ("--data", source.data) if isinstance(source.data, str) else ()
         for name in devices:
             yield from ("--device", name)
+        for name, size in limits.items():
+            yield from (f"--{name}", f"{size}B") if size is not None else ()
         yield from ("--results", str(results)) if results else ()
         yield from ("-o", "-" if path is None else str(path))
 

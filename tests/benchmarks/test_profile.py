@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.benchmarks.measure import BenchmarkConfig
 from edgecnn.benchmarks.profile import (
+    KindTime,
     OperatorTime,
     Profile,
     family_of,
@@ -77,6 +78,31 @@ def test_litert_tells_each_operator() -> None:
     assert first.macs > 0 < last.macs
     assert first.moved_bytes > 0
     assert first.step == 0
+
+
+def test_operators_are_summed_by_kind() -> None:
+    """Each kind once, the slowest first, with how many operators it is and their sums."""
+    operators = (
+        OperatorTime("ADD", 5.0, moved_bytes=3),
+        OperatorTime("CONV_2D", 20.0, macs=7, moved_bytes=1),
+        OperatorTime("CONV_2D", 10.0, macs=4, moved_bytes=2),
+    )
+    found = Profile(
+        file="x.tflite",
+        format="tflite",
+        precision="fp32",
+        runtime="litert",
+        runtime_version="2",
+        device="host",
+        target="local",
+        method="measured",
+        threads=1,
+        whole_ns=40.0,
+        operators=operators,
+        limit="",
+    )
+    assert found.kinds == (KindTime("CONV_2D", 2, 30.0, 11, 3), KindTime("ADD", 1, 5.0, 0, 3))
+    assert [one["share"] for one in found.to_json()["kinds"]] == pytest.approx([30 / 35, 5 / 35])
 
 
 def test_words_of_profilers_and_files_are_one_family() -> None:

@@ -75,7 +75,7 @@ def test_a_rejected_file_tells_what_to_do_next(digits_checkpoint: Path, tmp_path
         (["edgecnn:digits-cnn", "--data", "digit"], "did you mean 'digits'"),
         (["edgecnn:digits-cnn", "--data", "digits", "--recipe", "boart"], "did you mean 'board'"),
         (["edgecnn:digits-cnn", "--data", "digits", "--normalize", "pixel"], "known: pixels, unit, imagenet"),
-        (["edgecnn:digits-cnn", "--data", "digits", "--input", "3x8x8"], "1x3x224x224"),
+        (["edgecnn:digits-cnn", "--data", "digits", "--input", "3x8x8"], "1x3x8x8"),
         (["edgecnn:digits-cnn", "--data", "digits", "--input", "1x1x9x9"], "gives [1, 8, 8]"),
         (["edgecnn:resnet20", "--data", "digits", "--weights", "absent.pth"], "no file at 'absent.pth'"),
         (["edgecnn:digits-cnn", "--data", "npz:absent.npz"], "no file at 'absent.npz'"),

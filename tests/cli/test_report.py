@@ -38,6 +38,21 @@ def test_json_is_alone_on_standard_output(tmp_path: Path) -> None:
     assert [one["device"] for one in document["devices"]] == ["rpi4"]
 
 
+def test_a_budget_is_a_device_of_its_own(tmp_path: Path) -> None:
+    """--ram without a device is what is checked, and the page gives the command with it."""
+    done = run(tmp_path, MODEL, "--ram", "64KiB", "--json", "-o", "r.html")
+    assert done.returncode == 0
+    fits = [one["fit"] for one in json.loads(done.stdout)["devices"]]
+    assert [one["regions"][0]["limit_bytes"] for one in fits] == [65536]
+    assert f"edgecnn report {MODEL} --ram 65536B -o r.html" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_budget_on_a_device_replaces_its_limit(tmp_path: Path) -> None:
+    """As with edgecnn fit."""
+    done = run(tmp_path, MODEL, "--device", "rpi4", "--ram", "40MiB", "--json", "-o", "r.html")
+    assert [one["device"] for one in json.loads(done.stdout)["devices"]] == ["rpi4 with 40.0 MiB ram"]
+
+
 def test_a_dash_is_standard_output(tmp_path: Path) -> None:
     """`-o -` writes the page there and no file; with --json, which goes there too, it is refused."""
     done = run(tmp_path, MODEL, "--device", "rpi4", "-o", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from tflite_builder import Builder
+from torch import nn
 
+import edgecnn
 from edgecnn.export.heads import heads_in_float, last_concatenations, mixed_heads
 from edgecnn.export.tflite_activations import activations, join_activations, kept_in_float
 from edgecnn.export.tflite_integers import compute_in_integers
@@ -18,6 +21,7 @@ from edgecnn.export.tflite_micro import suit_micro
 from edgecnn.export.tflite_model import TFLiteModel
 from edgecnn.fit.micro_support import unsupported_by_micro
 from edgecnn.formats import Graph, read_graph
+from edgecnn.samples import Samples
 
 SHAPE = (1, 4, 4, 8)
 
@@ -184,3 +188,19 @@ def test_what_nobody_reads_is_left_out(tmp_path: Path) -> None:
     assert before - len(content) > 64 * 3 * 3 * 8 * 4
     values = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     np.testing.assert_array_equal(run(content, values), np.maximum(values, 0))
+
+
+def test_tensors_are_named_after_modules_in_int8_too(tmp_path: Path) -> None:
+    """An activation bears the name that `named_modules` gives its layer, in the float file and in the int8 one."""
+    inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    net = nn.Sequential(OrderedDict(body=inner, head=nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 2)))).eval()
+    plain = edgecnn.to_tflite(net, tmp_path / "n.fp32.tflite", (3, 8, 8))
+    x = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    inputs = edgecnn.CalibrationInputs(Samples.of(x), None)
+    small = edgecnn.quantize(plain, tmp_path / "n.w8a8.tflite", "w8a8", calibration=inputs)
+    modules = {name for name, _ in net.named_modules()}
+    for file in (plain, small):
+        (conv,) = (one for one in file.graph.operators if one.kind == "CONV_2D")
+        assert file.graph.tensors[conv.outputs[0]].name in modules
+        names = [tensor.name for tensor in file.graph.tensors]
+        assert len(set(names)) == len(names)

@@ -35,17 +35,17 @@ def read(folder: Path, content: Any, name: str = "w.pth") -> Weights:
     ("content", "note"),
     [
         (state(), None),
-        ({"state_dict": state(), "epoch": 3}, "loaded 'state_dict'"),
+        ({"state_dict": state(), "epoch": 3}, "took its 'state_dict'"),
         ({"model_state_dict": state(), "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}, "'model_state_dict'"),
-        ({"model": {"weights": state()}}, "loaded 'model.weights'"),
+        ({"model": {"weights": state()}}, "took its 'model.weights'"),
         (state(prefix="module."), "without the prefix 'module.'"),
-        ({"model": state(prefix="_orig_mod.")}, "loaded 'model'"),
-        ({"model": state(prefix="module._orig_mod.")}, "loaded 'model', without the prefix 'module.'"),
+        ({"model": state(prefix="_orig_mod.")}, "took its 'model'"),
+        ({"model": state(prefix="module._orig_mod.")}, "took its 'model', without the prefix 'module.'"),
         ({"state_dict": state(prefix="model."), "hyper_parameters": {"lr": 0.1}}, "without the prefix 'model.'"),
         ({"state_dict": state(prefix="net."), "hyper_parameters": {}}, "without the prefix 'net.'"),
         (state() | {"total_ops": torch.ones(1), "conv.total_params": torch.ones(1)}, "ignored total_ops, conv.total"),
         (state(prefix="model.") | {"loss.weight": torch.ones(2)}, "ignored loss.weight"),
-        ((state(), 3), "loaded '0'"),
+        ((state(), 3), "took its '0'"),
     ],
 )
 def test_the_networks_tensors_are_found_in_a_checkpoint(tmp_path: Path, content: Any, note: str | None) -> None:
@@ -74,7 +74,7 @@ def test_an_average_is_preferred_and_the_other_named(tmp_path: Path, pair: tuple
     """Of a state dict and its moving average the average is taken; the note names both."""
     found = read(tmp_path, {pair[0]: state(1.0), pair[1]: state(2.0)})
     assert float(found.tensors["conv.bias"][0]) == 2.0
-    assert f"loaded '{pair[1]}' (a moving average" in found.notes[0]
+    assert f"took its '{pair[1]}' (a moving average" in found.notes[0]
     assert f"'{pair[0]}' fits as well" in found.notes[1]
 
 
@@ -146,5 +146,5 @@ def test_the_network_carries_the_note(tmp_path: Path) -> None:
     }
     torch.save({"state_dict": values}, tmp_path / "w.pth.tar")
     network = build("edgecnn:digits-cnn", weights=tmp_path / "w.pth.tar")
-    assert (network.name, network.warnings) == ("w", ("w.pth.tar: loaded 'state_dict'",))
+    assert (network.name, network.warnings) == ("w", ("w.pth.tar: a training checkpoint: took its 'state_dict'",))
     assert not any(bool(tensor.any()) for tensor in network.module.state_dict().values())

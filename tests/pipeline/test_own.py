@@ -20,6 +20,7 @@ from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.normalization import Normalization
 from edgecnn.pipeline.subject import load_subject
+from edgecnn.recipe import Limits
 
 
 class Own(nn.Module):
@@ -85,6 +86,42 @@ def test_input_sets_channels_and_size_of_a_folder(images: Path) -> None:
         load_subject(Own(4), data=DataSource(f"folder:{images}", input_shape=(4, 6, 8)))
 
 
+class Dim(nn.Module):
+    """Knows dark images, whose pixels are about 0.2 of white, and calls all others light."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scores [n, 2] of images [n, 3, H, W]."""
+        off = (x.mean((1, 2, 3)) - 0.2).abs()
+        return torch.stack([0.3 - off, off - 0.3], dim=1)
+
+
+def test_another_normalization_that_suits_better_is_named(images: Path) -> None:
+    """ImageNet's is assumed and stays, with a warning that 0…1 does better; where it is given there is none."""
+    subject = load_subject(Dim(), data=f"folder:{images}")
+    assert str(subject.normalization) == "imagenet"
+    (text,) = (text for text in subject.warnings if "training samples" in text)
+    assert text == (
+        "dim: accuracy is 100.00 % with --normalize unit, and 50.00 % with the assumed imagenet, on 16 training "
+        "samples: give the one of the training"
+    )
+    assert not load_subject(Dim(), data=DataSource(f"folder:{images}", normalization="imagenet")).warnings
+    # The other two confuse dark and light, or do no better than by chance: nothing to name.
+    assert not any("training samples" in text for text in load_subject(Own(3), data=f"folder:{images}").warnings)
+
+
+def test_a_size_that_nothing_says_is_named(tmp_path: Path) -> None:
+    """Images of several sizes and a network of any: the assumed size is told; with --input there is nothing to tell."""
+    for number, side in enumerate((8, 12, 16, 8, 12, 16)):
+        folder = tmp_path / ("dark", "light")[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (side, side)).save(folder / f"{number}.png")
+    told = "the images differ in size, and the network does not record its input size: assumed 224x224 pixels"
+    data = f"folder:{tmp_path}"
+    assert any(told in text for text in load_subject(Own(3), data=data).warnings)
+    given = load_subject(Own(3), data=DataSource(data, input_shape=(3, 12, 12))).warnings
+    assert not any(told in text or "256:224" in text for text in given)
+
+
 def test_networks_of_ours_keep_their_channels_with_a_folder(images: Path) -> None:
     """`edgecnn:digits-cnn` is made for one channel, `edgecnn:resnet20` for three; a folder does not change that."""
     for name, channels in (("digits-cnn", 1), ("resnet20", 3)):
@@ -130,13 +167,14 @@ def test_a_module_is_exported_as_it_is(tmp_path: Path) -> None:
     """A module with an input shape becomes verified files, with arrays and a named normalization; it is not changed."""
     net = Own().train()
     x = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
-    recipe = edgecnn.Recipe("floats", "", files={"onnx": ("fp32",)})
+    recipe = edgecnn.Recipe("floats", "", files={"onnx": ("fp32",)}, limits={"fp32": Limits(max_drop=0.01)})
     source = edgecnn.DataSource((x, np.arange(20) % 2), input_shape=(1, 8, 8), normalization="mean=0.5,std=0.5")
     result = edgecnn.export_model(net, tmp_path, data=source, recipe=recipe)
     assert [file.path.name for file in result.files] == ["own.fp32.onnx"]
     assert result.files[0].artifact.normalization == Normalization((0.5,), (0.5,))
     assert result.reference is not None
     assert result.reference.n == 4
+    assert any(text.startswith("4 samples are few: own.fp32.onnx may have lost up to ") for text in result.warnings)
     assert net.training
     row = flat(result.files[0].to_json())
     assert {"name", "precision", "size_bytes", "accuracy.top1", "parity.top1_agreement", "rejected"} <= set(row)

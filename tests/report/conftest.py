@@ -73,7 +73,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     memory = (MemoryRegion("ram", 1500), MemoryRegion("flash", 30_000))
     tight = check_fit(paths[0], replace(board, name="tight-board", memory=memory))
     predictions = (
-        *predict_on(files, ("rpi4", "nrf5340")),
+        *predict_on(files, [load_device(name) for name in ("rpi4", "nrf5340")]),
         Prediction(files[0].artifact, "tight-board", None, "no coefficients for it", tight),
     )
     facts = ReportFacts(
