@@ -98,11 +98,14 @@ def substituted(module: nn.Module, units: Iterable[Unit], criterion: str | Crite
         criterion: which filters count as the strongest, for blocks that keep some of them.
 
     Raises:
-        EdgecnnError: two of them reorder the same channels.
+        EdgecnnError: two of them reorder the same channels, or weights that are no numbers.
     """
     chosen = {unit.members[0]: (block_of(unit.name), unit) for unit in units}
     if not chosen:
         return Substituted(module, {}, {})
+    for name in chosen:
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in module.get_submodule(name).parameters()):
+            raise EdgecnnError(f"{name}: its weights contain NaN or infinite values, so no block can be fitted to them")
     made = module
     reordered: dict[str, list[int]] = {}
     owners: dict[Slice, str] = {}

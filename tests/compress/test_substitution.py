@@ -171,6 +171,15 @@ def test_a_name_with_a_typing_error_is_met_with_the_near_match(net: nn.Module) -
     assert kind_of("a:b", 1) == LAYER
 
 
+def test_weights_that_are_no_numbers_are_named(net: nn.Module) -> None:
+    """In one line, before anything is fitted to them."""
+    broken = copy.deepcopy(net)
+    broken.get_submodule("conv1").weight.data[0, 0, 0, 0] = float("nan")  # type: ignore[index,union-attr]
+    units = find_units(net, SHAPE, ("depthwise",))
+    with pytest.raises(EdgecnnError, match=r"^conv1: its weights contain NaN or infinite values"):
+        cut(broken, SHAPE, {"conv1:depthwise": 1}, units=units)
+
+
 def test_a_checkpoint_rebuilds_the_blocks(net: nn.Module, tmp_path: Path) -> None:
     """From the network as it was made and the file: blocks, blocks in blocks, and filters that went of both."""
     first = cut(net, SHAPE, {"conv1:nx1-1xn": 1, "down:ghost": 1, "conv2:fire": 1})
