@@ -31,6 +31,7 @@ from edgecnn.units import parse_share
 
 if TYPE_CHECKING:
     from edgecnn.benchmarks.changes import Change
+    from edgecnn.benchmarks.suite import Suite
     from edgecnn.datasets import DataSource
     from edgecnn.evaluate.choice import TaskChoice
 
@@ -203,15 +204,10 @@ def command(
       edgecnn bench out/m.w8a8.tflite --device rpi4
       edgecnn bench out/m.w8a8.tflite out/m.fp32.tflite --profile
     """
-    from edgecnn.benchmarks.changes import COMPARED_PROCESSES, find_change
-    from edgecnn.benchmarks.choice import choose, with_choices
-    from edgecnn.benchmarks.history import keeping_history
-    from edgecnn.benchmarks.plan import evaluating, left_out
+    from edgecnn.benchmarks.changes import COMPARED_PROCESSES
     from edgecnn.benchmarks.predict import has_target
-    from edgecnn.benchmarks.suite import Suite, check_against, check_suite, load_suite, measure_suite, with_given
-    from edgecnn.device import HOST
-    from edgecnn.files import check_writable, write_whole
-    from edgecnn.targets import target_of
+    from edgecnn.benchmarks.suite import Suite, check_against, load_suite, with_given
+    from edgecnn.files import check_writable
 
     if output is not None and is_standard_output(output):
         output, as_json = None, True
@@ -224,13 +220,7 @@ def command(
         show_profile(files, device, target, runtimes, threads, min_time, cpus, output, as_json)
         return 0
     if device is not None and suite is None and target is None and against is None and not has_target(device):
-        from edgecnn.benchmarks.predict import predict_files
-        from edgecnn.cli.estimates import show_estimates
-
-        with showing_progress() as progress:
-            evaluate = evaluating(source, task=task, progress=progress)
-            predicted = predict_files(files, device, runtimes=runtimes, threads=threads, cores=cores, evaluate=evaluate)
-        show_estimates(device, predicted, output, as_json)  # after the progress, which has standard output
+        show_predictions(files, device, source, task, runtimes, threads, cores, output, as_json)
         return 0
     if cores is not None:
         raise EdgecnnError("--cores is for estimates, with the --device of a board that is not connected: use --cpus")
@@ -252,12 +242,69 @@ def command(
         raise EdgecnnError(f"-o would overwrite {against}, which --against compares with; write to another file")
     if earlier is not None:
         check_against(plan, earlier)
+    prepare_boards(plan, source, task, agreed=yes)
+    changes = show_measurements(plan, source, task, earlier, tolerated, output, install=install, as_json=as_json)
+    return SLOWER if any(change.verdict == "slower" for change in changes) else 0
+
+
+def show_predictions(
+    files: Sequence[Path],
+    device: str,
+    source: DataSource,
+    task: TaskChoice,
+    runtimes: Sequence[str],
+    threads: Sequence[int],
+    cores: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Estimate *files* on a *device* that is not at hand, take their scores here, and show both."""
+    from edgecnn.benchmarks.plan import evaluating
+    from edgecnn.benchmarks.predict import predict_files
+    from edgecnn.cli.estimates import show_estimates
+
+    with showing_progress() as progress:
+        evaluate = evaluating(source, task=task, progress=progress)
+        predicted = predict_files(files, device, runtimes=runtimes, threads=threads, cores=cores, evaluate=evaluate)
+    show_estimates(device, predicted, output, as_json)  # after the progress, which has standard output
+
+
+def prepare_boards(plan: Suite, source: DataSource, task: TaskChoice, *, agreed: bool) -> None:
+    """See that the emulated board is built where *plan* measures on one; *agreed*: without asking."""
+    from edgecnn.benchmarks.suite import check_suite
+    from edgecnn.device import HOST
+    from edgecnn.targets import target_of
+
     places = [plan.targets.get(name) or target_of(name) for name in plan.devices if name != HOST]
     if any(name.partition(":")[0] == "emulated" for name in places):
         from edgecnn.cli.board import prepare_board
 
-        given = partial(check_suite, plan, data=source, task=task)
-        prepare_board(given, agreed=yes)
+        prepare_board(partial(check_suite, plan, data=source, task=task), agreed=agreed)
+
+
+def show_measurements(
+    plan: Suite,
+    source: DataSource,
+    task: TaskChoice,
+    earlier: Sequence[Measurement] | None,
+    tolerated: float,
+    output: Path | None,
+    *,
+    install: bool,
+    as_json: bool,
+) -> list[Change]:
+    """Measure *plan*, write each result to *output* as soon as it is taken, and show all, also after an error.
+
+    Returns:
+        The changes against *earlier* results; none without them.
+    """
+    from edgecnn.benchmarks.changes import find_change
+    from edgecnn.benchmarks.choice import choose, with_choices
+    from edgecnn.benchmarks.history import keeping_history
+    from edgecnn.benchmarks.plan import left_out
+    from edgecnn.benchmarks.suite import measure_suite
+    from edgecnn.files import write_whole
+
     results: list[Measurement] = []
     changes: list[Change] = []
 
@@ -267,13 +314,7 @@ def command(
 
     try:
         with showing_progress() as progress:
-            taken = measure_suite(
-                plan,
-                data=source,
-                task=task,
-                install=install,
-                progress=progress,
-            )
+            taken = measure_suite(plan, data=source, task=task, install=install, progress=progress)
             for measurement in keeping_history(taken, warn):
                 results.append(measurement)
                 if earlier is not None:
@@ -290,7 +331,7 @@ def command(
             print_changes(changes)
             for choice in choose(results):
                 say(str(choice))
-    return SLOWER if any(change.verdict == "slower" for change in changes) else 0
+    return changes
 
 
 def show_profile(
