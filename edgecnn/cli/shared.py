@@ -74,6 +74,13 @@ def tables(command: F) -> F:
     )(command)
 
 
+def stacked(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    """Return *command* with *options*, in their order."""
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
 def gathered(command: F, name: str, gather: Callable[..., Any], options: Sequence[Callable[[F], F]]) -> F:
     """Add *options* to *command*, which gets what *gather* makes of them as one parameter *name*."""
     given: list[str] = []
@@ -83,10 +90,8 @@ def gathered(command: F, name: str, gather: Callable[..., Any], options: Sequenc
         noun = gather(**{one: parameters.pop(one) for one in given})
         return command(*args, **parameters, **{name: noun})
 
-    found: Any = with_noun
     before = len(getattr(command, "__click_params__", ()))
-    for add in reversed(options):
-        found = add(found)
+    found: Any = stacked(with_noun, options)
     given += [one.name for one in found.__click_params__[before:]]
     return found  # type: ignore[no-any-return]
 

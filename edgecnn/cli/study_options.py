@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgecnn.cli.names import complete_study
-from edgecnn.cli.sections import option
-from edgecnn.cli.shared import parse_folder, parse_numbers
+from edgecnn.cli.sections import Command, option
+from edgecnn.cli.shared import common, parse_folder, parse_numbers, stacked, tables
 from edgecnn.study import Study
 from edgecnn.study.training import Settings
 from edgecnn.tasks.score import accuracy_from_json
@@ -72,60 +73,61 @@ def folder_options(folder: Path) -> Callable[[Any], Any]:
             help="Folder of the runs. The same folder goes on with what is missing in it.",
         ),
     )
-
-    def add_all(function: Any) -> Any:
-        for add in reversed(options):
-            function = add(function)
-        return function
-
-    return add_all
+    return partial(stacked, options=options)
 
 
 def training_options(function: Any) -> Any:
     """Add what names a training: protocol, epochs, seed, teacher, samples."""
-    for add in reversed(
-        (
-            option(
-                "--protocol",
-                metavar="NAME",
-                default="c",
-                section="Training",
-                help="Training protocol: a or b of the papers, or c, for few epochs.",
-            ),
-            option(
-                "--epochs",
-                type=click.FloatRange(0, 10_000),
-                metavar="N",
-                default_text="the protocol's own",
-                section="Training",
-                help="Number of epochs.",
-            ),
-            option(
-                "--seed",
-                type=click.IntRange(0, 2**31),
-                metavar="N",
-                default=0,
-                section="Training",
-                help="Seed of the order of samples and of augmentation.",
-            ),
-            option(
-                "--teacher",
-                metavar="FILE",
-                section="Training",
-                help="Checkpoint of a network to learn from, or NAME=WEIGHTS.",
-            ),
-            option(
-                "--samples",
-                type=click.IntRange(1, 2**31),
-                metavar="N",
-                default_text="all",
-                section="Training",
-                help="Number of training samples to use.",
-            ),
-        )
-    ):
-        function = add(function)
-    return function
+    options = (
+        option(
+            "--protocol",
+            metavar="NAME",
+            default="c",
+            section="Training",
+            help="Training protocol: a or b of the papers, or c, for few epochs.",
+        ),
+        option(
+            "--epochs",
+            type=click.FloatRange(0, 10_000),
+            metavar="N",
+            default_text="the protocol's own",
+            section="Training",
+            help="Number of epochs.",
+        ),
+        option(
+            "--seed",
+            type=click.IntRange(0, 2**31),
+            metavar="N",
+            default=0,
+            section="Training",
+            help="Seed of the order of samples and of augmentation.",
+        ),
+        option(
+            "--teacher",
+            metavar="FILE",
+            section="Training",
+            help="Checkpoint of a network to learn from, or NAME=WEIGHTS.",
+        ),
+        option(
+            "--samples",
+            type=click.IntRange(1, 2**31),
+            metavar="N",
+            default_text="all",
+            section="Training",
+            help="Number of training samples to use.",
+        ),
+    )
+    return stacked(function, options)
+
+
+def training_command(name: str, *more: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what makes the command *name* that trains networks of a study, with *more* options of its own."""
+    options = (study_argument, variants_option, *more, training_options, folder_options(Path("runs")), tables, common)
+
+    def make(function: Any) -> Any:
+        return click.command(name, cls=Command)(stacked(click.pass_context(function), options))
+
+    return make
 
 
 def settings_of(loaded: Study, given: Mapping[str, Any]) -> Settings:

@@ -8,18 +8,15 @@ from typing import Any
 
 import click
 
-from edgecnn.cli.sections import Command, option
-from edgecnn.cli.shared import common, print_json, showing_progress, tables
+from edgecnn.cli.sections import option
+from edgecnn.cli.shared import print_json, showing_progress
 from edgecnn.cli.study_options import (
     accuracy_text,
     asked_for_json,
     exact,
-    folder_options,
     printed,
     settings_of,
-    study_argument,
-    training_options,
-    variants_option,
+    training_command,
 )
 from edgecnn.cli.table import print_table, warn
 from edgecnn.errors import EdgecnnError
@@ -68,14 +65,7 @@ def _print_runs(results: Sequence[Result], title: str) -> None:
     print_table(title, columns, rows, right=(2, 3, 4, 5), spare=(3, 5, 2, 1))
 
 
-@click.command("run", cls=Command)
-@study_argument
-@variants_option
-@training_options
-@folder_options(Path("runs"))
-@tables
-@common
-@click.pass_context
+@training_command("run")
 def run(ctx: click.Context, /, study: str, variants: tuple[int, ...], as_json: bool, **given: Any) -> None:
     """Train networks of a study; each run ends as one JSON file with its accuracy on all evaluation samples.
 
@@ -97,14 +87,7 @@ def run(ctx: click.Context, /, study: str, variants: tuple[int, ...], as_json: b
     finish(runs, results, given["folder"])
 
 
-@click.command("quantize", cls=Command)
-@study_argument
-@variants_option
-@training_options
-@folder_options(Path("runs"))
-@tables
-@common
-@click.pass_context
+@training_command("quantize")
 def quantize(ctx: click.Context, /, study: str, variants: tuple[int, ...], as_json: bool, **given: Any) -> None:
     """Write static int8 TFLite files of trained and pruned networks of a study, and measure their accuracy.
 
@@ -142,20 +125,15 @@ def _print_quantized(study: Study, results: Sequence[Result]) -> None:
     print_table(f"Int8 files of {study.name}, measured", columns, rows, right=(1, 2, 3, 4, 5), spare=(1, 5))
 
 
-@click.command("prune", cls=Command)
-@study_argument
-@variants_option
-@option(
-    "--train",
-    is_flag=True,
-    section="Training",
-    help="Prune the trained networks of the folder and train them after each iteration.",
+@training_command(
+    "prune",
+    option(
+        "--train",
+        is_flag=True,
+        section="Training",
+        help="Prune the trained networks of the folder and train them after each iteration.",
+    ),
 )
-@training_options
-@folder_options(Path("runs"))
-@tables
-@common
-@click.pass_context
 def prune(
     ctx: click.Context, /, study: str, variants: tuple[int, ...], train: bool, as_json: bool, **given: Any
 ) -> None:
