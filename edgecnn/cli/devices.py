@@ -200,7 +200,7 @@ def calibrate(
 
 
 def _print_catalogue(profiles: list[DeviceProfile]) -> None:
-    columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "also known")
+    columns = ("name", "title", "kind", "CPU", "RAM", "flash", "features", "other facts")
     print_table("Devices", columns, [_row(profile) for profile in profiles], right=(4, 5), spare=(7, 1, 6, 3))
     say("edgecnn devices NAME shows one device with its sources; - means unknown")
 
@@ -228,7 +228,7 @@ def _row(profile: DeviceProfile) -> tuple[Cell, ...]:
 
 def _short(core: Core) -> str:
     """Return `4x Cortex-A72 1.5 GHz`: a row has little room."""
-    clock = "" if core.clock_mhz is None else f" {core.clock_mhz / 1000:.3g} GHz"
+    clock = "" if core.clock_mhz is None or "GHz" in core.name else f" {core.clock_mhz / 1000:.3g} GHz"
     return f"{core.count}x {core.name}{clock}"
 
 

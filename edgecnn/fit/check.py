@@ -196,7 +196,7 @@ def _check_process(graph: Graph, file: str, profile: DeviceProfile) -> FitReport
     arena_bytes = planned_bytes(buffers, plan_greedy(buffers, process.ALIGNMENT), process.ALIGNMENT)
     live = live_bytes(buffers, len(graph.operators), process.ALIGNMENT)
     runtime = process.runtime_of(graph)
-    notes = ["the peak resident memory of a Python process with one thread"]
+    notes = ["RAM is the peak resident memory of a Python process with one thread"]
     warnings = []
     if profile.runtimes.get(runtime, RuntimeCost()).ram_bytes is None:
         warnings.append(
