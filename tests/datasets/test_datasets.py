@@ -309,7 +309,9 @@ def test_npz_for_evaluation_alone_is_used_whole(tmp_path: Path, arrays: dict[str
 def test_how_images_are_resized_is_said_where_nobody_said_how(tmp_path: Path) -> None:
     """A folder whose images have another size than the network says so, unless `--resize` or the size answers it."""
     make_folder(tmp_path, 5)
-    assert "--resize 256:224" in open_dataset(f"folder:{tmp_path}", side=(8, 8)).assumptions[0]
+    told = "images are scaled to cover 8x8 pixels, and cropped to the centre"
+    assert open_dataset(f"folder:{tmp_path}", side=(8, 8)).assumptions == (told,)
+    assert "--resize 256:224" in open_dataset(f"folder:{tmp_path}", side=(224, 224)).assumptions[0]
     assert not open_dataset(f"folder:{tmp_path}", side=(40, 30)).assumptions
     assert not open_dataset(f"folder:{tmp_path}", side=(8, 8), resize=Resize(9)).assumptions
 
