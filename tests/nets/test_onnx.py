@@ -318,6 +318,17 @@ def test_a_file_of_torch_keeps_the_names_of_layers_and_takes_batches(tmp_path: P
         torch.testing.assert_close(given, module(x), rtol=1e-4, atol=1e-5)
 
 
+def test_layers_whose_names_lie_within_each_other_are_all_there(tmp_path: Path) -> None:
+    """A layer `a`, one `a.b`, a second `a.b`, and one that is called as a method of torch's modules."""
+    weights = {name: f(4, 4, 1, 1) for name in ("a.weight", "a.b.weight", "half.weight")}
+    names = [*weights, "a.b.weight"]
+    ends = ["x", *(f"t{number}" for number in range(len(names) - 1)), "y"]
+    nodes = [helper.make_node("Conv", [ends[n], name], [ends[n + 1]]) for n, name in enumerate(names)]
+    assert_same(graph(nodes, weights), tmp_path)
+    layers = {name for name, layer in build(tmp_path / "m.onnx").module.named_modules() if isinstance(layer, nn.Conv2d)}
+    assert layers == {"a", "a_b_2", "half_1", "a_b_3"}
+
+
 def test_a_graph_that_mixes_its_batch_runs_one_sample_at_a_time(tmp_path: Path) -> None:
     """Softmax over the batch of 1 gives ones, however many samples are given."""
     onnx.save(graph([helper.make_node("Softmax", ["x"], ["y"], axis=0)], {}, (1, 4)), tmp_path / "m.onnx")

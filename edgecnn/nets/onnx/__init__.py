@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, count, zip_longest
 from typing import Any
 
 import numpy as np
@@ -209,13 +209,11 @@ class _Reader:
         """Return a name for a layer that none has yet: of its weights, else of the operator, else of its kind."""
         stem = (_layer_name(node) if node.is_constant(1) else None) or re.sub(r"\W+", "_", node.name).strip("_")
         stem = stem or node.kind.lower()
+        flat = stem.replace(".", "_")  # lies within no other layer
         if any(hasattr(nn.Module, part) or part in _OWN for part in stem.split(".")):
-            stem = f"{stem.replace('.', '_')}_1"
-        wanted, number = stem, 1
-        while self.is_taken(wanted):
-            number += 1
-            wanted = f"{stem}_{number}"
-        return wanted
+            stem = f"{flat}_1"
+        numbered = (f"{flat}_{number}" for number in count(2))
+        return next(name for name in chain([stem], numbered) if not self.is_taken(name))
 
     def is_taken(self, name: str) -> bool:
         """Whether a layer has this name, or one that begins or goes on with it."""
