@@ -84,7 +84,9 @@ def test_a_score_is_that_of_the_values_given() -> None:
 
     def score(metric: FakeMetric) -> edgecnn.Score | None:
         task = edgecnn.TaskChoice(task="none", metric=metric)
-        return edgecnn.measure(CLASSIFIER, target=FakeTarget(), data=data, task=task, normalization="unit").score
+        return edgecnn.measure(
+            CLASSIFIER, target=FakeTarget(), data=edgecnn.DataSource(data, normalization="unit"), task=task
+        ).score
 
     found = score(metric)
     assert found is not None

@@ -136,16 +136,32 @@ def measure(
             progress(step, effort.processes, effort.processes)
         except OutOfMemoryError as error:  # a result too: the device is too small for it
             outgrown = (str(error),)
+    measurement = _measurement(artifact, name, threads, device, place, processes, evaluation)
+    refused = _other_interface(processes[0]) if processes else ()
+    chance = chance_warning("the file", measurement.score)
+    return replace(measurement, warnings=(*outgrown, *refused, *chance, *find_instabilities(measurement)))
+
+
+def _measurement(
+    artifact: Artifact,
+    runtime: str,
+    threads: int,
+    device: str,
+    place: Target,
+    processes: Sequence[TimedProcess],
+    evaluation: Evaluation,
+) -> Measurement:
+    """Return what *processes* took on *place*, and under which conditions; none where the file did not fit there."""
     first = processes[0] if processes else None
-    measurement = Measurement(
+    return Measurement(
         file=str(artifact.path),
         format=artifact.format,
         precision=artifact.precision,
-        runtime=name,
+        runtime=runtime,
         runtime_version=first.runtime_version if first else None,
         interface=first.interface if first else None,
         device=device,
-        target=where,
+        target=place.name,
         threads=threads,
         runs=tuple(process.run for process in processes),
         size_bytes=artifact.size_bytes,
@@ -160,11 +176,8 @@ def measure(
             "repeated_after_throttling": sum(process.repeated for process in processes),
         },
         method=place.method,
-        predicted_rss_bytes=predicted_rss_bytes(artifact, name, device),
+        predicted_rss_bytes=predicted_rss_bytes(artifact, runtime, device),
     )
-    refused = _other_interface(first) if first else ()
-    chance = chance_warning("the file", measurement.score)
-    return replace(measurement, warnings=(*outgrown, *refused, *chance, *find_instabilities(measurement)))
 
 
 def _other_interface(process: TimedProcess) -> tuple[str, ...]:
