@@ -62,6 +62,18 @@ def parse_share(text: str) -> float:
     return float(match[1]) / 100
 
 
+def parse_ns(text: str) -> float:
+    """Return the nanoseconds that a duration says: `12ms` → 12000000.0, `800us` → 800000.0, `1.5s` → 1500000000.0.
+
+    Raises:
+        EdgecnnError: the text is no duration, or a number without a unit.
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*(ns|us|µs|ms|s)\s*", text)
+    if match is None:
+        raise EdgecnnError(f"'{text}' is not a duration; write it like 12ms, 800us or 1.5s")
+    return float(match[1]) * {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}[match[2]]
+
+
 def format_ns(duration_ns: float | None) -> str:
     """Return a duration given in nanoseconds with three significant digits: `1234567` → `1.23 ms`."""
     if duration_ns is None:

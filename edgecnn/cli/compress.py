@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order, complete_substitute
-from edgecnn.cli.quantities import Fraction, Percent, Points, Size
+from edgecnn.cli.quantities import Duration, Fraction, Percent, Points, Size
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
     F,
@@ -29,7 +29,7 @@ from edgecnn.cli.table import print_table, say, warn
 from edgecnn.compress import block_of, layer_of
 from edgecnn.compress.settings import CRITERION, Search, Sparsity, Training, Uniform
 from edgecnn.errors import EdgecnnError
-from edgecnn.units import format_bytes, format_count, format_share
+from edgecnn.units import format_bytes, format_count, format_ns, format_share
 
 if TYPE_CHECKING:
     from edgecnn.datasets import DataSource
@@ -104,6 +104,21 @@ def _goals() -> Sequence[Callable[[F], F]]:
             metavar="SIZE",
             section="Goals",
             help="Flash the file may take, for example 256KiB.",
+        ),
+        option(
+            "--latency",
+            type=Duration(),
+            metavar="TIME",
+            section="Goals",
+            help="Estimated latency of the w8a8 TFLite file on --device, one thread, for example 12ms.",
+        ),
+        option(
+            "--device",
+            metavar="DEVICE",
+            shell_complete=complete_device,
+            default_text="that of --fit",
+            section="Goals",
+            help="Device of --latency, for example rpi4.",
         ),
         option(
             "--ratio",
@@ -290,6 +305,8 @@ def _how(
     fit: str | None,
     ram: int | None,
     flash: int | None,
+    latency: float | None,
+    device: str | None,
     ratio: float | None,
     sparsity: float | None,
     plan: Path | None,
@@ -318,6 +335,8 @@ def _how(
         device=fit,
         ram_bytes=ram,
         flash_bytes=flash,
+        latency_ns=latency,
+        latency_device=device,
         reference=reference,
         search=Search(
             order=order,
@@ -335,7 +354,7 @@ def _how(
     if ratio is not None and budget.has_goal:
         raise EdgecnnError(
             "a ratio does not go with a goal: leave out --ratio to search for cuts, or --max-drop, --macs, --params, "
-            "--size, --fit, --ram and --flash to cut each layer alike"
+            "--size, --fit, --ram, --flash and --latency to cut each layer alike"
         )
     if plan is not None and (ratio is not None or budget.has_goal):
         raise EdgecnnError("a plan does not go with a ratio or a goal: leave one of them out")
@@ -409,6 +428,7 @@ def command(
       edgecnn compress digits.safetensors --data digits --macs 0.4 --substitute depthwise,ghost -o small.safetensors
       edgecnn compress digits.safetensors --data digits --fit stm32h7a3 --order greedy -o small.safetensors
       edgecnn compress digits.safetensors --data digits --ram 64KiB --flash 256KiB -o small.safetensors
+      edgecnn compress digits.safetensors --data digits --latency 110us --device rpi4 -o small.safetensors
       edgecnn compress digits.safetensors --plan small.plan.toml -o again.safetensors
       edgecnn compress digits.safetensors --data digits --sparsity 0.8 -o sparse.safetensors
     """
@@ -517,6 +537,12 @@ def _print_result(result: CompressResult) -> None:
         say(f"no block in its place: {shortened(blocks)}: {reason}")
     for use in result.after.memory:
         say(f"{use.name}: {format_bytes(use.used_bytes)} of {format_bytes(use.limit_bytes)}, estimated")
+    if result.before.latency is not None and (now := result.after.latency) is not None:
+        say(
+            f"latency of the w8a8 TFLite file on {now.device}, one thread, estimated: "
+            f"{format_ns(result.before.latency.p50_ns)} before, {format_ns(now.p50_ns)} now "
+            f"({format_ns(now.low_ns)} to {format_ns(now.high_ns)})"
+        )
     if result.sparse_size is not None:
         before, after = result.sparse_size
         say(

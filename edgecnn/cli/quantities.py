@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.units import parse_bytes, parse_share
+from edgecnn.units import parse_bytes, parse_ns, parse_share
 
 _FEWEST_POINTS = 0.05  # of accuracy, less than one of 2 000 samples
 
@@ -93,6 +93,20 @@ class Size(_Quantity):
             EdgecnnError: no size, or a number without a unit.
         """
         return parse_bytes(text)
+
+
+class Duration(_Quantity):
+    """A duration with its unit, returned in nanoseconds: `12ms`."""
+
+    name = "duration"
+
+    def read(self, text: str) -> float:
+        """Return the nanoseconds.
+
+        Raises:
+            EdgecnnError: no duration, or a number without a unit.
+        """
+        return parse_ns(text)
 
 
 def _percentage(text: str, forms: str) -> float:

@@ -9,6 +9,7 @@ multiplications outside of the layers it knows: of a module's own `forward`, of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
 from typing import Any
@@ -20,6 +21,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgecnn.errors import require
 
+
+@dataclass(frozen=True)
+class RanOperator:
+    """An operator as torch ran it for one sample, where the exported file has one too: what its time depends on.
+
+    Batch norms and activation functions that a file has as a part of the operator before are none.
+    """
+
+    kind: str  # "convolution", or one of the other kinds of `edgecnn.device.LATENCY_KINDS`
+    activations: int  # elements read and written
+    macs: int = 0
+    weights: int = 0  # elements read
+    inputs: int = 1  # channels that come in; of a linear layer, features
+    outputs: int = 1  # channels that come out, likewise
+    groups: int = 1
+    kernel: tuple[int, ...] = ()
+    stride: int = 1  # the largest of stride and dilation
+
+
 #: The MACs of a layer that ran, from it, its arguments by position and by name, and its output.
 LayerMacs = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], int]
 
@@ -27,10 +47,18 @@ LayerMacs = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], int]
 _NORM = 8
 
 
-def params_macs_and_activations(module: nn.Module, x: torch.Tensor) -> tuple[int, int, int]:
-    """Return parameters of *module*, and MACs and activations of one run on *x*, a batch of one.
+@dataclass(frozen=True)
+class Size:
+    """What a network costs: parameters, and MACs and activations of one sample."""
 
-    Activations are about the most elements that one operator reads and writes.
+    params: int
+    macs: int
+    activations: int = 0  # about the most elements that one operator reads and writes
+    operators: tuple[RanOperator, ...] = field(default=(), repr=False, compare=False)
+
+
+def counted(module: nn.Module, x: torch.Tensor) -> Size:
+    """Return what *module* has, and what one run on *x*, a batch of one, takes.
 
     Outside of layers, products of matrices and convolutions are counted (`torch.nn.functional`, `@`, `einsum`,
     attention), without their bias; what goes element by element is not. A layer that is reached by two names is
@@ -63,7 +91,7 @@ def params_macs_and_activations(module: nn.Module, x: torch.Tensor) -> tuple[int
         counter.CUSTOM_MODULES_MAPPING = {}
         for handle in handles:
             handle.remove()
-    return int(params), int(macs) + of_ours[0] + operators.macs, operators.activations
+    return Size(int(params), int(macs) + of_ours[0] + operators.macs, operators.activations, tuple(operators.operators))
 
 
 def _recurrent(layer: Any, args: tuple[Any, ...], given: dict[str, Any], _: object) -> int:
@@ -143,16 +171,58 @@ _MACS: Mapping[Any, Callable[..., int]] = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _scores,
 }
 
-#: The elements that an operator reads and writes, likewise. Batch norms and activation functions are none of a file's
-#: own, but a part of the one before; sums and global averages are left out.
-_ELEMENTS: Mapping[Any, Callable[..., int]] = {
-    _ATEN.mm: lambda out, a, _: a.numel() + out.numel(),
-    _ATEN.addmm: lambda out, _, a, __: a.numel() + out.numel(),
-    _ATEN.convolution: lambda out, x, *_: x.numel() + out.numel(),
-    _ATEN.cat: lambda out, *_: 2 * out.numel(),
-    _ATEN.max_pool2d_with_indices: lambda out, x, *_: x.numel() + out[0].numel(),
-    _ATEN.avg_pool2d: lambda out, x, *_: x.numel() + out.numel(),
+
+def _ran_convolution(out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *settings: Any) -> RanOperator:
+    """Return a convolution that ran; *settings*: bias, stride, padding, dilation, transposed, and two more."""
+    stride, dilation, transposed, groups = settings[1], settings[3], settings[4], settings[6]
+    return RanOperator(
+        "convolution",
+        x.numel() + out.numel(),
+        _convolution(out, x, weight, *settings),
+        weight.numel(),
+        inputs=x.shape[1],
+        outputs=out.shape[1],
+        groups=groups,
+        kernel=tuple(weight.shape[2:]),
+        stride=1 if transposed else max(*stride, *dilation),
+    )
+
+
+def _ran_linear(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> RanOperator:
+    moved = a.numel() + out.numel()
+    return RanOperator("linear", moved, _matrices(out, a, b), b.numel(), inputs=b.shape[0], outputs=b.shape[1])
+
+
+def _ran(kind: str) -> Callable[..., RanOperator]:
+    """Return what makes an operator of that *kind* of its output and its arguments."""
+
+    def ran(out: Any, *args: Any) -> RanOperator:
+        read = chain(*(arg if isinstance(arg, (list, tuple)) else (arg,) for arg in args))
+        written = out if isinstance(out, torch.Tensor) else out[0]  # a pooling returns the places of its maxima too
+        elements = written.numel() + sum(x.numel() for x in read if isinstance(x, torch.Tensor))
+        return RanOperator(kind, elements)
+
+    return ran
+
+
+#: What an operator is, likewise.
+_OPERATORS: Mapping[Any, Callable[..., RanOperator]] = {
+    _ATEN.convolution: _ran_convolution,
+    _ATEN.mm: _ran_linear,
+    _ATEN.addmm: lambda out, _, a, b: _ran_linear(out, a, b),
+    _ATEN.cat: _ran("concatenation"),
+    _ATEN.max_pool2d_with_indices: _ran("max_pooling"),
+    _ATEN.avg_pool2d: _ran("average_pooling"),
+    _ATEN.mean: _ran("mean"),
+    _ATEN._adaptive_avg_pool2d: _ran("mean"),
+    **dict.fromkeys((_ATEN.add, _ATEN.add_, _ATEN.sub, _ATEN.mul, _ATEN.mul_, _ATEN.div), _ran("elementwise")),
+    **dict.fromkeys((_ATEN.sigmoid, _ATEN.tanh, _ATEN.silu, _ATEN.silu_, _ATEN.gelu, _ATEN.elu), _ran("sigmoid")),
+    **dict.fromkeys((_ATEN.hardswish, _ATEN.hardswish_), _ran("hard_swish")),
+    _ATEN.constant_pad_nd: _ran("padding"),
 }
+
+#: Those whose elements are weighed for the peak of the activations.
+_WEIGHED = frozenset({"convolution", "linear", "concatenation", "max_pooling", "average_pooling"})
 
 
 class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -162,7 +232,7 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.depth = 0  # of the layers, counted as a whole, that run now
         self.macs = 0
-        self.elements: list[int] = []  # that each operator reads and writes
+        self.operators: list[RanOperator] = []
 
     @property
     def activations(self) -> int:
@@ -170,15 +240,16 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         The largest alone would not do to weigh cuts by: where two operators need as much, no cut of one lowers it.
         """
-        return round(float(np.linalg.norm(self.elements, _NORM)))
+        elements = [one.activations for one in self.operators if one.kind in _WEIGHED]
+        return round(float(np.linalg.norm(elements, _NORM)))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        elements = _ELEMENTS.get(func.overloadpacket)
-        if elements is not None:
-            self.elements.append(elements(out, *args))
+        ran = _OPERATORS.get(func.overloadpacket)
+        if ran is not None:
+            self.operators.append(ran(out, *args))
         macs = _MACS.get(func.overloadpacket)
         if macs is not None and not self.depth:
             self.macs += macs(out, *args)

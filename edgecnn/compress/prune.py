@@ -12,7 +12,7 @@ from torch import nn
 
 from edgecnn.compress import block_of
 from edgecnn.compress.channels import Removed, masked_channels, without_channels
-from edgecnn.compress.counting import params_macs_and_activations
+from edgecnn.compress.counting import Size, counted
 from edgecnn.compress.criteria import Criterion, scores_of
 from edgecnn.compress.layers import find_links, remove_layer_, without_layer
 from edgecnn.compress.masking import MaskMismatchError, differing, union
@@ -21,15 +21,6 @@ from edgecnn.compress.substitution import substituted
 from edgecnn.compress.unit import FILTERS, LAYER, SUBSTITUTION, Unit, Units, kind_of
 from edgecnn.compress.units import double_of, filter_units, find_units, removed_by
 from edgecnn.errors import EdgecnnError
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a network costs: parameters, and MACs and activations of one sample."""
-
-    params: int
-    macs: int
-    activations: int = 0  # about the most elements that one operator reads and writes
 
 
 @dataclass(frozen=True)
@@ -207,5 +198,5 @@ def count_to_go(unit: Unit, ratio: float, round_to: int = 1) -> int:
 
 
 def size_of(module: nn.Module, input_shape: tuple[int, ...]) -> Size:
-    """Return parameters, MACs and activations, counted on the physical network; see `edgecnn.compress.counting`."""
-    return Size(*params_macs_and_activations(module, torch.zeros(1, *input_shape)))
+    """Return parameters, MACs, activations and operators, counted on the physical network; see `counting`."""
+    return counted(module, torch.zeros(1, *input_shape))

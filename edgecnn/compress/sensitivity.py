@@ -1,7 +1,7 @@
 """What each part of a network is worth: cut it alone, and see what is lost and what is gained.
 
-Rows are ranked by *loss increase* for what they save: bytes, MACs or activations (`GAINS`). The loss increase of a
-classifier is the mean probability of the right class that a cut loses. It goes with the accuracy, but every sample
+Rows are ranked by *loss increase* for what they save: bytes, MACs, activations or latency (`GAINS`). The loss increase
+of a classifier is the mean probability of the right class that a cut loses. It goes with the accuracy, but every sample
 contributes, not only those whose answer flips: on ResNet-20, cuts ranked by it on 512 samples agree better with the
 ranking by accuracy on 5000 (Spearman 0.97) than those ranked by accuracy or by cross entropy on the same 512 (0.96,
 0.95), with batch norm left as it was. What any training mends at once is not counted: with samples to recalibrate on,
@@ -11,7 +11,7 @@ batch norm's statistics follow each cut (`bn_recalibration`), and scores are sca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import nn
 from edgecnn.checkpoint import SUBSTITUTES
 from edgecnn.compress import layer_of
 from edgecnn.compress.channels import Removed
+from edgecnn.compress.counting import RanOperator
 from edgecnn.compress.criteria import Criterion
 from edgecnn.compress.judging import ERROR, LOSS, Trial
 from edgecnn.compress.masking import MaskMismatchError
@@ -40,7 +41,10 @@ from edgecnn.tasks.score import ACCURACY, Score, score_to_json
 from edgecnn.tasks.task import drop_between, score_of
 
 #: What loss increase can be weighed against.
-GAINS = ("bytes", "macs", "activations")
+GAINS = ("bytes", "macs", "activations", "latency")
+
+#: What the operators of a network take together, in ns of a device.
+Price = Callable[[Sequence[RanOperator]], float]
 
 _NAMED = 4  # layers with one reason, and reasons, that one line names
 
@@ -64,6 +68,7 @@ class Costs:
     macs: int
     size_bytes: int
     activations: int = 0  # about the most elements that one operator reads and writes
+    latency_ns: float = 0.0  # predicted for the device that was asked about; 0 where none was
 
     def __sub__(self, other: Costs) -> Costs:
         return Costs(
@@ -71,6 +76,7 @@ class Costs:
             self.macs - other.macs,
             self.size_bytes - other.size_bytes,
             self.activations - other.activations,
+            self.latency_ns - other.latency_ns,
         )
 
 
@@ -134,7 +140,7 @@ class Sensitivity:
             loss_increase, gain = loss_increase - max(beyond.loss_increase.mean, 0.0), gain - self.gain(beyond)
         return float(cost_benefits(np.array([loss_increase]), np.array([gain], dtype=np.float64), self.n)[0])
 
-    def gain(self, row: Row) -> int:
+    def gain(self, row: Row) -> float:
         """Return how much *row* saves of what loss increase is weighed against, see `per`."""
         return _gain(row.saved, self.per)
 
@@ -199,6 +205,7 @@ class SensitivityConfig:
     agreement: float = 0.98  # sample more until the expected Spearman correlation is this; 1: take all samples
     first: int = 512  # samples that every cut is judged on
     seed: int = 0
+    price: Price | None = None  # predicts the latency; needed to weigh against it
     substitutes: tuple[str, ...] = ()  # blocks that may take the place of plain convolutions, names in `SUBSTITUTES`
 
     def __post_init__(self) -> None:
@@ -209,6 +216,8 @@ class SensitivityConfig:
             SUBSTITUTES.where(block)
         if self.per not in GAINS:
             raise EdgecnnError(f"loss increase is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
+        if self.per == "latency" and self.price is None:
+            raise EdgecnnError("latency is that of a device: say what predicts it")
         if not 0 < self.agreement <= 1 or self.first < 2:
             raise EdgecnnError("the agreement is above 0 and at most 1, and the first samples are at least 2")
 
@@ -366,7 +375,7 @@ def judge(
     calibration: Samples | None = None,
 ) -> Sensitivity:
     """Return the rows of *candidates*, each a changed copy of *module*; the rest as for `sensitivity`."""
-    costs = costs_of(module, input_shape)
+    costs = costs_of(module, input_shape, config.price)
     names: list[tuple[str, str, float]] = []
     saved: list[Costs] = []
     removed_channels: list[Removed] = []
@@ -375,7 +384,7 @@ def judge(
     def variants() -> Iterator[nn.Module]:
         for candidate in candidates:
             names.append((candidate.unit, candidate.kind, candidate.ratio))
-            saved.append(costs - costs_of(candidate.module, input_shape))
+            saved.append(costs - costs_of(candidate.module, input_shape, config.price))
             removed_channels.append(candidate.removed_channels)
             reordered.append(candidate.reordered)
             yield candidate.module
@@ -409,11 +418,12 @@ def judge(
     )
 
 
-def costs_of(module: nn.Module, input_shape: tuple[int, ...]) -> Costs:
-    """Return what *module* takes, counted on the network as it is."""
+def costs_of(module: nn.Module, input_shape: tuple[int, ...], price: Price | None = None) -> Costs:
+    """Return what *module* takes, counted on the network as it is, its latency as *price* predicts it."""
     size = size_of(module, input_shape)
     size_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
-    return Costs(size.params, size.macs, size_bytes, size.activations)
+    latency_ns = 0.0 if price is None else price(size.operators)
+    return Costs(size.params, size.macs, size_bytes, size.activations, latency_ns)
 
 
 def _row(unit: str, kind: str, ratio: float, trial: Trial, variant: int, saved: Costs) -> Row:
@@ -447,8 +457,9 @@ def lost_to_json(score: Score, lost: MeanInterval) -> dict[str, Any]:
     return {"accuracy_lost": asdict(lost) if of_accuracy else None, "score_lost": None if of_accuracy else asdict(lost)}
 
 
-def _gain(saved: Costs, per: str) -> int:
-    return {"bytes": saved.size_bytes, "macs": saved.macs, "activations": saved.activations}[per]
+def _gain(saved: Costs, per: str) -> float:
+    gains = {"bytes": saved.size_bytes, "macs": saved.macs, "activations": saved.activations}
+    return (gains | {"latency": saved.latency_ns})[per]
 
 
 def _notes(trial: Trial, names: Sequence[tuple[str, str, float]]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from torch import nn
 from edgecnn.checkpoint import SUBSTITUTES, substitute_
 from edgecnn.compress import block_of
 from edgecnn.compress.channels import NORMS, OUT, Convolution, Run, Slice, reordered_channels, sharing, width_of
-from edgecnn.compress.counting import params_macs_and_activations
+from edgecnn.compress.counting import counted
 from edgecnn.compress.criteria import Criterion, scores_of
 from edgecnn.compress.masking import agrees
 from edgecnn.compress.unit import SUBSTITUTION, Fixed, Unit
@@ -197,7 +197,7 @@ def _why_no_gain(kind: Substitute, layer: nn.Conv2d, run: Run) -> str | None:
     if block(given).shape != run.gave.shape:
         return "its output would have another shape"
     plain = copy.deepcopy(layer).float().to("meta")
-    after, before = (params_macs_and_activations(one, given)[:2] for one in (block, plain))
+    after, before = (counted(one, given) for one in (block, plain))
     for what, now, was in zip(("parameters", "MACs"), after, before, strict=True):
         if now >= was:
             return f"it would have no fewer {what}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edgecnn.compress.settings import Search
-from edgecnn.device import DeviceProfile
+from edgecnn.device import DeviceProfile, load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.fit import device_within
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import Score
-from edgecnn.units import format_bytes
+from edgecnn.units import format_bytes, format_ns
 
 _ROUNDING = 1e-9  # of shares, which is less than one of a thousand million samples
 
@@ -26,6 +27,16 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """How long the w8a8 TFLite file is estimated to take on a device, one thread, and the band."""
+
+    p50_ns: float
+    low_ns: float
+    high_ns: float
+    device: str
+
+
+@dataclass(frozen=True)
 class NetworkStatus:
     """What is known of a network on its way; None: not asked for."""
 
@@ -36,6 +47,7 @@ class NetworkStatus:
     score: Score | None = None  # on the validation part
     size_bytes: int | None = None  # of its w8a8 TFLite file
     memory: tuple[MemoryUse, ...] = ()  # of the device that it is to fit
+    latency: Latency | None = None  # on the device that it is to be fast on
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class Budget:
     device: str | None = None  # whose RAM and flash that file has to fit
     ram_bytes: int | None = None  # that it may take, in place of the device's; without one on a bare microcontroller
     flash_bytes: int | None = None  # likewise
+    latency_ns: float | None = None  # that file may be estimated to take on one thread of ...
+    latency_device: str | None = None  # ... this device; None: the one that it has to fit
     #: Score that drops are counted from, as a fraction; None: the original's on the part that is judged by.
     reference: float | None = None
     search: Search = field(default_factory=Search)
@@ -99,6 +113,10 @@ class Budget:
                 )
         if self.size_bytes is not None and self.size_bytes < 1:
             raise EdgecnnError("a file has at least one byte; give --size like 200KiB")
+        if self.latency_ns is not None and not 0 < self.latency_ns < math.inf:
+            raise EdgecnnError("a network takes more than no time; give --latency like 12ms")
+        if (self.latency_ns is None) != (self.latency_device is None) and not (self.latency_ns and self.device):
+            raise EdgecnnError("a latency is that of a device: give --latency and --device together, 12ms and rpi4")
         if self.reference is not None and not 0.01 < self.reference <= 1:
             raise EdgecnnError(
                 "the accuracy that drops are counted from is above 1 % and at most 100 %, not "
@@ -118,7 +136,7 @@ class Budget:
     @property
     def needs_file(self) -> bool:
         """Whether a network has to be exported to be judged."""
-        return self.size_bytes is not None or self.needs_fit
+        return self.size_bytes is not None or self.latency_ns is not None or self.needs_fit
 
     @property
     def needs_fit(self) -> bool:
@@ -134,6 +152,15 @@ class Budget:
         if not self.needs_fit:
             return None
         return device_within(self.device, ram_bytes=self.ram_bytes, flash_bytes=self.flash_bytes)
+
+    def latency_target(self) -> DeviceProfile | None:
+        """Return the device whose latency is limited; None: none is.
+
+        Raises:
+            EdgecnnError: no such device.
+        """
+        name = self.latency_device or self.device
+        return None if self.latency_ns is None or name is None else load_device(name)
 
     def shortfalls(self, original: NetworkStatus, now: NetworkStatus) -> tuple[Shortfall, ...]:
         """Return the goals of size that *now* does not meet."""
@@ -154,6 +181,12 @@ class Budget:
                 f"the goal is {format_bytes(self.size_bytes)} ({self.size_bytes} bytes)"
             )
             yield Shortfall(sentence, "bytes", 1 - self.size_bytes / now.size_bytes)
+        if self.latency_ns is not None and now.latency is not None and now.latency.p50_ns > self.latency_ns:
+            sentence = (
+                f"its w8a8 TFLite file is estimated at {format_ns(now.latency.p50_ns)} on {now.latency.device}, "
+                f"the goal is {format_ns(self.latency_ns)}"
+            )
+            yield Shortfall(sentence, "latency", 1 - self.latency_ns / now.latency.p50_ns)
         for use in now.memory:
             if use.used_bytes > use.limit_bytes:
                 of = "" if self.device is None else f" of {self.device}"

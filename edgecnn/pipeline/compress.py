@@ -18,12 +18,14 @@ from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice, size_of_input
 from edgecnn.files import check_name, check_writable, destination
 from edgecnn.pipeline.budget import Budget, NetworkStatus, SparseSize
+from edgecnn.pipeline.latency import model_for, shortest_ns
 from edgecnn.pipeline.plan import TRAINING, Plan, Round, TrainingSettings, checked_epochs, layers_of
 from edgecnn.pipeline.result import CompressResult
 from edgecnn.pipeline.run_folder import RunFolder, folder_of
 from edgecnn.pipeline.subject import Subject, check_outputs, load_subject, run_original
 from edgecnn.progress import Progress, silent
 from edgecnn.tasks.score import score_to_json
+from edgecnn.units import format_ns
 
 if TYPE_CHECKING:
     from edgecnn.compress.criteria import Criterion
@@ -156,10 +158,11 @@ def _check_how(how: Uniform | Sparsity | Budget | Plan, training: Training) -> N
         if not how.has_goal:
             raise EdgecnnError(
                 "the budget has no goal: give one of max_drop, max_macs_ratio, max_params_ratio, size_bytes, device, "
-                "ram_bytes and flash_bytes"
+                "ram_bytes, flash_bytes and latency_ns"
             )
         ORDERS.load(how.search.order)
         how.target()
+        _check_latency(how)
     elif isinstance(how, Plan) and replace(training, teachers=()) != Training():
         raise EdgecnnError(f"{how.where} says how to train: edit it, or leave out all of training but the teachers")
     elif not isinstance(how, (Uniform, Sparsity, Plan)):
@@ -173,6 +176,23 @@ def _check_how(how: Uniform | Sparsity | Budget | Plan, training: Training) -> N
             "a plan names the criterion: give compress_model its name or 'package.module:function', not a function"
         )
     CRITERIA.load(criterion)
+
+
+def _check_latency(budget: Budget) -> None:
+    """See that the latency that *budget* asks for, if any, can be estimated, and reached by some network.
+
+    Raises:
+        EdgecnnError: no such device, no coefficients for it, or it takes more to run nothing.
+    """
+    device = budget.latency_target()
+    if device is None or budget.latency_ns is None:
+        return
+    least = shortest_ns(model_for(device))
+    if budget.latency_ns <= least:
+        raise EdgecnnError(
+            f"no network takes {format_ns(budget.latency_ns)} on {device.name}: to start one operator takes "
+            f"{format_ns(least)} there; allow more"
+        )
 
 
 def _criterion_of(how: Uniform | Sparsity | Budget | Plan) -> str | Criterion:
@@ -189,8 +209,10 @@ def _round_to_of(how: Uniform | Sparsity | Budget) -> int:
         return how.round_to
     if isinstance(how, Sparsity):
         return 1
-    device = how.target()
-    return how.search.round_to or (1 if device is None else device.channels_at_once)
+    device, fast_on = how.target(), how.latency_target()
+    at_once = [] if device is None else [device.channels_at_once]
+    at_once += [] if fast_on is None else [model_for(fast_on).output_block]
+    return how.search.round_to or max(at_once, default=1)
 
 
 def _planned(

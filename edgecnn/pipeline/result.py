@@ -76,6 +76,11 @@ class CompressResult:
                 "before": [asdict(use) for use in self.before.memory],
                 "after": [asdict(use) for use in self.after.memory],
             },
+            "latency": {
+                "method": "estimated",
+                "before": None if self.before.latency is None else asdict(self.before.latency),
+                "after": None if self.after.latency is None else asdict(self.after.latency),
+            },
             "rounds": [
                 {
                     "round": one.number,
@@ -85,6 +90,7 @@ class CompressResult:
                     "params": one.status.params,
                     "macs": one.status.macs,
                     "w8a8_tflite_bytes": one.status.size_bytes,
+                    "latency_ns": None if one.status.latency is None else one.status.latency.p50_ns,
                     f"validation_{name}": _json_of(one.status.score),
                     f"validation_{other}": None,
                 }

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from edgecnn.compress import layer_of
-from edgecnn.compress.prune import Size, count_to_go, cut, size_of
+from edgecnn.compress.prune import count_to_go, cut
 from edgecnn.compress.schedule import ordered
-from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, nowhere, sensitivity
+from edgecnn.compress.sensitivity import Costs, Row, SensitivityConfig, costs_of, nowhere, sensitivity
 from edgecnn.compress.settings import Search
 from edgecnn.compress.unit import FILTERS, LAYER, SUBSTITUTION, Unit, Units
 from edgecnn.errors import EdgecnnError
@@ -205,6 +205,7 @@ def _ranked(steps: Steps, config: Search, per: str, before: State, number: int) 
         agreement=config.agreement,
         first=config.samples,
         seed=method.seed,
+        price=steps.price,
         substitutes=tuple(config.substitutes),
     )
     normalization, progress = steps.subject.normalization, with_prefix(steps.progress, _name(number, 1))
@@ -238,7 +239,7 @@ def choose_cuts(
     are needed. Layers, and blocks in their place, that save more than the share *most* by themselves stay.
     """
     network, shape, method = before.graded, steps.subject.shape, steps.method
-    whole = size_of(network.module, shape)
+    whole = costs_of(network.module, shape, steps.price)
     wanted = share * _amount(whole, per)
     cuts: dict[str, float] = {}
     chosen: dict[str, Unit] = {}
@@ -273,7 +274,7 @@ def choose_cuts(
                 )
             except EdgecnnError:
                 continue  # it does not go together with what was chosen; by itself it may, in a later round
-            estimate = _amount(whole, per) - _amount(size_of(made.module, shape), per)
+            estimate = _amount(whole, per) - _amount(costs_of(made.module, shape, steps.price), per)
         cuts, saved = trial, estimate
         chosen[row.layer], gained[row.layer] = unit, gain
         if saved >= wanted:
@@ -281,9 +282,10 @@ def choose_cuts(
     return cuts
 
 
-def _amount(size: Size | Costs, per: str) -> float:
-    """Return what *size* has of *per*, one of `GAINS`; bytes go with the parameters."""
-    return {"bytes": size.params, "macs": size.macs, "activations": size.activations}[per]
+def _amount(costs: Costs, per: str) -> float:
+    """Return what there is of *per*, one of `GAINS`, in *costs*; bytes go with the parameters."""
+    amounts = {"bytes": costs.params, "macs": costs.macs, "activations": costs.activations}
+    return (amounts | {"latency": costs.latency_ns})[per]
 
 
 def trimmed(unit: Unit, ratio: float, needed: float, round_to: int = 1) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,24 @@ from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
 from edgecnn.compress.masking import MaskMismatchError
 from edgecnn.compress.objective import Objective
 from edgecnn.compress.prune import Cut, cut, size_of
+from edgecnn.compress.sensitivity import Price
 from edgecnn.compress.teacher import ensemble
 from edgecnn.compress.train import train
 from edgecnn.compress.training_state import module_of
 from edgecnn.compress.unit import Fixed, Units
 from edgecnn.compress.units import find_units
 from edgecnn.errors import EdgecnnError
+from edgecnn.estimate import estimate_latency
 from edgecnn.evaluate.choice import size_of_input
 from edgecnn.fit import check_fit
 from edgecnn.locks import PrivateFolder
 from edgecnn.nets.network import Network
 from edgecnn.normalization import preprocess
 from edgecnn.parsing import convert, from_table
-from edgecnn.pipeline.budget import Budget, MemoryUse, NetworkStatus, SparseSize
+from edgecnn.pipeline.budget import Budget, Latency, MemoryUse, NetworkStatus, SparseSize
 from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.judging import Parts, Validation, objective_of, records_of
+from edgecnn.pipeline.latency import model_for, predict_ns
 from edgecnn.pipeline.plan import TrainingSettings
 from edgecnn.pipeline.run_folder import RunFolder
 from edgecnn.pipeline.subject import Subject
@@ -150,6 +153,12 @@ class Steps:
             known=known,
             substitutes=tuple(substitutes),
         )
+
+    @cached_property
+    def price(self) -> Price | None:
+        """What predicts the latency of networks on the budget's device; None: no latency is asked for."""
+        device = self.budget.latency_target()
+        return None if device is None else partial(predict_ns, model_for(device))
 
     def start(self) -> State:
         """Return the original and what is known of it."""
@@ -339,12 +348,17 @@ class Steps:
         return self._with_file(network, status) if self.budget.needs_file else status
 
     def _with_file(self, network: Network, status: NetworkStatus) -> NetworkStatus:
-        device = self.budget.target()
-        recipe = load_recipe("mcu" if device is not None and device.kind == "mcu" else "board")
+        device, fast_on = self.budget.target(), self.budget.latency_target()
+        is_micro = any(one is not None and one.kind == "mcu" for one in (device, fast_on))
+        recipe = load_recipe("mcu" if is_micro else "board")
         subject = replace(self.subject, name=self.name, network=network)
         with PrivateFolder(self.folder.path) as folder:
             file = write_int8(subject, recipe, Path(folder), self.progress)
             status = replace(status, size_bytes=file.size_bytes)
+            if fast_on is not None:
+                found = estimate_latency(file.path, fast_on)
+                latency = Latency(found.p50_ns, found.low_ns, found.high_ns, fast_on.name)
+                status = replace(status, latency=latency)
             if device is None:
                 return status
             report = check_fit(file.path, device)
