@@ -198,7 +198,7 @@ def _why_no_gain(kind: Substitute, layer: nn.Conv2d, run: Run) -> str | None:
         return "its output would have another shape"
     plain = copy.deepcopy(layer).float().to("meta")
     after, before = (counted(one, given) for one in (block, plain))
-    for what, now, was in zip(("parameters", "MACs"), after, before, strict=True):
+    for what, now, was in (("parameters", after.params, before.params), ("MACs", after.macs, before.macs)):
         if now >= was:
             return f"it would have no fewer {what}"
     return None
