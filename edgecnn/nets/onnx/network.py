@@ -102,13 +102,16 @@ class OnnxNetwork(nn.Module):
         return found
 
     def try_batches(self, *shapes: Sequence[int]) -> None:
-        """Find out whether two samples at once give what they give one by one, on noise of inputs without the batch."""
+        """Find out whether two samples at once give what they give one by one, on noise of these shapes.
+
+        A graph that does not go through at all is told where it is used.
+        """
         draw = torch.Generator().manual_seed(0)
         inputs = [torch.randn(2, *shape, generator=draw) for shape in shapes]
+        self.takes_batches = False
         with torch.no_grad():
-            self.takes_batches = False
-            expected = self(*inputs)
             try:
+                expected = self(*inputs)
                 given = self._run(inputs)
                 self.takes_batches = all(
                     given[name].shape == y.shape and torch.allclose(given[name], y, rtol=1e-3, atol=1e-4)
