@@ -23,6 +23,7 @@ from edgecnn.cli.shared import (
     task_options,
 )
 from edgecnn.cli.table import print_table, say, warn
+from edgecnn.compress.settings import CRITERION
 from edgecnn.errors import EdgecnnError, require
 from edgecnn.files import check_writable
 
@@ -71,7 +72,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @option(
     "--criterion",
     metavar="NAME",
-    default="l2",
+    default=CRITERION,
     shell_complete=complete_criterion,
     section="Search",
     help="How filters are ranked: a name, or your own package.module:function or FILE.py:function.",

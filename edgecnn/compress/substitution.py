@@ -21,6 +21,7 @@ from edgecnn.compress.channels import NORMS, OUT, Convolution, Run, Slice, reord
 from edgecnn.compress.counting import counted
 from edgecnn.compress.criteria import Criterion, scores_of
 from edgecnn.compress.masking import agrees
+from edgecnn.compress.settings import CRITERION
 from edgecnn.compress.unit import SUBSTITUTION, Fixed, Unit
 from edgecnn.errors import EdgecnnError
 from edgecnn.nets.substitutes import Substitute, not_plain
@@ -89,7 +90,7 @@ def find_substitutions(
     return tuple(units), tuple(Fixed(name, reason) for name, reason in (reasons | wrong).items())
 
 
-def substituted(module: nn.Module, units: Iterable[Unit], criterion: str | Criterion = "l2") -> Substituted:
+def substituted(module: nn.Module, units: Iterable[Unit], criterion: str | Criterion = CRITERION) -> Substituted:
     """Return a copy of *module* with the blocks of *units* in place of their convolutions.
 
     Args:

@@ -126,14 +126,8 @@ def train(
     """
     if config.epochs == 0:
         return copy.deepcopy(module).eval()
-    learns_targets = not isinstance(objective.loss, Distilled) or callable(getattr(module, "loss", None))
-    if training.labels is None and teacher is None and objective.task != "reconstruction":
-        raise EdgecnnError("training needs labelled samples, or a teacher")
-    if not learns_targets and teacher is None:
-        raise EdgecnnError(
-            f"task {objective.task} has no loss of edgecnn's own, so the network needs a teacher to learn from; or "
-            "give it a method loss(outputs, targets)"
-        )
+    if teacher is None:
+        _check_targets(module, training, objective)
     device = _device()
     order = _order_of_memory(module, teacher, training, normalization)
     trained = copy.deepcopy(module).to(device).to(memory_format=order).train()
@@ -185,6 +179,21 @@ def train(
             take_average(trained, optimizer, (x.to(device) for x, _ in shown))
     # Weights leave in the usual order of memory.
     return trained.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _check_targets(module: nn.Module, training: Samples, objective: Objective) -> None:
+    """See that *module* can learn from the targets alone.
+
+    Raises:
+        EdgecnnError: there are none, or the task has no loss for them.
+    """
+    if training.labels is None and objective.task != "reconstruction":
+        raise EdgecnnError("training needs labelled samples, or a teacher")
+    if isinstance(objective.loss, Distilled) and not callable(getattr(module, "loss", None)):
+        raise EdgecnnError(
+            f"task {objective.task} has no loss of edgecnn's own, so the network needs a teacher to learn from; or "
+            "give it a method loss(outputs, targets)"
+        )
 
 
 class _SoftTargets:

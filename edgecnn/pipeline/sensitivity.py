@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecnn.compress.settings import CRITERION
 from edgecnn.datasets import Data
 from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice
@@ -28,7 +29,7 @@ def measure_sensitivity(
     data: Data,
     task: TaskChoice | str | None = None,
     ratios: Sequence[float] = (0.5, 1.0),
-    criterion: str = "l2",
+    criterion: str = CRITERION,
     round_to: int = 1,
     per: str = "bytes",
     agreement: float = 0.98,
