@@ -146,9 +146,24 @@ class Artifact:
         claimed = self.metadata.get("precision")
         if claimed in (None, self.precision):
             return ()
+        if in_float := self._layers_in_float():
+            return (
+                f"{self.path.name} is {claimed} in part: {' and '.join(in_float)} "
+                f"{'computes' if len(in_float) == 1 else 'compute'} in float, with most of the weights, so it counts "
+                f"as {self.precision}",
+            )
         return (
             f"{self.path.name} says that it is {claimed}, but its tensors are {self.precision}; the tensors decide",
         )
+
+    def _layers_in_float(self) -> list[str]:
+        """Return the kinds of layers that a file with integers computes in float: its runtime has no other kernels."""
+        kinds = {operator.kind for operator in self.graph.operators}
+        if kinds.isdisjoint(("QUANTIZE", "DEQUANTIZE", "QuantizeLinear")):
+            return []
+        floats = {name for _, name in self.graph.float_operators()}
+        layers = [operator for operator in self.graph.operators if operator.macs]
+        return sorted({one.kind for one in layers if self.graph.tensors[one.outputs[0]].name in floats})
 
     @property
     def normalization(self) -> Normalization | None:

@@ -73,6 +73,20 @@ class Network:
     resize: Resize | None = None  # how its makers bring images to its size
     prototype: nn.Module | None = None  # the module before any cut, where it was given and no factory builds it
 
+    def __post_init__(self) -> None:
+        """See that the weights are in float32.
+
+        Raises:
+            EdgecnnError: some are of another type.
+        """
+        types = {one.dtype for one in self.module.parameters() if one.is_floating_point()} - {torch.float32}
+        if types:
+            named = " and ".join(sorted(str(one).removeprefix("torch.") for one in types))
+            raise EdgecnnError(
+                f"network {self.name} has weights in {named}; edgecnn takes float32 and makes smaller types itself: "
+                "return module.float()"
+            )
+
     def with_inputs(self, shapes: Sequence[tuple[int, ...]]) -> Network:
         """Return the network as one that takes rows, the values of all its inputs, of these *shapes* (C, H, W).
 

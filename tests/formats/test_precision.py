@@ -151,3 +151,15 @@ def test_metadata_that_the_graph_contradicts_are_told(tmp_path: Path) -> None:
     assert artifact.contradictions == (told,)
     save_tflite(content, tmp_path / "net.tflite", {"precision": "w8a16"})
     assert Artifact.open(tmp_path / "net.tflite").contradictions == ()
+
+
+def test_a_file_that_is_int8_in_part_names_the_layers_in_float(tmp_path: Path) -> None:
+    """Where most of the weights have no integer kernel, the kind of layer is told, and what the file counts as."""
+    builder = Builder("float32")
+    x = builder.tensor((1, 8, 8, 3), "int8")
+    y = builder.conv(builder.operator("DEQUANTIZE", [x], (1, 8, 8, 3)), 8)
+    save_tflite(builder.file([x], [y]), tmp_path / "net.tflite", {"precision": "w8a8"})
+    (told,) = Artifact.open(tmp_path / "net.tflite").contradictions
+    assert (
+        told == "net.tflite is w8a8 in part: CONV_2D computes in float, with most of the weights, so it counts as fp32"
+    )

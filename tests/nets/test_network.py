@@ -214,6 +214,14 @@ def test_several_inputs_are_named() -> None:
     assert rows[0].shape == (2, 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_type_than_float32_are_one_line(dtype: torch.dtype) -> None:
+    """The type is named, and what the factory is to return."""
+    told = f"network half has weights in {str(dtype)[6:]}; edgecnn takes float32 .* return module.float\\(\\)"
+    with pytest.raises(EdgecnnError, match=told):
+        Network("half", nn.Conv2d(3, 4, 1).to(dtype))
+
+
 def test_detectors_and_segmenters_of_torchvision_are_built_by_name() -> None:
     """A detector is its heads, with the normalization and the size it is made for; one of two stages is refused."""
     network = build("torchvision:ssdlite320_mobilenet_v3_large", classes=4)
