@@ -22,11 +22,16 @@ WRITABLE: Mapping[str, tuple[str, ...]] = {
 INT8_STEPS: Mapping[str, str] = {
     "mse": "takes ranges of the least mean squared error, not the extremes",
     "percentile": "leaves one value of 10 000 out of each end of a range",
+    "entropy": "takes ranges whose 256 steps tell the most of how the values are spread",
+    "ranges": "takes for each tensor the best of these ranges, by the error of what reads it",
     "cle": "levels the ranges of channels that share a scale (cross-layer equalization)",
     "adaround": "rounds each weight up or down so that the layer's output changes least",
     "bias": "corrects biases by the mean error of each filter's output",
 }
+INT8_RANGES = ("mse", "percentile", "entropy", "ranges")  # one of them at most
 MINMAX, AUTO = "minmax", "auto"
+#: Type of inputs and outputs → the precision that has it; float32: any.
+_ENDS: Mapping[str, str | None] = {"float32": None, "int8": "w8a8", "int16": "w8a16"}
 
 
 def int8_steps(text: str) -> tuple[str, ...]:
@@ -45,8 +50,9 @@ def int8_steps(text: str) -> tuple[str, ...]:
     for name in named:
         if name not in INT8_STEPS:
             raise unknown_name("quantization step", name, (MINMAX, AUTO, *INT8_STEPS))
-    if {"mse", "percentile"} <= set(named):
-        raise EdgecnnError("mse and percentile both choose the ranges; take one of them")
+    ranges = [name for name in named if name in INT8_RANGES]
+    if len(set(ranges)) > 1:
+        raise EdgecnnError(f"{ranges[0]} and {ranges[1]} both choose the ranges; take one of them")
     return tuple(name for name in INT8_STEPS if name in named)
 
 
@@ -87,10 +93,11 @@ class Recipe:
     name: str
     title: str
     files: Mapping[str, tuple[str, ...]]  # format → precisions
-    input_dtype: str = "float32"  # of w8a8 files: "float32" or "int8"
+    input_dtype: str = "float32"  # of w8a8 files: "float32" or "int8"; of w8a16 files: "float32" or "int16"
     output_dtype: str = "float32"
     calibration: Calibration = Calibration()
     quantize: str = MINMAX  # how w8a8 files are made: "minmax" (ranges alone), or steps: "adaround,bias"
+    integer_only: bool = False  # a w8a8 file that computes in float is rejected, and none is made with layers in float
     evaluation_samples: int = 1000
     limits: Mapping[str, Limits] = field(default_factory=dict)  # precision → limits
     runtime: str | None = None  # "tflite-micro": a file that it refuses, or that computes in float, is rejected
@@ -107,8 +114,11 @@ class Recipe:
             if not any(precision in known for known in WRITABLE.values()):
                 raise unknown_name(f"precision in recipe {self.name}: limits", precision, WRITABLE["tflite"])
         for dtype in (self.input_dtype, self.output_dtype):
-            if dtype not in ("float32", "int8"):
-                raise unknown_name(f"dtype in recipe {self.name}:", dtype, ("float32", "int8"))
+            if dtype not in _ENDS:
+                raise unknown_name(f"dtype in recipe {self.name}:", dtype, _ENDS)
+            for precision in (one for precisions in self.files.values() for one in precisions):
+                if precision in _ENDS.values() and dtype != "float32" and _ENDS[dtype] != precision:
+                    raise EdgecnnError(f"recipe {self.name}: a {precision} file cannot have {dtype} inputs or outputs")
         int8_steps(self.quantize)
         if self.runtime not in (None, "tflite-micro"):
             raise unknown_name(f"runtime in recipe {self.name}:", str(self.runtime), ("tflite-micro",))

@@ -99,10 +99,10 @@ def _at(own: Candidate) -> str:
     return "" if own.score is None else f" at {own.score.text} {title_of([own.score])}"
 
 
-def choose(results: Sequence[Measurement]) -> list[Choice]:
+def choose(results: Sequence[Measurement], *, by_speed: bool = False) -> list[Choice]:
     """Return what to ship for each device with at least two measured results.
 
-    Counts of instructions are no times, and nothing is chosen by them.
+    Counts of instructions are no times, and nothing is chosen by them. With *by_speed* all of them are accurate enough.
 
     Example:
         >>> choose(edgecnn.read_measurements("results.json"))
@@ -113,7 +113,7 @@ def choose(results: Sequence[Measurement]) -> list[Choice]:
     for device in dict.fromkeys(one.device for one in measured):
         own = [_measured(one) for one in measured if one.device == device]
         if len(own) > 1:
-            found.append(_choice(device, own))
+            found.append(_choice(device, own, by_speed))
     return found
 
 
@@ -122,14 +122,17 @@ def with_choices(results: Sequence[Measurement]) -> dict[str, Any]:
     return to_document(results) | {"choices": [choice.to_json() for choice in choose(results)]}
 
 
-def choose_predicted(predictions: Sequence[Prediction]) -> list[Choice]:
-    """Return what to ship for each device with at least two estimates, of the files that fit it."""
+def choose_predicted(predictions: Sequence[Prediction], *, by_speed: bool = False) -> list[Choice]:
+    """Return what to ship for each device with at least two estimates, of the files that fit it.
+
+    With *by_speed* all of them are accurate enough.
+    """
     fitting = [one for one in predictions if one.estimate is not None and (one.fit is None or one.fit.fits)]
     found = []
     for device in dict.fromkeys(one.device for one in fitting):
         own = list(_predicted(one for one in fitting if one.device == device))
         if len(own) > 1:
-            found.append(_choice(device, own))
+            found.append(_choice(device, own, by_speed))
     return found
 
 
@@ -148,9 +151,12 @@ def _predicted(predictions: Iterator[Prediction]) -> Iterator[Candidate]:
             yield Candidate(file, runtime, threads, size, estimate.p50_ns, score, band_ns=band)
 
 
-def _choice(device: str, candidates: Sequence[Candidate]) -> Choice:
-    """Return the fastest of those as accurate as the best; of several within noise the more accurate, then smaller."""
-    accurate = sorted(_accurate(candidates), key=lambda one: one.p50_ns)
+def _choice(device: str, candidates: Sequence[Candidate], by_speed: bool) -> Choice:
+    """Return the fastest of those as accurate as the best; of several within noise the more accurate, then smaller.
+
+    With *by_speed* it is the fastest of all.
+    """
+    accurate = sorted(candidates if by_speed else _accurate(candidates), key=lambda one: one.p50_ns)
     fastest = accurate[0]
     close = [
         fastest,

@@ -56,6 +56,8 @@ def likely_reasons(result: Measurement, graph: Graph) -> Iterator[str]:
         floats = Counter(op.kind for op, precision in computed if op.macs and precision.activations == "float32")
         if floats:
             yield f"these operators still compute in float32: {_counted(floats)}"
+        if row is not None and row.activations == "int16" and result.runtime == "litert":
+            yield "LiteRT has no fast kernels for int16 activations"
         features = result.conditions.get("features")
         if features is not None and not set(_INT8_FEATURES) & set(features):
             yield f"the processor has no int8 dot product instruction ({', '.join(_INT8_FEATURES)})"

@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": "Compare two exported files on the same samples, each in its own runtime.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
     "compress": "Make a network smaller and keep its accuracy.",
-    "debug": "Show in which layers an int8 TFLite file loses its signal, the worst first.",
+    "debug": "Show in which layers an int8 file loses its signal, the worst first.",
     "demo": "Train, compress, export and measure a small network, end to end.",
     "devices": "List the device catalogue, or show one device with the source of each fact.",
     "doctor": "Show installed and missing packages, folders and boards.",

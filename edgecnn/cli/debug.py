@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="MODEL",
     section="Network and data",
-    help="Network that the file was made from, or its fp32 .tflite file.",
+    help="Network that the file was made from, or its fp32 file of the same format.",
 )
 @option("--weights", metavar="FILE", section="Network and data", help="Weights of that network.")
 @data_options
@@ -55,7 +55,7 @@ def command(
     layers: int,
     as_json: bool,
 ) -> None:
-    """Show in which layers an int8 TFLite file loses its signal, the worst first.
+    """Show in which layers an int8 file loses its signal, the worst first.
 
     For each layer: SQNR of its inputs and of its output against the float network, its share of the noise that all
     layers add, the share of the int8 range that its output uses, and the share of values at the end of that range.

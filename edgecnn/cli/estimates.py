@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.benchmarks.choice import choose_predicted
+from edgecnn.benchmarks.choice import Choice, choose_predicted
 from edgecnn.benchmarks.predict import Prediction, how_to_measure, to_document
 from edgecnn.cli.shared import print_json
 from edgecnn.cli.table import print_table, say, warn
@@ -46,10 +46,11 @@ def show_estimates(device: str, predicted: Sequence[Prediction], output: Path | 
     if as_json:
         print_json(document)
     else:
-        _print_estimates(device, predicted)
+        print_estimates(device, predicted, choose_predicted(predicted))
 
 
-def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
+def print_estimates(device: str, predicted: Sequence[Prediction], choices: Sequence[Choice]) -> None:
+    """Print one table of what was *predicted* on *device*, the fastest first, what it rests on, and what to ship."""
     fastest = sorted(predicted, key=lambda one: one.estimate.p50_ns if one.estimate else math.inf)
     estimates = [one.estimate for one in fastest if one.estimate]
     title = title_of(one.evaluation.score for one in fastest)
@@ -82,7 +83,7 @@ def _print_estimates(device: str, predicted: Sequence[Prediction]) -> None:
     for text in dict.fromkeys(text for estimate in estimates for text in estimate.notes):
         say(f"note: {text}")
     say(f"to measure: {how_to_measure(fastest[0].artifact.path, device)}")
-    for choice in choose_predicted(predicted):
+    for choice in choices:
         say(str(choice))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.names import complete_recipe
+from edgecnn.cli.names import complete_device, complete_recipe
 from edgecnn.cli.quantities import Points
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgecnn.evaluate.choice import TaskChoice
     from edgecnn.evaluate.verify import ExportedFile
     from edgecnn.pipeline import ExportResult
+    from edgecnn.pipeline.comparison import Comparison
     from edgecnn.recipe import Recipe
 
 
@@ -67,8 +68,8 @@ if TYPE_CHECKING:
     default_text="as in the recipe",
     section="Export",
     help="How int8 files are made: minmax (ranges alone), auto (tries the steps; the default with --max-drop), or "
-    "steps joined by commas: mse or percentile (narrower ranges), cle (cross-layer "
-    "equalization), adaround (adaptive rounding of weights), bias (bias correction).",
+    "steps joined by commas: mse, percentile or entropy (narrower ranges), ranges (the best for each tensor), cle "
+    "(cross-layer equalization), adaround (adaptive rounding of weights), bias (bias correction).",
 )
 @option(
     "--max-drop",
@@ -76,7 +77,22 @@ if TYPE_CHECKING:
     metavar="POINTS",
     default_text="as in the recipe",
     section="Export",
-    help="Accuracy that each file may lose, in percentage points.",
+    help="Accuracy that each file may lose, in percentage points. Where int8 loses more, up to three layers stay in "
+    "float.",
+)
+@option(
+    "--integer-only",
+    is_flag=True,
+    section="Export",
+    help="Compute int8 files in integers alone: no layer stays in float, and a file with an operator without an "
+    "integer kernel is rejected.",
+)
+@option(
+    "--device",
+    metavar="NAME",
+    shell_complete=complete_device,
+    section="Export",
+    help="Compare the files' latencies: estimated for this device, or measured here (host).",
 )
 @option(
     "--name",
@@ -106,6 +122,8 @@ def command(
     eval_samples: int | None,
     quantize: str | None,
     max_drop: float | None,
+    integer_only: bool,
+    device: str | None,
     name: str | None,
     out: Path,
     as_json: bool,
@@ -138,6 +156,8 @@ def command(
             evaluation_samples=eval_samples,
             quantize=quantize,
             max_drop=max_drop,
+            integer_only=integer_only,
+            device=device,
             name=name,
             progress=progress,
         )
@@ -153,9 +173,12 @@ def command(
             warn(f"{file.path.name} still computes in float: {named}{more}")
     if as_json:
         files = [*(file.to_json() for file in result.files), *(file.to_json() for file in result.failed)]
-        print_json({"files": files, **reference_to_json(result.reference)})
+        compared = {"comparison": result.comparison and result.comparison.to_json()}
+        print_json({"files": files, **reference_to_json(result.reference), **compared})
     else:
         _print(result)
+        if result.comparison is not None:
+            _print_comparison(result.comparison)
         words = _command(model, weights, source, task, out)
         for file in result.files:
             _print_next_steps(file, recipe, load_recipe(recipe), result, words)
@@ -167,6 +190,22 @@ def command(
         path, reason, error = bad[0]
         raise LimitError(f"{path}: {reason}") from error
     return 0
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    """Print the files on a device, the fastest first, and the one to ship."""
+    from edgecnn.cli.estimates import print_estimates
+    from edgecnn.cli.results import print_results
+
+    if comparison.measured:
+        print_results(comparison.measured)
+    if comparison.predicted:
+        print_estimates(comparison.device, comparison.predicted, comparison.choices)
+    else:
+        for choice in comparison.choices:
+            say(str(choice))
+    for sentence in comparison.slower_int8:
+        say(sentence)
 
 
 def _print_next_steps(
@@ -190,7 +229,9 @@ def _print_next_steps(
             say(f"next: use {one.path.name}, which keeps the activations in float and is within the limits")
         if not any("w8" in precisions for precisions in recipe.files.values()):
             say(f"next: w8 keeps the activations in float: {shlex.join([*words, '--recipe', 'phone'])}")
-    if file.rejected and not file.breaks_limit:
+    if file.rejected and not file.breaks_limit and recipe.runtime is None:
+        say(f"next: write the network without that operator, or leave out --integer-only: {shlex.join(words)}")
+    elif file.rejected and not file.breaks_limit:
         board = shlex.join([*words, "--recipe", "board"])
         say(f"next: write the network without that operator, or take a board with Linux: {board}")
 

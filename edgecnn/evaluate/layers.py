@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import Artifact
+from edgecnn.errors import require
 from edgecnn.evaluate.inputs import plan_for
+from edgecnn.export.int8.onnx_program import OnnxProgram
 from edgecnn.fit.advice import short_name
 from edgecnn.formats import Graph, QuantParams
 from edgecnn.normalization import Normalization
 from edgecnn.runtimes.litert import every_tensor
 from edgecnn.samples import Samples
 
+Array = npt.NDArray[Any]
+
 #: What stands between float and integers, and computes nothing.
-_CONVERSIONS = frozenset(["QUANTIZE", "DEQUANTIZE"])
+_CONVERSIONS = frozenset(["QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear"])
 _MOST_DB = 100.0  # of tensors that are the same
 
 
@@ -32,6 +36,7 @@ class LayerNoise:
     step: int  # its place in the graph
     input_db: float  # the least of its inputs; tensors that are the same have 100 dB
     output_db: float
+    source: str = ""  # its operator in the float file, as `quantize` keeps it in float
     range_used: float | None = None  # share of the integers that its output takes; None: a float output
     saturated: float | None = None  # share of its output's values at the end of the range, where that is no zero
 
@@ -56,23 +61,28 @@ def layer_noise(
     """Return the SQNR of each layer of *candidate*, in the order of its graph; nothing where the two do not match.
 
     10 log10 of the ratio of the sum of squares of the float tensor to that of the differences, over all *samples*.
-    The operators match where both files have the same kinds in the same order, conversions left out.
+    The operators of TFLite files match where both files have the same kinds in the same order, conversions left out;
+    those of ONNX files by the names of their tensors.
 
     Args:
-        reference: the fp32 `.tflite` file that *candidate* was made from.
-        candidate: a quantized `.tflite` file.
+        reference: the fp32 file that *candidate* was made from.
+        candidate: a quantized file of the same format, an ONNX file with QuantizeLinear and DequantizeLinear.
         samples: a few, images [C, H, W] or what the network wants already.
         normalization: how pixels become inputs; None: as the files say.
 
     Raises:
         EdgecnnError: the samples do not fit.
     """
-    twins = _twins(reference.graph, candidate.graph)
-    if not twins:
+    is_onnx = candidate.format == "onnx"
+    twins = (_twins_by_name if is_onnx else _twins)(reference.graph, candidate.graph)
+    if not twins or (is_onnx and len(reference.inputs) > 1):
         return ()
     sums: dict[int, npt.NDArray[np.float64]] = {}  # tensor → of each channel: squares of both, and the products
     plans = [plan_for(file, samples, normalization, None) for file in (reference, candidate)]
-    runs = [every_tensor(str(file.path)) for file in (reference, candidate)]
+    runs = [
+        _every_onnx_tensor(file, wanted) if is_onnx else every_tensor(str(file.path))
+        for file, wanted in ((reference, twins.values()), (candidate, twins))
+    ]
     spans = {index: _Span() for index in twins}
     for batch in samples.batched(1):
         ours, theirs = (run(plan.prepare(batch.x)) for run, plan in zip(runs, plans, strict=True))
@@ -80,13 +90,15 @@ def layer_noise(
             stored = theirs(index)
             spans[index].add(stored, candidate.graph.tensors[index].quant)
             real, given = ours(twin).astype(np.float64), _real(candidate.graph, index, stored)
-            channels = real.reshape(-1, real.shape[-1]), given.reshape(-1, real.shape[-1])
+            channels = [_by_channel(values, 1 if is_onnx else -1) for values in (real, given)]
             products = [np.einsum("nc,nc->c", *pair) for pair in (channels[:1] * 2, channels, channels[1:] * 2)]
             sums[index] = sums.get(index, 0.0) + np.array(products)
     is_scaled = bool(candidate.metadata.get("equalization"))
     known = {index: _level(*sums[index], is_scaled=is_scaled) for index in twins}
     names = {index: short_name(reference.graph.tensors[twin].name) for index, twin in twins.items()}
-    return tuple(_layers(candidate.graph, known, names, spans))
+    makers = {index: operator.name for operator in reference.graph.operators for index in operator.outputs}
+    sources = {index: makers.get(twin, "") for index, twin in twins.items()}
+    return tuple(_layers(candidate.graph, known, names, sources, spans))
 
 
 def worst_layer(layers: Sequence[LayerNoise]) -> LayerNoise | None:
@@ -114,6 +126,43 @@ def _twins(reference: Graph, candidate: Graph) -> dict[int, int]:
         for index, twin, real in pairs
         if real.dtype == "float32" and real.shape == candidate.tensors[index].shape
     }
+
+
+def _twins_by_name(reference: Graph, candidate: Graph) -> dict[int, int]:
+    """Return each activation of the QDQ file *candidate* with the one of *reference* of the same name.
+
+    Both what an operator gives and what comes of it by rounding stand for one tensor.
+    """
+    places = {tensor.name: index for index, tensor in enumerate(candidate.tensors) if not tensor.constant}
+    twins = {}
+    for twin, real in enumerate(reference.tensors):
+        for name in (real.name, f"{real.name}_DequantizeLinear_Output"):
+            index = places.get(name, -1)
+            is_value = index >= 0 and not real.constant and real.dtype == "float32"
+            if is_value and real.shape == candidate.tensors[index].shape:
+                twins[index] = twin
+    return twins
+
+
+def _every_onnx_tensor(
+    artifact: Artifact, wanted: Iterable[int]
+) -> Callable[[Sequence[Array]], Callable[[int], Array]]:
+    """Return what runs an ONNX file and then reads its tensors *wanted* by their index, as `every_tensor` does."""
+    indices = list(dict.fromkeys(wanted))
+    program = OnnxProgram(require("onnx", "onnx").load(str(artifact.path)))
+    observe = program.observer([artifact.graph.tensors[index].name for index in indices])
+
+    def run(arrays: Sequence[Array]) -> Callable[[int], Array]:
+        values = dict(zip(indices, observe(arrays[0]), strict=True))
+        return values.__getitem__
+
+    return run
+
+
+def _by_channel(values: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    """Return *values* as [n, C]; of fewer than three axes the last one is that of the channels."""
+    moved = np.moveaxis(values, axis if values.ndim > 2 else -1, -1)
+    return moved.reshape(-1, moved.shape[-1])
 
 
 @dataclass
@@ -148,17 +197,36 @@ class _Span:
 
 
 def _layers(
-    graph: Graph, known: dict[int, float], names: dict[int, str], spans: dict[int, _Span]
+    graph: Graph,
+    known: dict[int, float],
+    names: dict[int, str],
+    sources: dict[int, str],
+    spans: dict[int, _Span],
 ) -> Iterator[LayerNoise]:
+    rounded = _rounded(graph)
     for step, operator in enumerate(graph.operators):
         before = [known[index] for index in operator.inputs if index in known]
-        after = [known[index] for index in operator.outputs if index in known]
+        after = [known[end] for index in operator.outputs if (end := rounded.get(index, index)) in known]
         if operator.kind not in _CONVERSIONS and before and after:
-            output = next(index for index in operator.outputs if index in names)
+            output = next(end for index in operator.outputs if (end := rounded.get(index, index)) in names)
             span = spans[output]
             yield LayerNoise(
-                operator.kind, names[output], step, min(before), min(after), span.range_used, span.saturated
+                operator.kind,
+                names[output],
+                step,
+                min(before),
+                min(after),
+                sources[output],
+                span.range_used,
+                span.saturated,
             )
+
+
+def _rounded(graph: Graph) -> dict[int, int]:
+    """Return the tensors of a QDQ file that are rounded, each with what it is rounded to."""
+    quantized = {op.outputs[0]: op.inputs[0] for op in graph.operators if op.kind == "QuantizeLinear"}
+    back = [op for op in graph.operators if op.kind == "DequantizeLinear" and op.inputs[0] in quantized]
+    return {quantized[op.inputs[0]]: op.outputs[0] for op in back}
 
 
 def _real(graph: Graph, index: int, stored: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

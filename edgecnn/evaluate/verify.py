@@ -12,6 +12,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, library_error
 from edgecnn.evaluate.layers import LayerNoise
 from edgecnn.evaluate.parity import Parity
+from edgecnn.fit.advice import short_name
 from edgecnn.recipe import Limits
 from edgecnn.short_repr import short_repr
 from edgecnn.tasks.score import Score, scores_to_json
@@ -28,17 +29,19 @@ class Attempt:
     kept: bool
     seconds: float
     failed: str | None = None
+    in_float: tuple[str, ...] = ()  # layers that stay in float, each by its first operator in the float file
 
     def __str__(self) -> str:
-        """`bias: 22.7 dB, 91.8 % top-1 agree, kept`."""
+        """`bias, conv1 in float: 22.7 dB, 91.8 % top-1 agree, kept`."""
+        floats = f", {', '.join(map(short_name, self.in_float))} in float" if self.in_float else ""
         if self.failed is not None:
-            return f"{self.quantize}: failed, {self.failed}"
+            return f"{self.quantize}{floats}: failed, {self.failed}"
         agree = "" if self.agreement is None else f", {100 * self.agreement:.1f} % top-1 agree"
-        return f"{self.quantize}: {self.sqnr_db:.1f} dB{agree}, {'kept' if self.kept else 'not kept'}"
+        return f"{self.quantize}{floats}: {self.sqnr_db:.1f} dB{agree}, {'kept' if self.kept else 'not kept'}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields."""
-        return asdict(self)
+        return asdict(self) | {"in_float": list(self.in_float)}
 
 
 @dataclass(frozen=True, kw_only=True)

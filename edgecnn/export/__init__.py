@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgecnn.artifact import METADATA_KEY, Artifact
 from edgecnn.errors import EdgecnnError, unknown_name
-from edgecnn.formats import FORMATS
-from edgecnn.formats.precision import PRECISIONS
+from edgecnn.formats import FORMATS, Graph
+from edgecnn.formats.precision import MIXED, PRECISIONS, precision_of
 from edgecnn.normalization import Normalization, preprocess
 from edgecnn.progress import Progress, silent
 from edgecnn.recipe import MINMAX, WRITABLE, Recipe
@@ -23,7 +24,18 @@ from edgecnn.samples import Samples
 from edgecnn.short_repr import short_repr
 from edgecnn.user_code import load_attribute
 
-__all__ = ["METADATA_KEY", "CalibrationInputs", "FileFacts", "inputs_of", "quantize", "quantized_metadata", "versions"]
+__all__ = [
+    "METADATA_KEY",
+    "CalibrationInputs",
+    "FileFacts",
+    "inputs_of",
+    "quantize",
+    "quantized_metadata",
+    "shown_precision",
+    "versions",
+]
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class CalibrationInputs:
     samples: Samples
     normalization: Normalization | None
     source: str | None = None  # the data set's name
+    #: What one pass over them gave a quantizer, by what it passed through; a search asks for the same many times.
+    seen: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -75,6 +89,21 @@ class CalibrationInputs:
         """Return sample *index*, float32 [1, C, H, W]."""
         x = self.samples.images[self.samples.indices[index : index + 1]]
         return preprocess(x, self.normalization)
+
+    def once(self, what: str, content: bytes, find: Callable[[], Found]) -> Found:
+        """Return what *find* finds by a pass of the samples through the file *content*; *what*: the kind of thing."""
+        if not self.knows(what, content):
+            self.seen[_key(what, content)] = find()
+        found: Found = self.seen[_key(what, content)]
+        return found
+
+    def knows(self, what: str, content: bytes) -> bool:
+        """Return whether `once` has found this already."""
+        return _key(what, content) in self.seen
+
+
+def _key(what: str, content: bytes) -> str:
+    return f"{what} {hashlib.sha256(content).hexdigest()}"
 
 
 def inputs_of(artifact: Artifact, x: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
@@ -102,6 +131,7 @@ def quantize(
     *,
     recipe: Recipe | None = None,
     calibration: CalibrationInputs | None = None,
+    in_float: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Artifact:
     """Write the float file *artifact* at another *precision* to *path*, with all that its metadata says.
@@ -109,15 +139,17 @@ def quantize(
     Args:
         artifact: an fp32 file that `to_onnx` or `to_tflite` wrote, or its path.
         path: the file to write, whole or not at all.
-        precision: `fp16`, `w8` (dynamic), `w4` (as `w8`, with linear layers' weights in 4 bits), `w8a8` (static; needs
-            *calibration*), as the format allows.
-        recipe: gives the dtype of input and output of a w8a8 file; None: float.
+        precision: `fp16`, `w8` (dynamic), `w4` (as `w8`, with linear layers' weights in 4 bits), `w8a8` or `w8a16`
+            (static; these need *calibration*), as the format allows.
+        recipe: gives the dtype of input and output of a static file; None: float.
         calibration: samples that the activations' ranges come from.
+        in_float: operators of a static file that stay in float, by their `Operator.name` in the float file; where they
+            hold weights, the file's precision is `mixed`.
         progress: called with the step, what is done and the total.
 
     Raises:
-        EdgecnnError: a precision the format cannot be written in, no calibration samples for `w8a8`, or no linear layer
-            for `w4`.
+        EdgecnnError: a precision the format cannot be written in, no calibration samples for a static one, no linear
+            layer for `w4`, or an operator *in_float* that the file has not.
 
     Example:
         >>> edgecnn.quantize("classifier.tflite", "classifier.w8.tflite", "w8").precision
@@ -136,9 +168,13 @@ def quantize(
         raise EdgecnnError(f"{precision} needs calibration samples: give --data, or --input to calibrate on noise")
     if artifact.precision != "fp32":
         raise EdgecnnError(f"{artifact.path} is {artifact.precision} already; quantize the fp32 file")
+    names = {operator.name for operator in artifact.graph.operators}
+    for name in in_float:
+        if name not in names or not calibrated:
+            raise unknown_name(f"operator of {artifact.path.name} to keep in float", name, names if calibrated else ())
     quantizer = load_attribute(FORMATS[artifact.format].quantizer)
     samples = calibration if calibrated else None
-    quantizer(artifact, path, precision, recipe or Recipe("", "", {}), samples, progress)
+    quantizer(artifact, path, precision, recipe or Recipe("", "", {}), samples, tuple(in_float), progress)
     return Artifact.open(path)
 
 
@@ -161,6 +197,11 @@ def quantized_metadata(
         "tools": {**artifact.metadata.get("tools", {}), **versions(packages)},
         **written,
     }
+
+
+def shown_precision(precision: str, graph: Graph) -> str:
+    """Return what the file *graph*, written as *precision*, is called: `mixed` where some layers are in float."""
+    return MIXED if PRECISIONS[precision].calibrated and precision_of(graph).name == MIXED else precision
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:

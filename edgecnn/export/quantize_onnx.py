@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.export import CalibrationInputs, inputs_of, quantized_metadata
+from edgecnn.export import CalibrationInputs, inputs_of, quantized_metadata, shown_precision
 from edgecnn.export.heads import heads_in_float, last_concatenations, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.onnx_program import OnnxProgram
@@ -32,9 +34,10 @@ def quantize_onnx(
     precision: str,
     recipe: Recipe,
     calibration: CalibrationInputs | None,
+    in_float: Sequence[str],
     progress: Progress,
 ) -> None:
-    """Write the fp32 file *artifact* to *path* as `w8` (dynamic) or `w8a8` (static, QDQ)."""
+    """Write the fp32 file *artifact* to *path* as `w8` (dynamic) or `w8a8` (static, QDQ), but operators *in_float*."""
     onnx = require("onnx", "torch")
     with quiet(f"ONNX {precision} quantization"), PrivateFolder() as folder:
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is imported; see `runtimes.worker`
@@ -51,16 +54,19 @@ def quantize_onnx(
             assert calibration is not None  # `quantize` has seen to it
             floats = OnnxProgram(onnx.load(prepared))
             done = equalized(artifact, floats, recipe, calibration, progress)
-            prepared.write_bytes(floats.pack())
+            for node in floats.model.graph.node:
+                node.name = node.name or node.output[0]  # by which `in_float` finds it
+            prepared.write_bytes(content := floats.pack())
             graph, model = read_graph(prepared), onnx.load(prepared)
             heads = mixed_heads(graph, _largest(model, graph, artifact, calibration))
-            in_float = recipe.output_dtype == "float32"
+            is_free = recipe.output_dtype == "float32"
             if heads:
-                done["notes"] = [*artifact.metadata.get("notes", ()), *mixed_note(heads, in_float=in_float)]
+                done["notes"] = [*artifact.metadata.get("notes", ()), *mixed_note(heads, in_float=is_free)]
             ranges = {
                 str(tensor): [{"rmin": np.float32(low), "rmax": np.float32(high)}]
                 for tensor, (low, high) in narrowed(floats, recipe, calibration, progress).items()
             }
+            known, cached = _kept_ranges(quantization, folder, calibration, content)
             quantization.quantize_static(
                 prepared,
                 quantized,
@@ -70,18 +76,23 @@ def quantize_onnx(
                 # With signed activations onnxruntime leaves what surrounds a residual connection in float on x86.
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=[one.name for one in heads_in_float(graph, heads)] if in_float else [],
+                nodes_to_exclude=[*in_float, *(one.name for one in heads_in_float(graph, heads) if is_free)],
                 extra_options={
                     # onnxruntime asks for a stride that divides the number of samples.
                     "CalibStridedMinMax": math.gcd(CHUNK, len(calibration)),
                     "TensorQuantOverrides": _one_scale(quantization, model) | ranges,
                 },
+                **known,
             )
-        model = onnx.load(quantized)
+            if cached is not None:
+                calibration.once("ranges", content, cached.read_bytes)
+        model, shown = onnx.load(quantized), shown_precision(precision, read_graph(quantized))
     if calibration is not None:
         done |= corrected(artifact, floats, OnnxProgram(model), recipe, calibration, progress)
     ends = _quantized_io(onnx, model, recipe) if precision == "w8a8" else {}
-    metadata = quantized_metadata(artifact, precision, recipe, calibration, ("onnxruntime",), quantization=ends, **done)
+    if in_float:
+        done["in_float"] = list(in_float)
+    metadata = quantized_metadata(artifact, shown, recipe, calibration, ("onnxruntime",), quantization=ends, **done)
     save_onnx(model, path, metadata)
 
 
@@ -95,6 +106,21 @@ def _largest(model: Any, graph: Graph, artifact: Artifact, calibration: Calibrat
         for part, values in zip(names, arrays, strict=True):
             largest[part] = max(largest[part], float(np.abs(values).max(initial=0.0)))
     return largest
+
+
+def _kept_ranges(
+    quantization: Any, folder: str, calibration: CalibrationInputs, content: bytes
+) -> tuple[dict[str, Any], Path | None]:
+    """Return the argument by which the quantizer takes the ranges that it has found for *content*, and their file.
+
+    Versions of onnxruntime without it calibrate every time.
+    """
+    if "calibration_cache_path" not in inspect.signature(quantization.quantize_static).parameters:
+        return {}, None
+    cached = Path(folder, "ranges.json")
+    if calibration.knows("ranges", content):
+        cached.write_bytes(calibration.once("ranges", content, bytes))
+    return {"calibration_cache_path": cached}, cached
 
 
 def _one_scale(quantization: Any, model: Any) -> dict[str, list[dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError, require
-from edgecnn.export import CalibrationInputs, inputs_of, quantized_metadata
+from edgecnn.export import CalibrationInputs, inputs_of, quantized_metadata, shown_precision
 from edgecnn.export.heads import heads_in_float, mixed_heads, mixed_note
 from edgecnn.export.int8 import corrected, equalized, narrowed
 from edgecnn.export.int8.tflite_program import TfliteProgram
-from edgecnn.export.quantizer import Quantizer
+from edgecnn.export.quantizer import Quantizer, Ranges
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite import save_tflite
 from edgecnn.export.tflite_activations import kept_in_float
@@ -29,6 +29,7 @@ from edgecnn.recipe import Recipe
 
 CHUNK = 16  # samples in memory at a time
 _LINEAR = "FULLY_CONNECTED"
+_SLOW = "w8a16 is for microcontrollers and NPUs: LiteRT has no fast kernels for int16 activations on CPUs"
 
 
 def quantize_tflite(
@@ -37,9 +38,10 @@ def quantize_tflite(
     precision: str,
     recipe: Recipe,
     calibration: CalibrationInputs | None,
+    in_float: Sequence[str],
     progress: Progress,
 ) -> None:
-    """Write the fp32 file *artifact* to *path* as `fp16`, `w4`, `w8` or `w8a8`.
+    """Write the fp32 file *artifact* to *path* at *precision*, the operators *in_float* as they are.
 
     Raises:
         EdgecnnError: `w4` of a network without a linear layer.
@@ -55,7 +57,9 @@ def quantize_tflite(
             floats = TfliteProgram(content, artifact.layout)
             done = equalized(artifact, floats, recipe, calibration, progress)
             content = floats.pack() if done else content
-            result, notes = _static(quantizer, artifact, content, floats, recipe, calibration, progress)
+            result, notes = _static(
+                quantizer, artifact, content, floats, precision, recipe, calibration, in_float, progress
+            )
         else:
             done, notes = {}, ()
             result = quantizer.quantize(content, quantizer.rules(precision), None)
@@ -66,6 +70,9 @@ def quantize_tflite(
         result = suit_micro(result) if recipe.runtime else result
     if notes:
         done["notes"] = [*artifact.metadata.get("notes", ()), *notes]
+    if in_float:
+        done["in_float"] = list(in_float)
+    precision = shown_precision(precision, read_tflite_content(result))
     metadata = quantized_metadata(artifact, precision, recipe, calibration, (quantizer.distribution,), **done)
     save_tflite(result, path, metadata)
 
@@ -83,26 +90,34 @@ def _static(
     artifact: Artifact,
     content: bytes,
     floats: TfliteProgram,
+    precision: str,
     recipe: Recipe,
     calibration: CalibrationInputs,
+    in_float: Sequence[str],
     progress: Progress,
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return the float file *content* as w8a8, and what is to be told of it."""
-    rules = quantizer.rules("w8a8", recipe.input_dtype, recipe.output_dtype)
+    """Return the float file *content* as w8a8 or w8a16, and what is to be told of it."""
+    rules = quantizer.rules(precision, recipe.input_dtype, recipe.output_dtype)
     rules += quantizer.in_float(kept_in_float(TFLiteModel.read(content)))
-    signature, chunks = quantizer_inputs(content, artifact, calibration, progress)
+
+    def extremes() -> Ranges:
+        signature, chunks = quantizer_inputs(content, artifact, calibration, progress)
+        return quantizer.ranges(content, rules, signature, chunks)
+
     graph = read_tflite_content(content)
-    ranges = quantizer.ranges(content, rules, signature, chunks)
+    ranges = dict(calibration.once(f"ranges of {precision}", content, extremes))
+    rules += quantizer.in_float(in_float)
     for tensor, (low, high) in narrowed(floats, recipe, calibration, progress).items():
         name = graph.tensors[int(tensor)].name
         if name in ranges:
             ranges[name] = {"min": np.full((1,), low, np.float32), "max": np.full((1,), high, np.float32)}
     ranges = widen_degenerate_ranges(graph, content, ranges)
     heads = mixed_heads(graph, {name: _largest(bounds) for name, bounds in ranges.items()})
-    in_float = recipe.output_dtype == "float32"
-    if in_float:
+    is_free = recipe.output_dtype == "float32"
+    if is_free:
         rules += quantizer.in_float(operator.name for operator in heads_in_float(graph, heads))
-    return quantizer.quantize(content, rules, ranges), mixed_note(heads, in_float=in_float)
+    slow = (_SLOW,) if precision == "w8a16" and recipe.runtime is None else ()
+    return quantizer.quantize(content, rules, ranges), (*mixed_note(heads, in_float=is_free), *slow)
 
 
 def _largest(bounds: Any) -> float:

@@ -41,7 +41,7 @@ class Quantizer:
         return PACKAGES[self.package]
 
     def rules(self, precision: str, input_dtype: str = "float32", output_dtype: str = "float32") -> Rules:
-        """Return the rules for `fp16`, `w4`, `w8` or `w8a8`, the latter with inputs and outputs of these types."""
+        """Return the rules for a *precision*; `w8a8` and `w8a16` have float inputs and outputs where these say it."""
         recipes = self._module("recipe")
         if precision == "w8":
             return list(recipes.dynamic_wi8_afp32())
@@ -53,7 +53,8 @@ class Quantizer:
             weights = {"num_bits": 16, "dtype": "FLOAT", "granularity": "TENSORWISE", "symmetric": True}
             config = {"weight_tensor_config": weights, "compute_precision": "FLOAT", "explicit_dequantize": True}
             return [{"regex": ".*", "operation": "*", "algorithm_key": "float_casting", "op_config": config}]
-        rules: Rules = json.loads(json.dumps(recipes.static_wi8_ai8()))
+        static = recipes.static_wi8_ai16 if precision == "w8a16" else recipes.static_wi8_ai8
+        rules: Rules = json.loads(json.dumps(static()))
         for operation, dtype in (("INPUT", input_dtype), ("OUTPUT", output_dtype)):
             if dtype == "float32":
                 rules.append({"regex": ".*", "operation": operation, "algorithm_key": "no_quantize"})

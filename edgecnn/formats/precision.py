@@ -24,6 +24,9 @@ class Precision:
     figures_of: str | None = None  # whose latency coefficients serve where it has none: its kernels compute alike
 
 
+#: Some layers are computed in integers from end to end, others in float.
+MIXED = "mixed"
+
 #: Name → row. `w` stands for integer weights, `a` for integer activations; without `a` those are float.
 PRECISIONS: Mapping[str, Precision] = {
     row.name: row
@@ -36,8 +39,9 @@ PRECISIONS: Mapping[str, Precision] = {
         Precision("w4a8", "int4", "int8", 0.5, 1, calibrated=True, figures_of="w8a8"),
         Precision("w8a8", "int8", "int8", 1, 1, calibrated=True, formats=("onnx", "tflite")),
         Precision("w4a16", "int4", "int16", 0.5, 2, calibrated=True),
-        Precision("w8a16", "int8", "int16", 1, 2, calibrated=True),
+        Precision("w8a16", "int8", "int16", 1, 2, calibrated=True, formats=("tflite",)),
         Precision("w16a16", "int16", "int16", 2, 2, calibrated=True),
+        Precision(MIXED, "int8 or float32", "int8 or float32", 4, 4, calibrated=True),
     )
 }
 _BY_TYPES = {(row.weights, row.activations): row for row in PRECISIONS.values()}
@@ -54,15 +58,21 @@ def precision_of(graph: Graph) -> Precision:
 
     Its weights say it: whether most of them are integers; if so, the narrowest among those (a `w4` file has linear
     layers in 4 bits and convolutions in 8), and the activations that most of them are computed with. A file without
-    weights is what most of its operators compute in.
+    weights is what most of its operators compute in. It is `mixed` where some layers compute with integer activations
+    and others have float weights; what has no weights counts with neither.
     """
     computed, producers = computed_precisions(graph), _producers(graph)
     counts: Counter[tuple[str, str]] = Counter()
+    layers: set[bool] = set()  # of those whose weights and values are both of one kind: whether integers
     for operator, precision in zip(graph.operators, computed, strict=True):
         for weights, count in _weights(graph, operator, producers, unpacked=True).items():
             counts[weights, precision.activations] += count
+            if operator.macs and _is_integer(weights) == _is_integer(precision.activations):
+                layers.add(_is_integer(weights))
     if not counts:
         return Counter(computed).most_common(1)[0][0] if computed else PRECISIONS["fp32"]
+    if len(layers) > 1:
+        return PRECISIONS[MIXED]
     integers = Counter({types: count for types, count in counts.items() if _is_integer(types[0])})
     if 2 * integers.total() < counts.total():
         return _row(*(counts - integers).most_common(1)[0][0])
@@ -149,4 +159,4 @@ def _row(weights: str, activations: str) -> Precision:
     return _BY_TYPES.get((weights, activations), own)
 
 
-__all__ = ["PRECISIONS", "Precision", "between_conversions", "computed_precisions", "precision_of"]
+__all__ = ["MIXED", "PRECISIONS", "Precision", "between_conversions", "computed_precisions", "precision_of"]

@@ -58,24 +58,24 @@ def debug_int8(
     samples: int = SAMPLES,
     progress: Progress = silent,
 ) -> DebugResult:
-    """Return what each layer of an int8 TFLite file adds to its noise, on evaluation samples.
+    """Return what each layer of an int8 file adds to its noise, on evaluation samples.
 
     Args:
-        file: the int8 `.tflite` file.
-        against: the network it was made from, as `edgecnn.build` takes it, or its fp32 `.tflite` file.
+        file: the int8 `.tflite` or `.onnx` file.
+        against: the network it was made from, as `edgecnn.build` takes it, or its fp32 file of the same format.
         data: the data, as `open_dataset` takes them.
         weights: see `edgecnn.build`.
         samples: how many are run.
         progress: called with the step, what is done and the total.
 
     Raises:
-        EdgecnnError: the file is no int8 TFLite file, or was made from another network.
+        EdgecnnError: the file is no int8 file, or was made from another network.
     """
     candidate = Artifact.open(file)
-    if candidate.format != "tflite" or candidate.precision in ("fp32", "fp16"):
+    if candidate.precision in ("fp32", "fp16"):
         kind = f"{candidate.format} {candidate.precision}"
-        raise EdgecnnError(f"{candidate.path}: debug reads quantized .tflite files; this is {kind}")
-    if isinstance(against, (str, Path)) and str(against).endswith(".tflite"):
+        raise EdgecnnError(f"{candidate.path}: debug reads quantized files; this is {kind}")
+    if isinstance(against, (str, Path)) and str(against).endswith(f".{candidate.format}"):
         reference = Artifact.open(against)
         dataset = open_for(image_of(reference), data)
         return _debugged(
@@ -86,8 +86,8 @@ def debug_int8(
         )
     subject = load_subject(against, data=data, weights=weights)
     with PrivateFolder() as folder:
-        progress("writing tflite fp32")
-        reference = Writer(subject, Recipe("debug", "", {}), Path(folder), progress).write("tflite", "fp32")
+        progress(f"writing {candidate.format} fp32")
+        reference = Writer(subject, Recipe("debug", "", {}), Path(folder), progress).write(candidate.format, "fp32")
         found = _debugged(candidate, reference, subject.data.evaluation.take(samples), subject.normalization)
     return replace(found, against=subject.name)
 

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgecnn.artifact import Artifact
 from edgecnn.datasets import Data
 from edgecnn.datasets.noise import NOISE
+from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError, explain_missing_packages
 from edgecnn.evaluate.choice import TaskChoice, size_of_input
 from edgecnn.evaluate.files import background_told, chance_warning
 from edgecnn.evaluate.inputs import plan_for
-from edgecnn.evaluate.judge import Judgement
 from edgecnn.evaluate.layers import LayerNoise, layer_noise
-from edgecnn.evaluate.parity import Outputs
 from edgecnn.evaluate.run import Answered, run_artifact
 from edgecnn.evaluate.verify import ExportedFile, FailedFile, broken_limit, unseen_drop
 from edgecnn.export.bundle import COMPANIONS, write_bundle
 from edgecnn.export.firmware import Firmware
 from edgecnn.files import destination
 from edgecnn.fit import arenas_to_set, not_counted, why_refused
+from edgecnn.fit.advice import short_name
 from edgecnn.formats import REJECTED
-from edgecnn.formats.precision import PRECISIONS
+from edgecnn.formats.precision import MIXED, PRECISIONS
 from edgecnn.locks import InUseError, Lock, PrivateFolder
+from edgecnn.pipeline.comparison import Comparison, compare_on
+from edgecnn.pipeline.reference import Reference
 from edgecnn.pipeline.subject import Subject, check_outputs, load_subject, named, run_original
 from edgecnn.pipeline.writer import Writer
 from edgecnn.progress import Progress, silent
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from edgecnn.nets.network import Model
 
 _FEW = 1000  # samples; more tell a drop of a point
+_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Cast", "CAST"})
 _LAYER_SAMPLES = 8  # that show in which layer a rejected file loses its signal
 
 
@@ -61,6 +62,7 @@ class ExportResult:
     warnings: tuple[str, ...]
     no_score: str | None = None  # why there is none, where there is none
     failed: tuple[FailedFile, ...] = ()  # what of the recipe could not be written or verified
+    comparison: Comparison | None = None  # of the files on the device that was named
 
 
 @explain_missing_packages()
@@ -75,6 +77,8 @@ def export_model(
     evaluation_samples: int | None = None,
     quantize: str | None = None,
     max_drop: float | None = None,
+    integer_only: bool = False,
+    device: str | None = None,
     name: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
@@ -94,6 +98,10 @@ def export_model(
         quantize: how w8a8 files are made: `minmax`, steps such as `adaround,bias`, or `auto`, which tries them; None:
             as the recipe says, or `auto` with *max_drop*.
         max_drop: the score that each file may lose, as a fraction (0.005: half a point); None: as the recipe says.
+            Where an int8 file loses more on samples held back from calibration, up to three layers stay in float.
+        integer_only: whether w8a8 files compute in integers alone; one that does not is rejected.
+        device: where the files' latencies are compared, estimated for it or measured (`host`), also of what layers in
+            float cost; None: nothing is compared, and layers in float are measured on this machine.
         name: of the files; None: as the network is known.
         progress: called with the step, what is done and the total.
 
@@ -108,6 +116,10 @@ def export_model(
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     chosen = _with_limits(chosen, quantize, max_drop)
+    if integer_only:
+        chosen = replace(chosen, integer_only=True)
+    if device is not None:
+        load_device(device)  # one that is unknown is told before the work
     subject = load_subject(
         model,
         data=data,
@@ -115,7 +127,9 @@ def export_model(
         weights=weights,
     )
     subject = named(subject, name)
-    return export_subject(subject, chosen, Path(folder), evaluation_samples=evaluation_samples, progress=progress)
+    return export_subject(
+        subject, chosen, Path(folder), evaluation_samples=evaluation_samples, device=device, progress=progress
+    )
 
 
 def _with_limits(recipe: Recipe, quantize: str | None, max_drop: float | None) -> Recipe:
@@ -138,6 +152,7 @@ def export_subject(
     folder: Path,
     *,
     evaluation_samples: int | None = None,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
     """Write every file of *recipe* for *subject* to *folder*: `export_model` once network and data are found."""
@@ -145,19 +160,28 @@ def export_subject(
     samples = subject.data.evaluation.take(evaluation_samples or recipe.evaluation_samples)
     files: list[ExportedFile] = []
     failed: list[FailedFile] = []
+    notes: list[str] = []
     _check_places(wanted, subject.name, folder)
     with _staged(folder) as staging:
-        reference = _Reference.take(subject, samples, staging / "reference", progress)
-        writer = Writer(subject, recipe, staging, progress)
+        reference = _original(subject, samples, staging / "reference", progress)
+        writer = Writer(subject, recipe, staging, progress, device=device)
         for format_name, precision in wanted:
             path = folder / f"{subject.name}.{precision}.{format_name}"
             progress(f"writing {format_name} {precision}")
             step = f"writing {path.name}"
+            stopped: KeyboardInterrupt | None = None
             try:
-                artifact = writer.write(format_name, precision)
+                try:
+                    artifact = writer.write(format_name, precision)
+                except KeyboardInterrupt as interruption:
+                    # What a search has found so far is kept, and then the work ends; a second one ends it at once.
+                    stopped, progress = interruption, silent
+                    artifact = writer.found_so_far(format_name, precision, interruption)
                 step = f"verifying {path.name}"
                 verified = _verify(artifact, precision, subject, samples, reference, recipe, progress)
-                verified = replace(verified, attempts=writer.attempts.get(artifact.path, ()))
+                if (found := writer.found_for(artifact)) is not None:
+                    verified = replace(verified, attempts=found.attempts)
+                    notes += found.notes
                 if verified.breaks_limit and format_name == "tflite" and precision != "fp32":
                     float_file = writer.write("tflite", "fp32")
                     verified = replace(verified, layers=_layers(float_file, artifact, subject))
@@ -165,6 +189,9 @@ def export_subject(
                 failed.append(FailedFile.of(error, path, format_name, precision, step))
                 continue
             files.append(_deliver(verified, subject, recipe, folder, samples, reference.score))
+            if stopped is not None:
+                stopped.add_note(f"the best int8 file so far is '{files[-1].path}'")
+                raise stopped
         if not files:
             reasons = dict.fromkeys(file.reason for file in failed)
             raise EdgecnnError("; ".join(reasons)) from failed[0].error
@@ -177,6 +204,8 @@ def export_subject(
         for text in (*file.artifact.contradictions, *map(str, file.artifact.metadata.get("notes") or ()))
     ]
     bad = [file.path for file in files if file.rejected] + [file.path for file in failed]
+    made = {file.path.name.removesuffix(REJECTED) for file in files}
+    replaced = [f"{subject.name}.{precision}.{format_name}" for format_name, precision in wanted]
     chance = chance_warning("the network itself", reference.score)
     background = background_told(subject.name, reference.score) if reference.score else ()
     told = (
@@ -185,9 +214,18 @@ def export_subject(
         *unseen_drop(files, _loosest(recipe) or 0.0),
         *dict.fromkeys(losses),
         *_left_over(bad, folder),
+        *notes,
+        *(
+            f"{folder / name} is from an earlier export; the one just made is named after its precision"
+            for name in replaced
+            if name not in made and (folder / name).exists() and not any(path.name.startswith(name) for path in bad)
+        ),
     )
     warnings = (*subject.warnings, *writer.warnings, *told)
-    return ExportResult(tuple(files), reference.score, warnings, reference.judgement.no_score, tuple(failed))
+    comparison = None if device is None else compare_on(files, device, progress)
+    return ExportResult(
+        tuple(files), reference.score, warnings, reference.judgement.no_score, tuple(failed), comparison
+    )
 
 
 def write_int8(subject: Subject, recipe: Recipe, folder: Path, progress: Progress = silent) -> Artifact:
@@ -247,7 +285,8 @@ def _check_places(wanted: list[tuple[str, str]], name: str, folder: Path) -> Non
     Raises:
         EdgecnnError: a name is too long, or taken by what is no file.
     """
-    for format_name, precision in wanted:
+    mixed = [(format_name, MIXED) for format_name, precision in wanted if PRECISIONS[precision].calibrated]
+    for format_name, precision in (*wanted, *mixed):
         file = f"{name}.{precision}.{format_name}"
         for beside in ("", ".json", REJECTED, f"{REJECTED}.json", *COMPANIONS):
             destination(folder / f"{file}{beside}")
@@ -262,38 +301,19 @@ def _left_over(bad: list[Path], folder: Path) -> Iterator[str]:
             yield f"{earlier} is from an earlier export; the one just made {what}"
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """The original network's outputs over the evaluation samples, kept on disk: they may be large images themselves."""
+def _original(subject: Subject, samples: Samples, folder: Path, progress: Progress) -> Reference:
+    """Run the original network over *samples* and keep its outputs in the new *folder*."""
 
-    folder: Path
-    judgement: Judgement
+    def answers() -> Iterator[Answered]:
+        done = 0
+        for number, answered in enumerate(run_original(subject, samples, _threads())):
+            if not number:
+                check_outputs(subject, answered.outputs)
+            done += len(answered.batch.x)
+            progress("running the original network", done, len(samples))
+            yield answered
 
-    @classmethod
-    def take(cls, subject: Subject, samples: Samples, folder: Path, progress: Progress) -> _Reference:
-        folder.mkdir()
-
-        def kept() -> Iterator[Answered]:
-            done = 0
-            for number, answered in enumerate(run_original(subject, samples, _threads())):
-                if not number:
-                    check_outputs(subject, answered.outputs)
-                np.savez(folder / f"{number:06d}.npz", *answered.outputs)
-                done += len(answered.batch.x)
-                progress("running the original network", done, len(samples))
-                yield answered
-
-        return cls(folder, subject.judge.judge(kept(), subject.name, is_original=True))
-
-    @property
-    def score(self) -> Score | None:
-        """The score that limits are about; None where nothing says what is right."""
-        return self.judgement.scores[0] if self.judgement.scores else None
-
-    def __iter__(self) -> Iterator[Outputs]:
-        for path in sorted(self.folder.glob("*.npz")):
-            with np.load(path) as stored:
-                yield [stored[name] for name in stored.files]
+    return Reference.take(answers(), subject.judge, subject.name, folder)
 
 
 def _verify(
@@ -301,7 +321,7 @@ def _verify(
     precision: str,
     subject: Subject,
     samples: Samples,
-    reference: _Reference,
+    reference: Reference,
     recipe: Recipe,
     progress: Progress,
 ) -> ExportedFile:
@@ -322,9 +342,11 @@ def _verify(
     limits = recipe.limits.get(precision, Limits())
     broken = broken_limit(limits, parity, score, reference.score)
     breaks_limit = broken is not None
+    floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
     if broken is None and recipe.runtime is not None:
         broken = why_refused(artifact.graph)
-    floats = artifact.graph.float_operators() if PRECISIONS[precision].calibrated else ()
+    if broken is None and recipe.integer_only:
+        broken = _not_integer(floats)
     most_lost = None
     if score is not None and score.n < _FEW and limits.max_drop == _loosest(recipe):
         metric = next((metric for metric in subject.judge.task.metrics if metric.name == score.name), None)
@@ -346,6 +368,15 @@ def _verify(
 def _loosest(recipe: Recipe) -> float | None:
     """Return the largest drop that *recipe* allows a file: that of the most quantized ones."""
     return max((limits.max_drop for limits in recipe.limits.values() if limits.max_drop is not None), default=None)
+
+
+def _not_integer(floats: Sequence[tuple[str, str]]) -> str | None:
+    """Return the sentence that names the operators that compute in *floats*; None where none does."""
+    named = [f"{kind} ({short_name(output)})" for kind, output in floats if kind not in _CONVERSIONS]
+    if not named:
+        return None
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    return f"no integer kernel computes {', '.join(named[:3])}{more}, and integer-only allows no other"
 
 
 def _layers(float_file: Artifact, artifact: Artifact, subject: Subject) -> tuple[LayerNoise, ...]:
@@ -418,6 +449,7 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
                 "calibration": metadata.get("calibration"),
                 "calibration_samples": metadata.get("calibration_samples"),
                 "quantize": metadata.get("quantize"),
+                "in_float": metadata.get("in_float"),
                 "equalization": metadata.get("equalization"),
                 "corrections": metadata.get("corrections"),
                 "attempts": [attempt.to_json() for attempt in file.attempts],

@@ -4,37 +4,52 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from edgecnn.artifact import Artifact
 from edgecnn.errors import EdgecnnError
-from edgecnn.evaluate.inputs import plan_for
-from edgecnn.evaluate.judge import Judge
 from edgecnn.evaluate.parity import Parity
-from edgecnn.evaluate.run import Answered, run_artifact
 from edgecnn.evaluate.verify import Attempt
-from edgecnn.normalization import Normalization
+from edgecnn.pipeline.reference import HeldBack
 from edgecnn.progress import Progress, silent
-from edgecnn.recipe import INT8_STEPS, MINMAX
+from edgecnn.recipe import INT8_RANGES, INT8_STEPS, MINMAX
 from edgecnn.samples import Samples
-from edgecnn.tasks.task import Answers, Task
 
 #: In the order they are tried, each beside what was kept before it: what takes seconds first.
-_ORDER = ("bias", "cle", "mse", "percentile", "adaround")
-_RANGES = ("mse", "percentile")  # one or the other
-_HELD = 128  # samples that the attempts are compared on
+_ORDER = ("bias", "cle", "ranges", "mse", "percentile", "entropy", "adaround")
+HELD = 128  # samples that the attempts are compared on
 _LEAST_GAIN = 0.99  # times the error of what was kept before: less is chance
 _SHARE = 0.25  # of the calibration samples, where there are no others to hold back
 
 
-def hold_back(training: Samples, count: int) -> tuple[Samples, Samples]:
+class Write(Protocol):
+    """Makes an int8 file."""
+
+    def __call__(self, method: str, path: Path, /, in_float: Sequence[str] = ()) -> Artifact:
+        """Write the file to *path* by the steps *method* of `INT8_STEPS`; the operators *in_float* stay in float."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has come to so far: its best file, and every attempt."""
+
+    artifact: Artifact
+    method: str  # the steps it is made by
+    error: float  # see `error_of`
+    attempts: tuple[Attempt, ...]
+    notes: tuple[str, ...] = ()  # to be told
+
+
+def hold_back(training: Samples, count: int, held: int = HELD) -> tuple[Samples, Samples]:
     """Return the samples to calibrate with, *count* where there are so many, and others to compare attempts on.
 
-    Both come from the *training* part. Where it has few more than *count*, a quarter is held back; a
+    Both come from the *training* part. Where it has few more than *count*, a quarter is held back, at most *held*; a
     single sample is in both.
 
     Example:
@@ -46,83 +61,68 @@ def hold_back(training: Samples, count: int) -> tuple[Samples, Samples]:
     spare = int(_SHARE * min(count, len(training)))
     calibration = training.take(min(count, len(training) - spare), seed=1)
     rest = np.setdiff1d(training.indices, calibration.indices)
-    return calibration, replace(training, indices=rest).take(_HELD, seed=1) if len(rest) else calibration
+    return calibration, replace(training, indices=rest).take(held, seed=1) if len(rest) else calibration
 
 
-def search_int8(
-    reference: Artifact,
-    write: Callable[[str, Path], Artifact],
-    held: Samples,
-    folder: Path,
-    normalization: Normalization | None = None,
-    progress: Progress = silent,
-    *,
-    answers: Answers | None = None,
-) -> tuple[Artifact, tuple[Attempt, ...]]:
-    """Return the best int8 file of *reference* found, and every attempt.
+def search_int8(held: HeldBack, write: Write, folder: Path, progress: Progress = silent) -> Iterator[Found]:
+    """Yield the best int8 file found so far, after each attempt.
 
     It begins with the ranges alone. Each step is tried beside those kept so far, and kept where the mean squared error
     of the outputs falls.
 
     Args:
-        reference: the float file.
-        write: makes an int8 file by the steps it is told, at a path.
-        held: samples that no file was calibrated with.
+        held: samples that no file was calibrated with, and the float file.
+        write: makes an int8 file.
         folder: where the files are written; all but the best are removed.
-        normalization: how pixels become inputs; None: as the file says.
         progress: told the attempts.
-        answers: what of the outputs is the same or not, as `Task.answers`; None: no agreement is counted.
 
     Raises:
         EdgecnnError: not even the ranges alone make a file.
     """
-
-    def run(artifact: Artifact) -> Iterator[Answered]:
-        return run_artifact(artifact, held, plan_for(artifact, held, normalization, None))
-
-    judge = Judge(Task("none", "nothing", (), answers))
-    expected = [answered.outputs for answered in run(reference)]
-    tried: list[Attempt] = []
-    best: Artifact | None = None
-    least = math.inf
+    found: Found | None = None
     kept: tuple[str, ...] = ()
     for number, step in enumerate((None, *_ORDER)):
         progress("searching int8", number, len(_ORDER) + 1)
-        if step in _RANGES and set(kept) & set(_RANGES):
+        if step in INT8_RANGES and set(kept) & set(INT8_RANGES):
             continue
         steps = tuple(name for name in INT8_STEPS if name in (*kept, step))
         method, began = ",".join(steps) or MINMAX, time.monotonic()
+        earlier = found.attempts if found else ()
         try:
-            file = write(method, folder / f"attempt{number}{reference.path.suffix}")
-            parity = judge.judge(run(file), file.path.name, originals=expected).parity
+            file = write(method, folder / f"attempt{number}{held.float_file.path.suffix}")
+            parity = held.judged(file).parity
             assert parity is not None
-            error, agreement = _error_of(parity), parity.top1_agreement
+            error = error_of(parity)
         except EdgecnnError as failure:
-            if best is None:
+            if found is None:
                 raise
-            tried.append(Attempt(method, None, None, False, time.monotonic() - began, str(failure)))
+            attempt = Attempt(method, None, None, False, time.monotonic() - began, str(failure))
+            found = replace(found, attempts=(*earlier, attempt))
+            yield found
             continue
-        better = error < _LEAST_GAIN * least
-        tried.append(Attempt(method, _decibels(error), agreement, better, round(time.monotonic() - began, 1)))
-        if better and best is not None:
-            best.path.unlink()
-        elif not better:
-            file.path.unlink()
-        if better:
-            best, least, kept = file, error, steps
-    assert best is not None  # else the first attempt has raised
-    return best, tuple(tried)
+        better = found is None or error < _LEAST_GAIN * found.error
+        seconds = round(time.monotonic() - began, 1)
+        attempt = Attempt(method, decibels(error), parity.top1_agreement, better, seconds)
+        worse = found.artifact if better and found is not None else None if better else file
+        if found is None or better:
+            found, kept = Found(file, method, error, (*earlier, attempt)), steps
+        else:
+            found = replace(found, attempts=(*earlier, attempt))
+        yield found
+        if worse is not None:
+            worse.path.unlink()
 
 
-def _error_of(parity: Parity) -> float:
+def error_of(parity: Parity) -> float:
     """Return the mean over outputs of the squared error as a share of the variance, or of the class numbers lost."""
     whole = [part for part in parity.parts if part.channel is None]
     shares = [part.noise / max(part.signal, 1e-30) if part.agreement is None else 1 - part.agreement for part in whole]
     return float(np.mean(shares))
 
 
-def _decibels(error: float) -> float:
+def decibels(error: float) -> float:
+    """Return the signal-to-noise ratio of an `error_of`, in dB."""
     return round(-10 * math.log10(max(error, 1e-12)), 2)
 
 
-__all__ = ["hold_back", "search_int8"]
+__all__ = ["HELD", "Found", "Write", "decibels", "error_of", "hold_back", "search_int8"]

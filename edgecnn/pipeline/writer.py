@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,19 @@ from edgecnn.artifact import Artifact
 from edgecnn.datasets.noise import NOISE
 from edgecnn.evaluate.choice import size_of_input
 from edgecnn.evaluate.inputs import shapes_of_inputs
-from edgecnn.evaluate.verify import Attempt
+from edgecnn.evaluate.judge import Judge
 from edgecnn.export import CalibrationInputs, FileFacts, quantize
 from edgecnn.export.calibration import check_calibration, check_halves
-from edgecnn.pipeline.int8_search import hold_back, search_int8
+from edgecnn.formats.precision import PRECISIONS
+from edgecnn.locks import PrivateFolder
+from edgecnn.pipeline.int8_search import HELD, Found, hold_back, search_int8
+from edgecnn.pipeline.mixed import search_mixed
+from edgecnn.pipeline.reference import HeldBack
 from edgecnn.pipeline.subject import Subject
 from edgecnn.progress import Progress
-from edgecnn.recipe import AUTO, Recipe
+from edgecnn.recipe import AUTO, Limits, Recipe
 from edgecnn.samples import Samples
+from edgecnn.tasks.task import Task
 
 
 def _facts(subject: Subject) -> FileFacts:
@@ -69,7 +75,8 @@ class Writer:
     folder: Path
     progress: Progress
     floats: dict[str, Artifact | Exception] = field(default_factory=dict)
-    attempts: dict[Path, tuple[Attempt, ...]] = field(default_factory=dict)  # w8a8 file → how it was found
+    device: str | None = None  # that latency is estimated for; None: it is measured on this machine
+    found: dict[Path, Found] = field(default_factory=dict)  # w8a8 file that was searched for → the best one so far
     warnings: list[str] = field(default_factory=list)  # of the calibration samples
     checked: list[Artifact] = field(default_factory=list)  # the float file that they were checked with
 
@@ -79,12 +86,32 @@ class Writer:
         if precision == "fp32":
             return float_file
         path = self.folder / f"{subject.name}.{precision}.{format_name}"
-        if precision == "w8a8":
+        if PRECISIONS[precision].calibrated:
             self._check(float_file)
         if precision == "w8a8" and self.recipe.quantize == AUTO:
             return self._search(float_file, path)
-        samples = subject.data.calibration(self.recipe.calibration.samples)
-        return self._quantized(float_file, path, precision, self.recipe, samples)
+        calibration = self._inputs(subject.data.calibration(self.recipe.calibration.samples))
+        artifact = quantize(
+            float_file, path, precision, recipe=self.recipe, calibration=calibration, progress=self.progress
+        )
+        place = self._place(artifact, path.suffix)
+        path.rename(place)
+        return Artifact.open(place)
+
+    def found_for(self, artifact: Artifact) -> Found | None:
+        """Return the search that *artifact* came of; None where there was none."""
+        return next((found for found in self.found.values() if found.artifact.path == artifact.path), None)
+
+    def found_so_far(self, format_name: str, precision: str, interruption: KeyboardInterrupt) -> Artifact:
+        """Return the best file of a search that was interrupted.
+
+        Raises:
+            KeyboardInterrupt: *interruption* itself, where there is none.
+        """
+        found = self.found.get(self.folder / f"{self.subject.name}.{precision}.{format_name}")
+        if found is None:
+            raise interruption
+        return found.artifact
 
     def _check(self, float_file: Artifact) -> None:
         """Remember what is odd about the calibration samples; told once for all formats.
@@ -102,28 +129,60 @@ class Writer:
         self.warnings.extend((*told, *check_halves(float_file, calibration)))
         self.checked.append(float_file)
 
-    def _quantized(
-        self, float_file: Artifact, path: Path, precision: str, recipe: Recipe, samples: Samples
-    ) -> Artifact:
-        calibration = CalibrationInputs(samples, self.subject.normalization, self.subject.data.name)
-        return quantize(float_file, path, precision, recipe=recipe, calibration=calibration, progress=self.progress)
+    def _inputs(self, samples: Samples) -> CalibrationInputs:
+        return CalibrationInputs(samples, self.subject.normalization, self.subject.data.name)
 
     def _search(self, float_file: Artifact, path: Path) -> Artifact:
-        """Write the best w8a8 file that is found on samples held back from calibration."""
-        calibration, held = hold_back(self.subject.data.training, self.recipe.calibration.samples)
+        """Write the best w8a8 file that is found on samples held back from calibration.
 
-        def write(method: str, place: Path) -> Artifact:
-            recipe = replace(self.recipe, quantize=method)
-            return self._quantized(float_file, place, "w8a8", recipe, calibration)
+        Stopped by Ctrl-C, it leaves the best one so far in `found`.
+        """
+        recipe, subject = self.recipe, self.subject
+        limits = recipe.limits.get("w8a8", Limits())
+        may_mix = limits != Limits() and recipe.runtime is None and subject.data.name != NOISE
+        may_mix = may_mix and len(float_file.inputs) == 1  # noise of layers is known of one input
+        count = max(HELD, recipe.evaluation_samples) if may_mix else HELD
+        calibration, rest = hold_back(subject.data.training, recipe.calibration.samples, count)
+        inputs = self._inputs(calibration)
 
-        subject = self.subject
-        answers = None if subject.judge.decode else subject.judge.task.answers
-        best, attempts = search_int8(
-            float_file, write, held, self.folder, subject.normalization, self.progress, answers=answers
-        )
-        self.attempts[path] = attempts
-        best.path.rename(path)
-        return Artifact.open(path)
+        def write(method: str, place: Path, /, in_float: Sequence[str] = ()) -> Artifact:
+            own = replace(recipe, quantize=method)
+            return quantize(
+                float_file, place, "w8a8", recipe=own, calibration=inputs, in_float=in_float, progress=self.progress
+            )
+
+        with PrivateFolder(self.folder) as place:
+            folder = Path(place)
+            same = None if subject.judge.decode else subject.judge.task.answers
+            unjudged = Judge(Task("none", "nothing", (), same))
+            held = HeldBack.take(float_file, rest.take(HELD, seed=1), subject.normalization, unjudged, folder / "held")
+            for found in search_int8(held, write, folder, self.progress):
+                self._keep(path, found)
+            if may_mix:
+                judged = HeldBack.take(float_file, rest, subject.normalization, subject.judge, folder / "judged")
+                for found in search_mixed(
+                    *(self.found[path], held, judged, limits, write, folder, self.progress),
+                    device=self.device,
+                    is_integer_only=recipe.integer_only,
+                ):
+                    self._keep(path, found)
+        return self.found[path].artifact
+
+    def _keep(self, wanted: Path, found: Found) -> None:
+        """Give the best file so far its name in place of an earlier one: its precision may be another than *wanted*."""
+        artifact = found.artifact
+        earlier = self.found.get(wanted)
+        if earlier is not None and earlier.artifact.sha256 == artifact.sha256:
+            artifact = earlier.artifact
+        else:
+            artifact = artifact.copied_to(self._place(artifact, wanted.suffix))
+            if earlier is not None and earlier.artifact.path != artifact.path:
+                earlier.artifact.path.unlink()
+        self.found[wanted] = replace(found, artifact=artifact)
+
+    def _place(self, artifact: Artifact, suffix: str) -> Path:
+        """Return where a file belongs by its precision, which may be another than was asked for: `mixed`."""
+        return self.folder / f"{self.subject.name}.{artifact.metadata['precision']}{suffix}"
 
     def _float_file(self, format_name: str) -> Artifact:
         if format_name not in self.floats:

@@ -35,6 +35,7 @@ _ROLES = {
     ("int8", "int8"): "integer",
     ("int8", "int16"): "wide",
     ("int16", "int16"): "wide",
+    ("int8 or float32", "int8 or float32"): "integer",
 }
 #: Of every plot, in points, which are the units of its drawing. A phone of 390 pixels shows one as about one pixel.
 WIDTH = 350.0

@@ -34,7 +34,7 @@ def test_each_name_writes_each_precision(
         pytest.skip(f"{package} is not installed")
     monkeypatch.setattr(Quantizer, "find", classmethod(lambda cls: cls(package)))
     calibration = CalibrationInputs(noise((3, 8, 8), 8).evaluation, None, "noise")
-    for precision in ("w8a8", "fp16", "w8", "w4"):
+    for precision in ("w8a8", "w8a16", "fp16", "w8", "w4"):
         made = quantize(floats, tmp_path / f"net.{precision}.tflite", precision, calibration=calibration)
         # Layers as small as these keep their weights in float in w8 and w4 files.
         assert made.precision in (precision, "fp32") if precision in ("w8", "w4") else made.precision == precision

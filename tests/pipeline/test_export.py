@@ -120,23 +120,26 @@ def test_integer_ends_when_the_recipe_says_so(digits_checkpoint: Path, tmp_path:
     assert result.files[0].parity.top1_agreement > 0.99
 
 
-@pytest.fixture(scope="module")
-def mcu(digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    """The digits network for microcontrollers."""
-    return export_model(str(digits_checkpoint), tmp_path_factory.mktemp("mcu"), recipe="mcu", data="digits")
+@pytest.fixture(scope="module", params=["mcu", "mcu-w8a16"])
+def mcu(
+    digits_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> ExportResult:
+    """The digits network for microcontrollers, with activations of 8 and of 16 bits."""
+    return export_model(str(digits_checkpoint), tmp_path_factory.mktemp("mcu"), recipe=request.param, data="digits")
 
 
 def test_the_mcu_recipe_brings_a_c_array(mcu: ExportResult) -> None:
     """The C source holds the file's bytes, aligned and constant; the header and the JSON what is needed around it."""
     path = mcu.files[0].path
     source = path.with_name(path.name + ".cc").read_text()
-    assert "alignas(16) const unsigned char g_digits_w8a8_tflite[]" in source
+    symbol = f"g_digits_{mcu.files[0].artifact.precision}_tflite"
+    assert f"alignas(16) const unsigned char {symbol}[]" in source
     body = source[source.index("[] = {") + 6 : source.index("}")]
     assert bytes(int(number, 16) for number in body.split(",")) == path.read_bytes()
     header = path.with_name(path.name + ".h").read_text()
     arenas = check_fit(path, ram_bytes=2**20).arena_bytes_by_pointer
     for size in arenas.values():
-        assert f"enum {{ g_digits_w8a8_tflite_arena_size = {size} }};" in header
+        assert f"enum {{ {symbol}_arena_size = {size} }};" in header
     firmware = json.loads(path.with_name(path.name + ".json").read_text())["result"]["firmware"]
     assert firmware["arena_bytes"] == {str(pointer): size for pointer, size in arenas.items()}
     assert firmware["labels"] == list("0123456789")
@@ -158,10 +161,12 @@ def test_the_header_is_enough_to_run_the_network(mcu: ExportResult) -> None:
     firmware = json.loads(path.with_name(path.name + ".json").read_text())["result"]["firmware"]
     interpreter = runtime.Interpreter.from_file(str(path), arena_size=int(arena[1]))
     line, right = firmware["pixel"], 0
+    limits = np.iinfo(mcu.files[0].artifact.inputs[0].dtype)
     for batch in open_dataset("digits").evaluation.take(60).batched(1):
         assert batch.y is not None
-        stored = np.clip(np.rint(batch.x[0, 0] * line["multiplier"][0] + line["offset"][0]), -128, 127)
-        interpreter.set_input(stored.astype(np.int8)[None, :, :, None], 0)
+        stored = np.rint(batch.x[0, 0] * line["multiplier"][0] + line["offset"][0])
+        stored = np.clip(stored, limits.min, limits.max).astype(limits.dtype)
+        interpreter.set_input(stored[None, :, :, None], 0)
         interpreter.invoke()
         right += firmware["labels"][interpreter.get_output(0).argmax()] == str(batch.y[0])
     assert right >= 57

@@ -24,7 +24,6 @@ from edgecnn.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor
 
-LARGEST_BIAS = 2**30  # half of int32; the other half is for the products that are added to it
 _POSITIONS = 65536  # of each layer's input, over all samples, that its covariance is taken from
 _MOST_INPUTS = 4608  # under one filter (3 x 3 of 512 channels): the covariance of more would take over 170 MB
 _DAMPING = 0.01
@@ -180,14 +179,17 @@ def _difference(reference: _Layer, layer: _Layer) -> tuple[float, npt.NDArray[np
 def _shift_bias(layer: _Layer, shift: npt.NDArray[np.float64]) -> int:
     """Add *shift* [O] to the biases; return how many changed.
 
-    A bias that would leave the half of int32 that is for biases stays.
+    A bias that would leave half of its type (int32; int64 beside int16 activations) stays: the other half is for the
+    products that are added to it.
     """
     scale = layer.layer.bias_scale
     if layer.layer.bias is None or scale is None:
         return 0
     old = _known(layer.program, layer.layer.bias)
     new = np.rint(old.astype(np.float64).reshape(-1) + shift / scale)
-    new = np.where(np.abs(new) <= LARGEST_BIAS, new, old.reshape(-1)).astype(np.int32).reshape(old.shape)
+    new = (
+        np.where(np.abs(new) <= np.iinfo(old.dtype).max / 2, new, old.reshape(-1)).astype(old.dtype).reshape(old.shape)
+    )
     layer.program.set_constant(layer.layer.bias, new)
     return int((new != old).sum())
 
@@ -219,7 +221,7 @@ def _moments(layer: _Layer, inputs: int, centred: bool) -> npt.NDArray[np.float6
     draw = torch.Generator().manual_seed(0)
     second = torch.zeros(geometry.groups, inputs, inputs, dtype=torch.float64)
     first = torch.zeros(geometry.groups, inputs, dtype=torch.float64)
-    count = 0
+    count, near = 0, None
     for images in layer.layer.images(layer.inputs):
         patches = torch.nn.functional.unfold(images, kernel, geometry.dilation, 0, geometry.stride)
         positions = patches.shape[2]
@@ -227,6 +229,10 @@ def _moments(layer: _Layer, inputs: int, centred: bool) -> npt.NDArray[np.float6
             patches = patches[:, :, torch.randperm(positions, generator=draw)[:each]]
         grouped = patches.reshape(len(patches), geometry.groups, inputs, -1).permute(1, 0, 3, 2)
         rows = grouped.reshape(geometry.groups, -1, inputs)  # [groups, positions, inputs]
+        if centred:
+            # A mean far larger than the deviations would leave nothing of them in the difference of float32 squares.
+            near = rows.mean(1, keepdim=True) if near is None else near
+            rows = rows - near
         second += (rows.transpose(1, 2) @ rows).double()
         first += rows.sum(1).double()
         count += rows.shape[1]

@@ -129,3 +129,32 @@ def test_channels_that_reach_the_limit_of_relu6_stay(folder: Path) -> None:
     assert changed is not None
     assert np.array_equal(weights[reaches], changed[reaches])
     assert not np.array_equal(weights, changed)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_high_bias_is_absorbed_by_the_next_layer(name: str, padding: int, tmp_path: Path) -> None:
+    """What a channel gives at least goes to the next layer's bias: values from 16 to 23 become 0 to 6, outputs stay.
+
+    Where the next layer pads with zeros, which would have to be moved too, the values stay.
+    """
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 10, 3, padding=padding)
+    nn.init.constant_(first.bias, 20.0)  # type: ignore[arg-type]
+    network = nn.Sequential(first, nn.ReLU(), second, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    path = tmp_path / f"a.{name}"
+    (to_tflite if name == "tflite" else to_onnx)(network, path, SHAPE)
+    program, x = open_program(path), images(0)
+    between = find_pairs(program)[0].between
+
+    def ends() -> tuple[float, float]:
+        run = program.observer([between])
+        values = np.stack([run(one[None])[0] for one in x])
+        return float(values.min()), float(values.max())
+
+    assert 16 < ends()[0] < 20 < ends()[1] < 23
+    done = equalize(program, [one[None] for one in x])
+    assert done["biases_absorbed"] == (0 if padding else 8)
+    assert ends()[0] > 16 if padding else ends()[1] < 6
+    before, after = outputs(path.read_bytes(), name, x), outputs(program.pack(), name, x)
+    assert np.abs(before - after).max() < 1e-5 * np.abs(before).max()

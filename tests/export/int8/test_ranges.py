@@ -13,7 +13,18 @@ from torch import nn
 
 from edgecnn.errors import EdgecnnError
 from edgecnn.export import CalibrationInputs, quantize
-from edgecnn.export.int8.ranges import Histogram, clipped_ranges, mse_range, percentile_range, range_error
+from edgecnn.export.int8.onnx_program import OnnxProgram
+from edgecnn.export.int8.ranges import (
+    Histogram,
+    chosen_ranges,
+    clipped_ranges,
+    entropy_range,
+    mse_range,
+    percentile_range,
+    range_divergence,
+    range_error,
+)
+from edgecnn.export.int8.tflite_program import TfliteProgram
 from edgecnn.export.onnx import to_onnx
 from edgecnn.export.tflite import to_tflite
 from edgecnn.formats.tflite import read_tflite
@@ -76,6 +87,46 @@ def test_the_least_error_is_found(outlier: float) -> None:
     assert range_error(histogram, low, high) == pytest.approx(measured(low, high), rel=0.05)
 
 
+def test_entropy_leaves_out_a_far_outlier_and_keeps_what_is_spread() -> None:
+    """Of a bell and one value far away the range is the bell's; of evenly spread values it is all of them."""
+    draw = np.random.default_rng(0)
+    bell = filled(np.concatenate([draw.standard_normal(100_000), [60.0]]))
+    low, high = entropy_range(bell)
+    assert low == pytest.approx(bell.low, rel=0.5)
+    assert 2.5 < high < 20
+    assert range_divergence(bell, low, high) < range_divergence(bell, bell.low, bell.high)
+    even = filled(np.linspace(-1, 1, 100_000))
+    assert entropy_range(even) == pytest.approx((-1, 1), abs=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_each_tensor_gets_the_range_that_suits_its_reader(name: str, tmp_path: Path) -> None:
+    """Rare large values that the next layer needs are kept; the same that it gives no weight are left out."""
+    first, keeps, drops = nn.Conv2d(2, 2, 1, bias=False), nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        first.weight.copy_(torch.eye(2)[:, :, None, None])
+        keeps.weight[:, 0], drops.weight[:, 0] = 1.0, 0.0
+        keeps.weight[:, 1], drops.weight[:, 1] = 0.1, 1.0
+    draw = np.random.default_rng(0)
+    x = draw.random((32, 2, 16, 16)).astype(np.float32)
+    x[:, 0, 3, 3] = 40.0  # in every sample, in the channel that one of the readers leaves out
+    calibration = CalibrationInputs(Samples.of(x), None)
+    found = {}
+    for kind, reader in (("keeps", keeps), ("drops", drops)):
+        network = nn.Sequential(first, nn.ReLU(), reader).eval()
+        plain = (to_onnx if name == "onnx" else to_tflite)(network, tmp_path / f"{kind}.fp32.{name}", (2, 16, 16))
+        program = TfliteProgram(plain.path.read_bytes(), plain.layout) if name == "tflite" else None
+        if program is None:
+            found[kind] = chosen_ranges(OnnxProgram(pytest.importorskip("onnx").load(plain.path)), calibration)
+        else:
+            found[kind] = chosen_ranges(program, calibration)
+    assert found["keeps"] == {}
+    assert found["drops"]
+    assert all(low == 0 and high < 20 for low, high in found["drops"].values())
+
+
 def test_ranges_without_rare_extremes_stay() -> None:
     """Of evenly spread values there is nothing to leave out."""
     assert clipped_ranges({"a": filled(np.linspace(-1, 1, 10_000))}, "mse") == {}
@@ -84,8 +135,10 @@ def test_ranges_without_rare_extremes_stay() -> None:
 def test_two_ways_to_choose_ranges_are_refused() -> None:
     """One or the other."""
     assert int8_steps("bias,mse") == ("mse", "bias")
-    with pytest.raises(EdgecnnError, match="take one"):
+    with pytest.raises(EdgecnnError, match="mse and percentile both choose the ranges; take one"):
         int8_steps("mse,percentile")
+    with pytest.raises(EdgecnnError, match="ranges and entropy both"):
+        int8_steps("ranges,entropy")
 
 
 def steps_of(path: Path) -> list[float]:
