@@ -64,7 +64,7 @@ def test_a_rejected_file_tells_what_to_do_next(digits_checkpoint: Path, tmp_path
     assert line.endswith(f"--recipe {recipe} --quantize auto")
     document = json.loads((out / "digits.w8a8.tflite.rejected.json").read_text())
     layers = document["result"]["layers"]
-    assert {"kind", "name", "step", "input_db", "output_db", "range_used", "saturated"} == set(layers[0])
+    assert {"kind", "name", "step", "input_db", "output_db", "source", "range_used", "saturated"} == set(layers[0])
     assert layers[0]["output_db"] > 20
 
 
