@@ -59,24 +59,27 @@ class TaskChoice:
         )
 
     @classmethod
-    def recorded(cls, metadata: Mapping[str, Any], where: str) -> tuple[TaskChoice, tuple[str, ...]]:
+    def recorded(
+        cls, metadata: Mapping[str, Any], where: str, given: TaskChoice | str | None = None
+    ) -> tuple[TaskChoice, tuple[str, ...]]:
         """Return what a file at *where* records, and a sentence for each thing that a file may not choose: own code.
+
+        What the user has *given* takes its place, and needs no sentence.
 
         Raises:
             EdgecnnError: a key is of the wrong type.
         """
         table = convert(_Recorded, {key: metadata.get(key) for key in ("task", "metric", "decode")}, where)
         task, metric, decode = table.get("task"), table.get("metric"), table.get("decode")
-        remarks = []
+        own: dict[str, str] = {}
         if task is not None and task not in TASKS.rows:
-            remarks.append(_not_run(where, "task", task))
-            task = None
+            own["task"], task = task, None
         if metric is not None and ":" in metric:
-            remarks.append(_not_run(where, "metric", metric))
-            metric = None
+            own["metric"], metric = metric, None
         if decode is not None and ":" in str(decode.get("decoder")):
-            remarks.append(_not_run(where, "decode", str(decode.get("decoder"))))
-            decode = None
+            own["decode"], decode = str(decode.get("decoder")), None
+        chosen = cls.of(given)
+        remarks = [_not_run(where, what, name) for what, name in own.items() if getattr(chosen, what) is None]
         return cls(task=task, metric=metric, decode=decode), tuple(remarks)
 
     def to_json(self, size: tuple[int, int] | None = None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def evaluate(
     """
     samples, name = data.evaluation, artifact.path.name
     plan = plan_for(artifact, samples, normalization, data.normalization)
-    recorded, remarks = TaskChoice.recorded(artifact.metadata, name)
+    recorded, remarks = TaskChoice.recorded(artifact.metadata, name, task)
     choice = choose(task, recorded, data)
     judge = choice.judge(data.facts, size_of_input(data.shape))
     remarks = (*plan.assumptions, *remarks)

@@ -259,7 +259,7 @@ def _of_onnx(
     plan = plan_for(source, data.evaluation, given, data.normalization)
     own = tuple(source.metadata.get("labels") or ())
     name = source.path.stem.removesuffix(".fp32")
-    recorded, remarks = TaskChoice.recorded(source.metadata, source.path.name)
+    recorded, remarks = TaskChoice.recorded(source.metadata, source.path.name, task)
     choice = choose(task, recorded, data)
     judge = choice.judge(data.facts, size_of_input(data.shape))
     remark = (*plan.assumptions, *remarks, *warnings, *data.assumptions)

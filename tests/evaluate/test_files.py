@@ -187,7 +187,7 @@ def test_a_task_is_what_the_user_says_then_the_file_then_the_data(tmp_path: Path
 
 
 def test_a_file_chooses_no_code(tmp_path: Path) -> None:
-    """A metric or a decoder of somebody's own in the metadata is told and not run."""
+    """A metric or a decoder of somebody's own in the metadata is told, not run; what the user names is not told."""
     metadata = {"task": "regression", "metric": "evil.py:run", "decode": {"decoder": "evil:decode"}}
     choice, remarks = TaskChoice.recorded(metadata, "net.tflite")
     assert choice == TaskChoice(task="regression")
@@ -195,6 +195,10 @@ def test_a_file_chooses_no_code(tmp_path: Path) -> None:
         "net.tflite was judged by evil.py:run, which is not edgecnn's code; if you trust it, add --metric evil.py:run",
         "net.tflite was judged by evil:decode, which is not edgecnn's code; if you trust it, add --decode evil:decode",
     )
+    given = TaskChoice(metric="mine.py:run")
+    assert [one.partition(",")[0] for one in TaskChoice.recorded(metadata, "net.tflite", given)[1]] == [
+        "net.tflite was judged by evil:decode"
+    ]
 
 
 def test_a_metric_of_ones_own_is_one_function(tmp_path: Path) -> None:
