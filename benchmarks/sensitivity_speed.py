@@ -76,7 +76,7 @@ def loop(
             if (ratio == 1) == (unit.kind == LAYER):
                 made = cut(network.module, shape, {unit.name: ratio}, units=found)
                 smaller, saved = made.module, costs - costs_of(made.module, shape)
-                with torch.no_grad(), moving_statistics(smaller, before, made.gone, list(before)):
+                with torch.no_grad(), moving_statistics(smaller, before, made.removed_channels, list(before)):
                     scale = score_scale(scores, smaller(x))
                 accuracy, confidence = whole_pass(smaller, samples, normalization, scale)
                 rows.append(
