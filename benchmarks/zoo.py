@@ -3,9 +3,9 @@
     python benchmarks/zoo.py                          # those that have no row yet in benchmarks/tables/tasks/zoo.md
     python benchmarks/zoo.py timm:mobilenetv4_conv_small   # these alone, anew; the other rows stay
 
-Random weights and noise: what counts is whether each file computes what the network does, or a line says why there is
-none. Inputs are the smallest that the networks take. Files of both formats, float and int8, are verified by the limits
-of the recipe `board`; an int8 file of random weights may break them, and says so.
+Random weights and noise, with batch norms that fit it: what counts is whether each file computes what the network does,
+or a line says why there is none. Inputs are the smallest that the networks take. Files of both formats, float and int8,
+are verified by the limits of the recipe `board`; an int8 file of random weights may break them, and says so.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from edgecnn.datasets import DataSource
 from edgecnn.errors import EdgecnnError
 from edgecnn.files import write_whole
 from edgecnn.nets.builders import torchvision_names
+from edgecnn.nets.network import Network, build
 from edgecnn.pipeline import export_model
 from edgecnn.recipe import load_recipe
 
@@ -50,7 +53,8 @@ def row_of(name: str, folder: Path) -> str:
     calibration = replace(board.calibration, samples=SAMPLES)
     recipe = replace(board, evaluation_samples=SAMPLES, calibration=calibration)
     try:
-        result = export_model(name, folder, recipe=recipe, data=DataSource(input_shape=(3, side, side)))
+        network = with_signal(build(name), (3, side, side))
+        result = export_model(network, folder, recipe=recipe, data=DataSource(input_shape=(3, side, side)))
     except EdgecnnError as error:
         return f"| `{name}` | 3 x {side} x {side} | {_short(str(error))} | | | | {time.monotonic() - start:.0f} |"
     cells = []
@@ -63,8 +67,22 @@ def row_of(name: str, folder: Path) -> str:
     return f"| `{name}` | 3 x {side} x {side} | {' | '.join(cells)} | {time.monotonic() - start:.0f} |"
 
 
+def with_signal(network: Network, shape: tuple[int, ...]) -> Network:
+    """Return *network* with its batch norms' statistics of noise: through random weights the signal else fades away."""
+    norms = [layer for layer in network.module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.train()
+        layer.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        network.module(torch.randn(SAMPLES, *shape, generator=torch.Generator().manual_seed(0)))
+    for layer in norms:
+        layer.eval()
+    return network
+
+
 def _short(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "/")[:160]
+    return re.sub(r"\s+", " ", text).replace("|", "/")[:300]
 
 
 def main() -> None:
@@ -82,8 +100,9 @@ def main() -> None:
 
 TEXT = """# Networks of torchvision and timm through the export
 
-Random weights, noise. A cell has the signal-to-noise ratio of the worst output or channel against torch; a rejected
-file breaks the limits of the recipe `board`. `python benchmarks/zoo.py` writes this page.
+Random weights, noise, batch norms that fit it. A cell has the signal-to-noise ratio of the worst output or channel
+against torch; a rejected file breaks the limits of the recipe `board`. `python benchmarks/zoo.py` writes this page, and
+goes on with the networks that have no row yet. The seconds are those of a busy machine.
 
 """
 
