@@ -39,7 +39,7 @@ def simplified(model: Any) -> tuple[Any, tuple[str, ...]]:
     for name, step in steps:
         try:
             made = step()
-            if _are_same(expected, outputs_of_noise(made)):
+            if are_same(expected, outputs_of_noise(made)):
                 return made, tuple(notes)
             reason = "changed what the network computes"
         except Exception as error:  # native code of many releases: whatever it raises, the exporter's model is good
@@ -95,7 +95,7 @@ def _session(model: Any) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _are_same(expected: list[npt.NDArray[Any]], given: list[npt.NDArray[Any]]) -> bool:
+def are_same(expected: list[npt.NDArray[Any]], given: list[npt.NDArray[Any]]) -> bool:
     """Return whether two lists of outputs are the same to rounding."""
     if [a.shape for a in expected] != [b.shape for b in given]:
         return False
@@ -106,4 +106,4 @@ def _are_same(expected: list[npt.NDArray[Any]], given: list[npt.NDArray[Any]]) -
     )
 
 
-__all__ = ["outputs_of_noise", "simplified", "values_of"]
+__all__ = ["are_same", "outputs_of_noise", "simplified", "values_of"]

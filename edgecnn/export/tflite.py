@@ -15,6 +15,7 @@ from edgecnn.export import FileFacts, versions
 from edgecnn.export.quiet import quiet
 from edgecnn.export.tflite_activations import join_activations
 from edgecnn.export.tflite_model import TFLiteModel
+from edgecnn.export.tflite_moves import rearranged
 from edgecnn.files import write_whole
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ TOOLS = ("torch", "litert-torch", "litert-converter")
 def to_tflite(
     module: nn.Module, path: Path | str, input_shape: tuple[int, ...], facts: FileFacts | None = None
 ) -> Artifact:
-    """Write *module* to *path* as TFLite in fp32: input [1, H, W, C], batch norm folded, no transposes at the ends.
+    """Write *module* to *path* as TFLite in fp32: input [1, H, W, C], batch norm folded, few transposes if any.
 
     Args:
         module: a network in evaluation mode; `SeveralInputs` if it takes more than one.
@@ -60,9 +61,13 @@ def to_tflite(
         if list(named) != ["input"]:
             model.name_inputs(list(named))
         join_activations(model)
+        made = rearranged(model.to_bytes())
     facts = facts or FileFacts(path.stem)
     layout = "NHWC" if any(x.ndim == 4 for x in inputs) else "NC"
-    save_tflite(model.to_bytes(), path, facts.to_json(precision="fp32", layout=layout, tools=versions(TOOLS)))
+    written: dict[str, Any] = {"precision": "fp32", "layout": layout, "tools": versions(TOOLS)}
+    written |= {"rearranged": dict(made.facts)} if made.facts else {}
+    written |= {"notes": [made.note]} if made.note else {}
+    save_tflite(made.content, path, facts.to_json(**written))
     return Artifact.open(path)
 
 

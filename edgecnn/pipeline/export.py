@@ -440,6 +440,8 @@ def _history(subject: Subject, recipe: Recipe, file: ExportedFile, n: int) -> li
         {"step": "build", "model": subject.name, "weights_sha256": metadata.get("weights_sha256")},
         {"step": f"to_{file.artifact.format}", "tools": metadata.get("tools"), "input_shape": list(subject.shape)},
     ]
+    if metadata.get("rearranged"):
+        steps.append({"step": "rearrange", **metadata["rearranged"]})
     if metadata.get("precision") != "fp32":
         steps.append(
             {
