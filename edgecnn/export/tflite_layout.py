@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,10 @@ class Layout:
         return self._move("CONCATENATION", tensors, shape, options)
 
     def gathered(self, tensor: int, axis: int, places: Places) -> int:
-        """Return the *places* of *tensor* along *axis*, moved in blocks as large as all of them allow."""
+        """Return the *places* of *tensor* along *axis*, moved in blocks as large as all of them allow.
+
+        Single values that are dealt out in turn are transposed: XNNPACK does that in a tenth of the time.
+        """
         shape = self.model.shape(tensor)
         before, size, after = shape[:axis], shape[axis], shape[axis + 1 :]
         ends = [end for run in _runs(places) for end in (int(run[0]), int(run[-1]) + 1)]
@@ -170,6 +174,10 @@ class Layout:
         blocks = places[::block] // block
         if block > 1:
             tensor, after = self.shaped(tensor, (*before, size // block, block, *after)), (block, *after)
+        step = int(places[1]) if len(places) == size > 1 else 0
+        if block == prod(after) == 1 and step > 0 and size % step == 0 and _deals(places, size // step):
+            wide = self.shaped(tensor, (prod(before), size // step, step))
+            return self.shaped(self.transposed(wide, (0, 2, 1)), shape)
         options = self.model.schema.GatherOptionsT()
         options.axis = axis
         made = self._move("GATHER", [tensor, self.integers(blocks)], (*before, len(blocks), *after), options)
@@ -262,6 +270,11 @@ class Layout:
                 else self.model.add_tensor(self.model.name(tensor), made.shape, self.model.dtype(tensor), data=made)
             )
         return self.known[place]
+
+
+def _deals(places: Places, parts: int) -> bool:
+    """Return whether *places* take one from each of so many *parts* in turn."""
+    return bool((places == np.arange(len(places)).reshape(parts, -1).T.reshape(-1)).all())
 
 
 def _runs(places: Places, owners: Places | None = None) -> Iterator[Places]:

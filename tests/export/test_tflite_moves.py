@@ -234,10 +234,10 @@ def test_a_shuffle_before_a_linear_layer_costs_nothing() -> None:
 
 
 def test_a_shuffle_before_groups_is_one_gather() -> None:
-    """In blocks, as within a group the weights follow; groups of few filters read all channels instead."""
+    """Or one transpose, of single values; groups of few filters read all channels instead."""
     w = Writer((1, 2, 2, 16))
     x = w.transpose(w.shuffle(w.transpose(w.inputs[0], TO_NCHW), 4, 1), TO_NHWC)
-    w.gives("GATHER CONV_2D", w.conv(x, 32, groups=4))
+    w.gives("RESHAPE TRANSPOSE RESHAPE CONV_2D", w.conv(x, 32, groups=4))
     w = Writer((1, 2, 2, 16))
     x = w.transpose(w.shuffle(w.transpose(w.inputs[0], TO_NCHW), 4, 1), TO_NHWC)
     w.gives("CONV_2D", w.conv(x, 8, groups=4))
