@@ -18,6 +18,7 @@ from tflite_builder import Builder
 from torch import nn
 
 from edgecnn.artifact import Artifact
+from edgecnn.datasets import DataSource
 from edgecnn.export import tflite_moves
 from edgecnn.export.tflite_layout import Layout
 from edgecnn.export.tflite_model import TFLiteModel
@@ -355,7 +356,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """Return that network in float and in int8, exported and verified."""
     recipe = Recipe("both", "", {"tflite": ("fp32", "w8a8")}, calibration=Calibration(64))
     folder = tmp_path_factory.mktemp("moves")
-    result = export_model(Network("blocks", network()), folder, recipe=recipe, input_shape=(3, 8, 8))
+    result = export_model(Network("blocks", network()), folder, recipe=recipe, data=DataSource(input_shape=(3, 8, 8)))
     return {file.artifact.precision: file.artifact for file in result.files}
 
 
