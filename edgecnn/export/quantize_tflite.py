@@ -111,7 +111,7 @@ def _static(
         name = graph.tensors[int(tensor)].name
         if name in ranges:
             ranges[name] = {"min": np.full((1,), low, np.float32), "max": np.full((1,), high, np.float32)}
-    ranges = widen_degenerate_ranges(graph, content, ranges)
+    ranges = widen_degenerate_ranges(graph, content, ranges, precision)
     heads = mixed_heads(graph, {name: _largest(bounds) for name, bounds in ranges.items()})
     is_free = recipe.output_dtype == "float32"
     if is_free:

@@ -17,14 +17,17 @@ Ranges = dict[str, Any]
 Constant = Callable[[int], "npt.NDArray[np.float32] | None"]
 
 _NOTHING = 1e-9  # the quantizer takes every narrower range to be as wide as this
-_STEPS = 255  # from the smallest to the largest int8
+#: Precision → steps from the smallest to the largest value of an activation.
+_STEPS = {"w8a8": 255, "w8a16": 65534}
 _LARGEST_WEIGHT = 127
 _LARGEST_BIAS = 2**30  # half of int32; the other half is for the products that are added to it
 _FINEST = 128  # steps of an output in one unit of the sum that it is rounded from: XNNPACK refuses 256
 
 
-def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ranges:
+def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges, precision: str = "w8a8") -> Ranges:
     """Return *ranges*, the activations' of the fp32 file *content*, wider where a scale would be too fine.
+
+    Of `w8a16` the biases have 64 bits, but the quantizer fills 32 of them.
 
     A layer that is always 0 has no range, nor has a filter whose weights are all 0. The quantizer gives either a scale
     of about 1e-11. XNNPACK then refuses to run the layer, and biases, whose scale is that of the input times that of
@@ -36,7 +39,7 @@ def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ran
       those returned. Beside such a bias the products are so small that their digits do not count.
     """
     constant, buffer_of = _constants(content)
-    ranges = dict(ranges)
+    ranges, count = dict(ranges), _STEPS[precision]
     for index in graph.inputs:
         name = graph.tensors[index].name
         if name in ranges and _is_nothing(ranges[name]):
@@ -44,14 +47,14 @@ def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ran
     coarser: dict[int, npt.NDArray[np.float32]] = {}  # buffer → largest weights; the quantizer does not do one twice
     for operator in graph.operators:  # in the order they run, so the inputs' ranges are final
         names = [graph.tensors[index].name for index in operator.inputs if index >= 0]
-        steps = [_step(ranges[name]) for name in names if name in ranges]
+        steps = [_step(ranges[name], count) for name in names if name in ranges]
         finest = 0.0
         largest = _largest_weights(operator, constant)
         if largest is not None:
             image, weights, bias, _ = (_input(operator, place) for place in WEIGHTED[operator.kind])
             name = graph.tensors[image].name
             if name in ranges:
-                step = _step(ranges[name])
+                step = _step(ranges[name], count)
                 needed = _needed_for_bias(largest, constant(bias), step)
                 if (needed > np.maximum(largest, _NOTHING)).any():
                     known = coarser.get(buffer_of(weights), needed)
@@ -60,7 +63,7 @@ def widen_degenerate_ranges(graph: Graph, content: bytes, ranges: Ranges) -> Ran
         for index in operator.outputs:
             name = graph.tensors[index].name
             if name in ranges:
-                ranges[name] = _widened(ranges[name], finest, max(steps, default=1 / _STEPS))
+                ranges[name] = _widened(ranges[name], finest, max(steps, default=1 / count), count)
     for operator in graph.operators:
         if operator.kind in WEIGHTED:
             weights = _input(operator, WEIGHTED[operator.kind].weights)
@@ -97,11 +100,11 @@ def _needed_for_bias(
     return np.maximum(largest, (scales * _LARGEST_WEIGHT).astype(np.float32).reshape(largest.shape))
 
 
-def _widened(bounds: Any, finest: float, usual: float) -> Any:
-    """Return *bounds* with steps no finer than *finest*, or, where they hold nothing but 0, of *usual* too."""
+def _widened(bounds: Any, finest: float, usual: float, count: int) -> Any:
+    """Return *bounds*, *count* steps, none finer than *finest*, or, where they hold nothing but 0, of *usual* too."""
     if _is_nothing(bounds):
-        return _between_zero_and(_STEPS * max(finest, usual))
-    step = _step(bounds)
+        return _between_zero_and(count * max(finest, usual))
+    step = _step(bounds, count)
     if step >= finest:
         return bounds
     # By the same factor on both sides, so that the zero point stays.
@@ -121,8 +124,8 @@ def _is_nothing(bounds: Any) -> bool:
     return _width(bounds) <= _NOTHING
 
 
-def _step(bounds: Any) -> float:
-    return max(_width(bounds), _NOTHING) / _STEPS
+def _step(bounds: Any, count: int) -> float:
+    return max(_width(bounds), _NOTHING) / count
 
 
 def _constants(content: bytes) -> tuple[Constant, Callable[[int], int]]:

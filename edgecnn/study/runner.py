@@ -177,7 +177,7 @@ def _backend(joblib: Any, workers: Workers) -> Iterator[None]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EdgecnnError(f"no dask scheduler at '{workers.dask}': {reason}") from None
     try:
-        with joblib.parallel_config(backend="dask", wait_for_workers_timeout=_DASK_WAIT_S):
+        with joblib.parallel_config(backend=_dask_backend()(wait_for_workers_timeout=_DASK_WAIT_S)):
             yield
     except Exception as error:
         if isinstance(error, _broken_pool()):
@@ -189,6 +189,21 @@ def _backend(joblib: Any, workers: Workers) -> Iterator[None]:
     finally:
         with suppress(Exception):
             client.close(timeout=1)
+
+
+def _dask_backend() -> Any:
+    """Return joblib's backend for dask, with which a single worker does the runs as well.
+
+    Where joblib is told of one process, it computes in this one: also where the other workers have not come yet.
+    """
+    usual: Any = require("joblib._dask", "dask").DaskDistributedBackend
+
+    class Backend(usual):  # type: ignore[misc]
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            """Return how many runs are handed out at once, two at least."""
+            return max(2, super().effective_n_jobs(n_jobs))
+
+    return Backend
 
 
 def _broken_pool() -> type[BaseException]:

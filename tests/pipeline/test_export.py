@@ -173,7 +173,7 @@ def test_the_header_is_enough_to_run_the_network(mcu: ExportResult) -> None:
 
 
 class Shuffled(nn.Module):
-    """A convolution whose output is turned round in six dimensions."""
+    """A convolution whose output is turned round in six dimensions, for a softmax over the last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,8 @@ class Shuffled(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [n, 256]."""
-        return self.conv(x).reshape(-1, 2, 2, 4, 2, 8).permute(0, 2, 4, 1, 5, 3).reshape(-1, 256)
+        turned = self.conv(x).reshape(-1, 2, 2, 4, 2, 8).permute(0, 2, 4, 1, 5, 3)
+        return torch.softmax(turned, -1).reshape(-1, 256)
 
 
 def test_a_file_that_tflite_micro_refuses_is_left_as_rejected(tmp_path: Path) -> None:

@@ -168,6 +168,15 @@ def test_a_dask_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
+def test_a_single_dask_worker_does_the_runs(tmp_path: Path) -> None:
+    """Runs are the worker's, not this process's: what a run kills is the worker, and a new one goes on."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        do_runs([MarkingRun("a")], tmp_path, workers=Workers(dask=cluster.scheduler_address))
+    assert int((tmp_path / "a.marks").read_text()) != os.getpid()
+
+
+@pytest.mark.slow
 def test_dask_workers_do_runs_and_one_of_them_is_killed(tmp_path: Path) -> None:
     """Two local workers share the runs; the run that kills its worker is done by the other."""
     pytest.importorskip("distributed")

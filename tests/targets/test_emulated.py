@@ -57,7 +57,7 @@ def outputs(artifact: Artifact, target: Emulated | None) -> np.ndarray:
     digits = open_dataset("digits")
     samples = digits.evaluation.take(64)
     plan = plan_for(artifact, samples, None, digits.normalization)
-    packs = ([plan.prepare(batch.x)] for batch in samples)
+    packs = (plan.prepare(batch.x) for batch in samples)
     return np.concatenate([pack[0] for pack in run_file(artifact, packs, target=target)])
 
 
