@@ -201,7 +201,7 @@ def _dask_backend() -> Any:
     class Backend(usual):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:
             """Return how many runs are handed out at once, two at least."""
-            return max(2, super().effective_n_jobs(n_jobs))
+            return max(2, int(super().effective_n_jobs(n_jobs)))
 
     return Backend
 
