@@ -37,9 +37,9 @@ COMMANDS = {
     "study": "Studies of many networks: published, counted, trained and deployed figures.",
 }
 
-#: Options that no command has, and what serves in their place.
+#: Options that a command does not have, and what serves in their place.
 WISHES = {
-    "--latency": "there is no goal of latency: compress by --macs, and see edgecnn bench FILE --device NAME",
+    "--latency": "a latency is a goal of edgecnn compress, for example --latency 12ms --device rpi4",
     "--precision": "--recipe chooses the precisions, for example --recipe phone",
     "--int8": "--recipe chooses the precisions, for example --recipe phone",
     "--fp16": "--recipe chooses the precisions, for example --recipe phone",
