@@ -88,11 +88,11 @@ class Choice:
         if self.estimated:
             return "beyond both bands" if self.beyond_noise else "within the bands: measure before you decide"
         if not self.beyond_noise:
-            return "within noise: use more --processes, or take either"
+            return "within noise: take either, or run edgecnn bench with more --processes"
         count = len(self.chosen.medians_ns)
         if count >= COMPARED_PROCESSES:
             return "beyond noise"
-        return f"beyond noise by {count} processes; --processes {COMPARED_PROCESSES} makes it sure"
+        return f"beyond noise by {count} processes; edgecnn bench --processes {COMPARED_PROCESSES} makes it sure"
 
 
 def _at(own: Candidate) -> str:

@@ -211,12 +211,13 @@ def verdict(metric: Metric, before: Records, after: Records, budget: Budget) -> 
     Args:
         metric: what they are judged by.
         before: its records of the original's answers, [n, ...].
-        after: those of the result's.
+        after: those of the result's; the same object where the result is the original.
         budget: the goals, among them the score that may be lost, and the score that the user counts the drop from;
             without one it is the original's on these samples.
     """
     first, last = score_of(metric, before), score_of(metric, after)
-    drop = lost = MeanInterval(*drop_between(metric, before, after))
+    # Of a network that is as it was nothing is lost for certain; an interval would be that of two networks.
+    drop = lost = MeanInterval(0.0, 0.0, 0.0) if after is before else MeanInterval(*drop_between(metric, before, after))
     if budget.reference is not None:
         best, worst = sorted((last.low, last.high), reverse=last.higher_is_better)
         drops = [replace(last, value=end).drop_from(budget.reference) for end in (last.value, best, worst)]

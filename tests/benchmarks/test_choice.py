@@ -102,7 +102,7 @@ def test_one_process_each_decides_nothing() -> None:
     (choice,) = choose([result("a.tflite", 100), result("b.tflite", 200, size_bytes=1)])
     assert choice.chosen.file == "a.tflite"
     assert choice.beyond_noise is False
-    assert "use more --processes" in str(choice)
+    assert "run edgecnn bench with more --processes" in str(choice)
 
 
 def test_each_device_has_its_choice_and_counts_have_none() -> None:

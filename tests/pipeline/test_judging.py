@@ -182,3 +182,14 @@ def test_a_broken_drop_is_a_goal_missed(learned: tuple[Path, str], small: Compre
         training=Training(epochs=0),
     )
     assert any("evaluation samples not used for choosing" in text for text in found.unmet)
+
+
+def test_a_network_that_is_as_it_was_lost_nothing_for_certain() -> None:
+    """No interval, and no word on few samples; another network with the same answers has both."""
+    answers = correct(90, 100)
+    same = verdict(Top1(), answers, answers, Budget(max_drop=0.01))
+    assert (same.lost.low, same.lost.mean, same.lost.high) == (0.0, 0.0, 0.0)
+    assert not same.notes
+    other = verdict(Top1(), answers, answers.copy(), Budget(max_drop=0.01))
+    assert other.lost.low < 0 < other.lost.high
+    assert other.notes
