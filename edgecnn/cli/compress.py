@@ -121,6 +121,12 @@ def _goals() -> Sequence[Callable[[F], F]]:
             help="Device of --latency, for example rpi4.",
         ),
         option(
+            "--target",
+            metavar="TARGET",
+            section="Goals",
+            help="Measure that file at the end: local, ssh://USER@HOST or adb:SERIAL.",
+        ),
+        option(
             "--ratio",
             type=Fraction(),
             metavar="FRACTION",
@@ -307,6 +313,7 @@ def _how(
     flash: int | None,
     latency: float | None,
     device: str | None,
+    target: str | None,
     ratio: float | None,
     sparsity: float | None,
     plan: Path | None,
@@ -337,6 +344,7 @@ def _how(
         flash_bytes=flash,
         latency_ns=latency,
         latency_device=device,
+        measured_on=target,
         reference=reference,
         search=Search(
             order=order,
@@ -543,6 +551,8 @@ def _print_result(result: CompressResult) -> None:
             f"{format_ns(result.before.latency.p50_ns)} before, {format_ns(now.p50_ns)} now "
             f"({format_ns(now.low_ns)} to {format_ns(now.high_ns)})"
         )
+    if result.measured is not None:
+        say(f"measured on {result.measured.target}: {format_ns(result.measured.p50_ns)}")
     if result.sparse_size is not None:
         before, after = result.sparse_size
         say(

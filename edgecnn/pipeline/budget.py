@@ -90,6 +90,8 @@ class Budget:
     flash_bytes: int | None = None  # likewise
     latency_ns: float | None = None  # that file may be estimated to take on one thread of ...
     latency_device: str | None = None  # ... this device; None: the one that it has to fit
+    #: Where that file is measured at the end, as `measure_files` takes a target; None: the estimate is what counts.
+    measured_on: str | None = None
     #: Score that drops are counted from, as a fraction; None: the original's on the part that is judged by.
     reference: float | None = None
     search: Search = field(default_factory=Search)
@@ -117,6 +119,8 @@ class Budget:
             raise EdgecnnError("a network takes more than no time; give --latency like 12ms")
         if (self.latency_ns is None) != (self.latency_device is None) and not (self.latency_ns and self.device):
             raise EdgecnnError("a latency is that of a device: give --latency and --device together, 12ms and rpi4")
+        if self.measured_on is not None and self.latency_ns is None:
+            raise EdgecnnError("a target is where a latency is measured: give --latency and --device too")
         if self.reference is not None and not 0.01 < self.reference <= 1:
             raise EdgecnnError(
                 "the accuracy that drops are counted from is above 1 % and at most 100 %, not "
@@ -159,8 +163,13 @@ class Budget:
         Raises:
             EdgecnnError: no such device.
         """
-        name = self.latency_device or self.device
+        name = self.fast_on
         return None if self.latency_ns is None or name is None else load_device(name)
+
+    @property
+    def fast_on(self) -> str | None:
+        """The device whose latency counts, as the user calls it."""
+        return self.latency_device or self.device
 
     def shortfalls(self, original: NetworkStatus, now: NetworkStatus) -> tuple[Shortfall, ...]:
         """Return the goals of size that *now* does not meet."""

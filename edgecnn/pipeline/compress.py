@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgecnn.benchmarks.measure import check_target
 from edgecnn.compress import CRITERIA, ORDERS
 from edgecnn.compress.settings import CRITERION, Sparsity, Training, Uniform
 from edgecnn.datasets import Data, DataSource
@@ -187,6 +188,8 @@ def _check_latency(budget: Budget) -> None:
     device = budget.latency_target()
     if device is None or budget.latency_ns is None:
         return
+    if budget.measured_on is not None:
+        check_target(str(budget.fast_on), budget.measured_on)
     least = shortest_ns(model_for(device))
     if budget.latency_ns <= least:
         raise EdgecnnError(
@@ -355,8 +358,29 @@ def _compressed(
     assert result.plan is not None
     if plan.path is None or plan.path.resolve() != result.plan.resolve():
         done.write(result.plan)
+    if budget.measured_on is not None:
+        result = _measured(result, steps, network, budget)
     folder.remove()
     return result
+
+
+def _measured(result: CompressResult, steps: Steps, network: Network, budget: Budget) -> CompressResult:
+    """Return *result*, which is written already, with the latency of its int8 file measured on the budget's target."""
+    target, goal_ns = budget.measured_on, budget.latency_ns
+    assert target is not None
+    assert goal_ns is not None
+    try:
+        measurement = steps.measured(network, target)
+    except EdgecnnError as error:
+        return replace(result, warnings=(*result.warnings, f"not measured, so the estimate has to do: {error}"))
+    p50_ns = measurement.p50_ns
+    unmet = result.unmet
+    if p50_ns is not None and p50_ns > goal_ns:
+        sentence = (
+            f"its w8a8 TFLite file takes {format_ns(p50_ns)} on {target}, measured, the goal is {format_ns(goal_ns)}"
+        )
+        unmet = (*unmet, sentence)
+    return replace(result, measured=measurement, unmet=unmet)
 
 
 def _plan_file(path: Path) -> Path:

@@ -12,6 +12,7 @@ from edgecnn.tasks.score import ACCURACY, Score, accuracy_to_json
 
 if TYPE_CHECKING:
     from edgecnn.compress.unit import Fixed
+    from edgecnn.measurement import Measurement
     from edgecnn.pipeline.judging import Validation, Verdict
     from edgecnn.pipeline.search import Attempt
 
@@ -35,6 +36,7 @@ class CompressResult:
     fixed: tuple[Fixed, ...] = ()  # the layers that cannot be cut, and why; none are named for a plan
     unsubstituted: tuple[Fixed, ...] = ()  # where blocks that were asked for cannot stand, likewise
     validation: Validation | None = None  # what the cuts were chosen by
+    measured: Measurement | None = None  # of the w8a8 TFLite file, on the target that the budget names
 
     @property
     def score_before(self) -> Score:
@@ -80,6 +82,7 @@ class CompressResult:
                 "method": "estimated",
                 "before": None if self.before.latency is None else asdict(self.before.latency),
                 "after": None if self.after.latency is None else asdict(self.after.latency),
+                "measured": None if self.measured is None else self.measured.to_json(),
             },
             "rounds": [
                 {

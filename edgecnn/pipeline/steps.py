@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgecnn.artifact import Artifact
+from edgecnn.benchmarks.plan import measure_files
 from edgecnn.compress.criteria import graded_for
 from edgecnn.compress.dropout import dropout_in_proportion
 from edgecnn.compress.magnitude import sparsify, sparsity_of, zip_size_bytes
@@ -28,6 +30,7 @@ from edgecnn.estimate import estimate_latency
 from edgecnn.evaluate.choice import size_of_input
 from edgecnn.fit import check_fit
 from edgecnn.locks import PrivateFolder
+from edgecnn.measurement import Measurement
 from edgecnn.nets.network import Network
 from edgecnn.normalization import preprocess
 from edgecnn.parsing import convert, from_table
@@ -347,13 +350,28 @@ class Steps:
         status = NetworkStatus(size.params, size.macs, score and replace(score, details=_kept(score)))
         return self._with_file(network, status) if self.budget.needs_file else status
 
+    def measured(self, network: Network, target: str) -> Measurement:
+        """Return what the w8a8 TFLite file of *network* takes on *target*, one thread.
+
+        Raises:
+            EdgecnnError: as `measure`.
+        """
+        device = self.budget.fast_on
+        assert device is not None
+        with PrivateFolder(self.folder.path) as folder:
+            file = self._int8_file(network, Path(folder))
+            return next(measure_files([file], device=device, target=target, progress=self.progress))
+
+    def _int8_file(self, network: Network, folder: Path) -> Artifact:
+        devices = (self.budget.target(), self.budget.latency_target())
+        is_micro = any(one is not None and one.kind == "mcu" for one in devices)
+        subject = replace(self.subject, name=self.name, network=network)
+        return write_int8(subject, load_recipe("mcu" if is_micro else "board"), folder, self.progress)
+
     def _with_file(self, network: Network, status: NetworkStatus) -> NetworkStatus:
         device, fast_on = self.budget.target(), self.budget.latency_target()
-        is_micro = any(one is not None and one.kind == "mcu" for one in (device, fast_on))
-        recipe = load_recipe("mcu" if is_micro else "board")
-        subject = replace(self.subject, name=self.name, network=network)
         with PrivateFolder(self.folder.path) as folder:
-            file = write_int8(subject, recipe, Path(folder), self.progress)
+            file = self._int8_file(network, Path(folder))
             status = replace(status, size_bytes=file.size_bytes)
             if fast_on is not None:
                 found = estimate_latency(file.path, fast_on)

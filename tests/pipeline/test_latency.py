@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 
 import called
 import pytest
 import torch
+from ssh_server import SshServer
 from torch import nn
 
 import edgecnn
@@ -15,8 +17,10 @@ from edgecnn.compress.prune import size_of
 from edgecnn.device import load_device
 from edgecnn.errors import EdgecnnError
 from edgecnn.estimate import NoCoefficientsError
+from edgecnn.estimate.coefficients import to_toml
 from edgecnn.pipeline import ExportResult
 from edgecnn.pipeline.latency import model_for, predict_ns
+from edgecnn.targets.ssh import CONFIG_VARIABLE
 
 
 def predicted_ns(module: nn.Module, shape: tuple[int, ...], device: str = "rpi4") -> float:
@@ -115,3 +119,39 @@ def test_a_budget_of_time_is_checked() -> None:
     """No time at all is refused."""
     with pytest.raises(EdgecnnError, match="more than no time"):
         edgecnn.Budget(latency_ns=0.0, latency_device="rpi4")
+
+
+@pytest.mark.slow
+def test_the_file_is_measured_on_a_board(
+    digits_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the estimate stands what the board took; one that is away costs the figure, not the network."""
+    board = tmp_path / "board.toml"
+    facts = f'title = "Board"\nkind = "linux"\narch = "{platform.machine()}"\n[sources]\narch = "uname -m"\n'
+    borrowed = replace(model_for(load_device("rpi4")), cores=None, features=())
+    board.write_text(facts + to_toml([borrowed]), encoding="utf-8")
+    (tmp_path / "sshd").mkdir()
+    server = SshServer(tmp_path / "sshd")
+    monkeypatch.setenv(CONFIG_VARIABLE, str(server.config))
+
+    def compressed(name: str) -> edgecnn.CompressResult:
+        budget = edgecnn.Budget(
+            latency_ns=1e9,  # which it meets as it is: nothing is cut
+            latency_device=str(board),
+            measured_on=server.name,
+        )
+        training = edgecnn.Training(epochs=0)
+        return edgecnn.compress_model(str(digits_checkpoint), tmp_path / name, budget, data="digits", training=training)
+
+    try:
+        found = compressed("a.safetensors")
+    finally:
+        server.close()
+    assert found.measured is not None
+    assert found.measured.p50_ns is not None
+    assert found.to_json()["latency"]["measured"]["target"] == server.name
+    assert not found.unmet
+    away = compressed("b.safetensors")
+    assert away.path.is_file()
+    assert away.measured is None
+    assert "not measured, so the estimate has to do" in away.warnings[-1]
