@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.errors import EdgecnnError
-from edgecnn.units import format_bytes, format_count, format_ns, format_share, parse_bytes, parse_share
+from edgecnn.units import format_bytes, format_count, format_ns, format_share, parse_bytes, parse_ns, parse_share
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,18 @@ def test_examples() -> None:
     assert format_count(41234567) == "41.2 M"
     assert format_share(0.8699) == "86.99 %"
     assert format_bytes(0) == "0 B"
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"), [("12ms", 12e6), ("800us", 8e5), ("1.5 s", 1.5e9), ("7µs", 7e3), (" 40ns ", 40.0)]
+)
+def test_parse_ns(text: str, ns: float) -> None:
+    """Every unit that people write a duration in."""
+    assert parse_ns(text) == ns
+
+
+@pytest.mark.parametrize("text", ["12", "ms", "-3ms", "1e3ms", "12 min", ""])
+def test_a_duration_without_a_unit_is_refused(text: str) -> None:
+    """One line says how to write it."""
+    with pytest.raises(EdgecnnError, match=r"is not a duration; write it like 12ms, 800us or 1\.5s"):
+        parse_ns(text)

@@ -217,7 +217,9 @@ class SensitivityConfig:
         if self.per not in GAINS:
             raise EdgecnnError(f"loss increase is weighed against one of {', '.join(GAINS)}, not '{self.per}'")
         if self.per == "latency" and self.price is None:
-            raise EdgecnnError("latency is that of a device: say what predicts it")
+            raise EdgecnnError(
+                "latency is a goal of compress, which predicts it for a device; weigh by bytes, macs or activations"
+            )
         if not 0 < self.agreement <= 1 or self.first < 2:
             raise EdgecnnError("the agreement is above 0 and at most 1, and the first samples are at least 2")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -198,11 +198,6 @@ class TFLiteModel:
     def producers(self) -> dict[int, Any]:
         """Return the operator that gives each tensor."""
         return {int(index): operator for operator in self.graph.operators for index in _all(operator.outputs)}
-
-    def replace_input(self, operators: Iterable[Any], old: int, new: int) -> None:
-        """Let *operators* read *new* in place of *old*."""
-        for operator in operators:
-            operator.inputs = np.asarray([new if index == old else index for index in operator.inputs], np.int32)
 
     def rewrite(self, change: Callable[[Any], Sequence[Any]]) -> None:
         """Replace each operator by those that *change* returns for it, then leave out what nobody reads."""

@@ -27,7 +27,7 @@ class MemoryUse:
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyEstimate:
     """How long the w8a8 TFLite file is estimated to take on a device, one thread, and the band."""
 
     p50_ns: float
@@ -47,7 +47,7 @@ class NetworkStatus:
     score: Score | None = None  # on the validation part
     size_bytes: int | None = None  # of its w8a8 TFLite file
     memory: tuple[MemoryUse, ...] = ()  # of the device that it is to fit
-    latency: Latency | None = None  # on the device that it is to be fast on
+    latency: LatencyEstimate | None = None  # on the device that it is to be fast on
 
 
 @dataclass(frozen=True)

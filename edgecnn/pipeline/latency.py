@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 from edgecnn.device import DeviceProfile, LatencyModel
@@ -46,10 +47,8 @@ def shortest_ns(model: LatencyModel) -> float:
 def _work(ran: RanOperator) -> Work:
     if ran.kind != "convolution":
         return Work(ran.kind, ran.macs, ran.inputs, ran.outputs, ran.activations, ran.weights)
-    taps, inner = 1, ran.inputs // ran.groups
-    for side in ran.kernel:
-        taps *= side
-    kind = kind_of_convolution(taps, ran.inputs, ran.groups)
+    inner = ran.inputs // ran.groups
+    kind = kind_of_convolution(prod(ran.kernel), ran.inputs, ran.groups)
     made = ran.outputs if kind == "depthwise" else ran.outputs // ran.groups
     winograd = kind == "conv" and winograd_applies(ran.kernel, ran.stride, inner, made)
     return Work(kind, ran.macs, inner, made, ran.activations, ran.weights, winograd)

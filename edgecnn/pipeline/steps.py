@@ -34,7 +34,7 @@ from edgecnn.measurement import Measurement
 from edgecnn.nets.network import Network
 from edgecnn.normalization import preprocess
 from edgecnn.parsing import convert, from_table
-from edgecnn.pipeline.budget import Budget, Latency, MemoryUse, NetworkStatus, SparseSize
+from edgecnn.pipeline.budget import Budget, LatencyEstimate, MemoryUse, NetworkStatus, SparseSize
 from edgecnn.pipeline.export import write_int8
 from edgecnn.pipeline.judging import Parts, Validation, objective_of, records_of
 from edgecnn.pipeline.latency import model_for, predict_ns
@@ -375,7 +375,7 @@ class Steps:
             status = replace(status, size_bytes=file.size_bytes)
             if fast_on is not None:
                 found = estimate_latency(file.path, fast_on)
-                latency = Latency(found.p50_ns, found.low_ns, found.high_ns, fast_on.name)
+                latency = LatencyEstimate(found.p50_ns, found.low_ns, found.high_ns, fast_on.name)
                 status = replace(status, latency=latency)
             if device is None:
                 return status
