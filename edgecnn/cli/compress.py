@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order, complete_substitute
+from edgecnn.cli.names import complete_criterion, complete_device, complete_model, complete_order
 from edgecnn.cli.quantities import Duration, Fraction, Percent, Points, Size
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
@@ -19,9 +19,9 @@ from edgecnn.cli.shared import (
     gathered,
     input_option,
     model_options,
-    parse_blocks,
     print_json,
     showing_progress,
+    substitute_option,
     tables,
     task_options,
 )
@@ -176,17 +176,7 @@ def _search() -> Sequence[Callable[[F], F]]:
             section="Search",
             help="Remove filters.",
         ),
-        option(
-            "--substitute",
-            "substitutes",
-            metavar="BLOCK,BLOCK",
-            default="",
-            default_text="none",
-            callback=parse_blocks,
-            shell_complete=complete_substitute,
-            section="Search",
-            help="Put a smaller block in place of plain convolutions too: depthwise, fire, ghost, grouped, nx1-1xn.",
-        ),
+        substitute_option("Put a smaller block in place of plain convolutions too"),
         option(
             "--share",
             type=Fraction(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli.names import complete_criterion, complete_substitute
+from edgecnn.cli.names import complete_criterion
 from edgecnn.cli.quantities import Fraction
 from edgecnn.cli.sections import Command, option
 from edgecnn.cli.shared import (
@@ -15,10 +15,10 @@ from edgecnn.cli.shared import (
     data_options,
     input_option,
     model_options,
-    parse_blocks,
     parse_folder,
     print_json,
     showing_progress,
+    substitute_option,
     tables,
     task_options,
 )
@@ -58,17 +58,7 @@ def parse_ratios(ctx: click.Context, param: click.Parameter, text: str) -> tuple
     section="Search",
     help="Fractions of a layer's filters to cut; 1.0 removes the whole layer or block where that is possible.",
 )
-@option(
-    "--substitute",
-    "substitutes",
-    metavar="BLOCK,BLOCK",
-    default="",
-    default_text="none",
-    callback=parse_blocks,
-    shell_complete=complete_substitute,
-    section="Search",
-    help="Put these blocks in place of each plain convolution too: depthwise, fire, ghost, grouped, nx1-1xn.",
-)
+@substitute_option("Put these blocks in place of each plain convolution too")
 @option(
     "--criterion",
     metavar="NAME",

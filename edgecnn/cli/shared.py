@@ -24,6 +24,7 @@ from edgecnn.cli.names import (
     complete_decoder,
     complete_model,
     complete_normalization,
+    complete_substitute,
     complete_task,
 )
 from edgecnn.cli.sections import option
@@ -362,6 +363,21 @@ def parse_cores(ctx: click.Context, param: click.Parameter, text: str | None) ->
             raise click.BadParameter(f"'{text}' is not a list of cores, like 0-3 or 4,5")
         cores += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(dict.fromkeys(cores))
+
+
+def substitute_option(text: str) -> Callable[[F], F]:
+    """Return what adds `--substitute`, parameter substitutes, with *text* and the blocks as its help."""
+    return option(
+        "--substitute",
+        "substitutes",
+        metavar="BLOCK,BLOCK",
+        default="",
+        default_text="none",
+        callback=parse_blocks,
+        shell_complete=complete_substitute,
+        section="Search",
+        help=f"{text}: depthwise, fire, ghost, grouped, nx1-1xn.",
+    )
 
 
 def parse_blocks(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
